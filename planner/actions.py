@@ -1,0 +1,269 @@
+"""The finite action space as data: enums, bins, validity rules, masks, and joint decoding over the valid tuples."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from planner.contracts import ActionSpaceDocument, Bin, validate
+from planner.errors import ActionError
+
+
+class Action(NamedTuple):
+    """One decision. Its fields are the four heads, in the order used everywhere."""
+
+    swarm_id: str
+    max_candidates_bin: Bin
+    max_minutes_bin: Bin
+    max_iterations_bin: Bin
+
+    def __str__(self) -> str:
+        candidates, minutes, iterations = self[1:]
+        return f"{self.swarm_id} c={candidates} m={minutes} i={iterations}"
+
+
+HEADS: tuple[str, ...] = Action._fields
+
+DEFAULT_RULES: tuple[dict[str, Any], ...] = (
+    {
+        "description": "If swarm_id=serial_handoff, then max_candidates_bin=1.",
+        "if": {"swarm_id": "serial_handoff"},
+        "then": {"max_candidates_bin": 1},
+    },
+    {
+        "description": 'If job_type="code", then max_iterations_bin="NA".',
+        "if": {"job_type": "code"},
+        "then": {"max_iterations_bin": "NA"},
+    },
+    {
+        "description": 'If job_type="fab-world", then max_candidates_bin!="NA".',
+        "if": {"job_type": "fab-world"},
+        "then": {"max_candidates_bin_not": "NA"},
+    },
+)
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """Enums and bins of the four heads, and the rules that make a tuple valid for a job type."""
+
+    swarm_ids: tuple[str, ...]
+    max_candidates_bins: tuple[Bin, ...]
+    max_minutes_bins: tuple[Bin, ...]
+    max_iterations_bins: tuple[Bin, ...]
+    rules_json: str
+    """The validity rules as JSON text, so that a space can be a key."""
+
+    @classmethod
+    def default(cls, swarm_ids: Iterable[str]) -> "ActionSpace":
+        """Cyntra's bins and rules with the swarms of a universe's catalogue (sorted, as the kernel does)."""
+        return cls.from_document(
+            {
+                "swarm_ids": sorted(swarm_ids),
+                "max_candidates_bins": [1, 2, 3, "NA"],
+                "max_minutes_bins": [15, 30, 45, 60, 120, "NA"],
+                "max_iterations_bins": [1, 2, 3, 5, "NA"],
+                "validity_rules": list(DEFAULT_RULES),
+            }
+        )
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], source: str = "action_space") -> "ActionSpace":
+        """The space inside a planner_input; ContractError or ActionError when it is malformed."""
+        return _space_from_json(_dumps(document), source)
+
+    @classmethod
+    def union(cls, spaces: Sequence["ActionSpace"]) -> "ActionSpace":
+        """The smallest space that holds all ``spaces``; rules are joined in order of appearance."""
+        if not spaces:
+            raise ActionError("no action space to join: pass at least one context")
+        rules = {_dumps(rule): rule for space in spaces for rule in space.validity_rules}
+        return cls.from_document(
+            {
+                "swarm_ids": sorted({swarm for space in spaces for swarm in space.swarm_ids}),
+                **{
+                    f"{head}s": sorted({b for space in spaces for b in space.bins(head)}, key=_bin_order)
+                    for head in HEADS[1:]
+                },
+                "validity_rules": list(rules.values()),
+            }
+        )
+
+    @cached_property
+    def validity_rules(self) -> list[dict[str, Any]]:
+        """The rules, each ``{description, if, then}``."""
+        return orjson.loads(self.rules_json)
+
+    def to_document(self) -> dict[str, Any]:
+        """The space as a planner_input holds it."""
+        return {
+            "swarm_ids": list(self.swarm_ids),
+            "max_minutes_bins": list(self.max_minutes_bins),
+            "max_candidates_bins": list(self.max_candidates_bins),
+            "max_iterations_bins": list(self.max_iterations_bins),
+            "validity_rules": self.validity_rules,
+        }
+
+    def bins(self, head: str) -> tuple[Any, ...]:
+        """The values of ``head``, in order."""
+        return getattr(self, f"{head}s")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many values each head has, in the order of HEADS."""
+        return tuple(len(self.bins(head)) for head in HEADS)
+
+    def index(self, action: Action) -> tuple[int, ...]:
+        """The position of each of the action's values in its head; ActionError when one is not in the space."""
+        positions = []
+        for head, value in zip(HEADS, action, strict=True):
+            try:
+                positions.append(self.bins(head).index(value))
+            except ValueError:
+                raise ActionError(
+                    f"{head} {value!r} is not in the action space {list(self.bins(head))}: "
+                    "choose one of these, or add it to the universe's catalogue"
+                ) from None
+        return tuple(positions)
+
+    def is_valid(self, action: Action, job_type: str) -> bool:
+        """Whether every value is in the space and every rule holds for a job of this type."""
+        return action in self._valid_set(job_type)
+
+    def valid_actions(self, job_type: str) -> tuple[Action, ...]:
+        """Every valid tuple for ``job_type``, in a fixed order (heads' order, first head slowest)."""
+        return _valid_actions(self, job_type)
+
+    def valid_indices(self, job_type: str) -> NDArray[np.int64]:
+        """The valid tuples as positions in their heads, shape (n_valid, 4)."""
+        return _valid_indices(self, job_type)
+
+    def masks(self, job_type: str) -> tuple[NDArray[np.bool_], ...]:
+        """Per head, the values that occur in at least one valid tuple, each of shape (width,)."""
+        indices = self.valid_indices(job_type)
+        return tuple(np.isin(np.arange(width), indices[:, head]) for head, width in enumerate(self.widths))
+
+    def joint_log_probs(self, head_log_probs: Sequence[NDArray[np.floating]], job_type: str) -> NDArray[np.float64]:
+        """Log-probability of every valid tuple, normalised over them.
+
+        ``head_log_probs`` are four arrays of shape (..., width); the result has shape (..., n_valid).
+        """
+        indices = self.valid_indices(job_type)
+        scores = sum(np.asarray(head, dtype=np.float64)[..., indices[:, i]] for i, head in enumerate(head_log_probs))
+        top = np.max(scores, axis=-1, keepdims=True)
+        top = np.where(np.isfinite(top), top, 0.0)
+        with np.errstate(divide="ignore"):
+            return scores - top - np.log(np.sum(np.exp(scores - top), axis=-1, keepdims=True))
+
+    def decode(self, head_log_probs: Sequence[NDArray[np.floating]], job_type: str) -> Action:
+        """The valid tuple with the largest summed log-probability; of equals, the first in the fixed order."""
+        return self.valid_actions(job_type)[int(np.argmax(self.joint_log_probs(head_log_probs, job_type)))]
+
+    def _valid_set(self, job_type: str) -> frozenset[Action]:
+        return _valid_set(self, job_type)
+
+
+def action_from_document(document: Mapping[str, Any]) -> Action:
+    """The action in a planner_action (budgets nested) or in a bench record (flat)."""
+    budgets = document.get("budgets", document)
+    return Action(document["swarm_id"], *(budgets[head] for head in HEADS[1:]))
+
+
+def executed_label(plan: Mapping[str, Any], space: ActionSpace, job_type: str) -> tuple[Action | None, str]:
+    """The action that an executed plan amounts to, or None and the reason why it has no place in the space.
+
+    A timeout that is no bin (for instance 3 seconds) gives no label: rounding it to one would invent a decision.
+    """
+    seconds = plan["timeout_seconds_executed"]
+    if seconds is not None and seconds % 60:
+        return None, "executed timeout is no whole number of minutes"
+    minutes = None if seconds is None else seconds // 60
+    iterations = plan["max_iterations_executed"]
+    action = Action(
+        plan["swarm_id_executed"],
+        *("NA" if value is None else value for value in (plan["max_candidates_executed"], minutes, iterations)),
+    )
+    for head, value in zip(HEADS, action, strict=True):
+        if value not in space.bins(head):
+            return None, f"executed {head.removesuffix('_bin')} is not among the bins"
+    if not space.is_valid(action, job_type):
+        return None, "executed plan breaks a validity rule"
+    return action, ""
+
+
+def _bin_order(value: Bin) -> tuple[bool, int]:
+    return (value == "NA", 0 if value == "NA" else int(value))
+
+
+def _dumps(document: Any) -> str:
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS).decode()
+
+
+@lru_cache(maxsize=1024)
+def _space_from_json(text: str, source: str) -> ActionSpace:
+    document = validate(ActionSpaceDocument, orjson.loads(text), source)
+    space = ActionSpace(
+        swarm_ids=tuple(document.swarm_ids),
+        max_candidates_bins=tuple(document.max_candidates_bins),
+        max_minutes_bins=tuple(document.max_minutes_bins),
+        max_iterations_bins=tuple(document.max_iterations_bins),
+        rules_json=_dumps(document.validity_rules),
+    )
+    for head in HEADS:
+        if len(set(space.bins(head))) != len(space.bins(head)):
+            raise ActionError(f"{source}: {head} holds a value twice: {list(space.bins(head))}")
+    for rule in space.validity_rules:
+        _check_rule(rule, source)
+    return space
+
+
+def _check_rule(rule: Mapping[str, Any], source: str) -> None:
+    if not isinstance(rule.get("if"), dict) or not isinstance(rule.get("then"), dict):
+        raise ActionError(f"{source}: validity rule {dict(rule)} needs the mappings 'if' and 'then'")
+    unknown = [key for key in rule["if"] if key not in (*HEADS, "job_type")]
+    unknown += [key for key in rule["then"] if key.removesuffix("_not") not in HEADS]
+    if unknown:
+        raise ActionError(f"{source}: validity rule names unknown fields {unknown}; known are {[*HEADS, 'job_type']}")
+
+
+def _holds(value: Any, wanted: Any) -> bool:
+    return value in wanted if isinstance(wanted, list) else value == wanted
+
+
+def _obeys(action: Action, job_type: str, rule: Mapping[str, Any]) -> bool:
+    facts = {**action._asdict(), "job_type": job_type}
+    if not all(_holds(facts[key], wanted) for key, wanted in rule["if"].items()):
+        return True
+    return all(
+        not _holds(facts[key.removesuffix("_not")], wanted) if key.endswith("_not") else _holds(facts[key], wanted)
+        for key, wanted in rule["then"].items()
+    )
+
+
+@lru_cache(maxsize=1024)
+def _valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
+    actions = tuple(
+        action
+        for values in itertools.product(*(space.bins(head) for head in HEADS))
+        if all(_obeys(action := Action(*values), job_type, rule) for rule in space.validity_rules)
+    )
+    if not actions:
+        raise ActionError(f"the validity rules leave no valid action for job type {job_type!r}")
+    return actions
+
+
+@lru_cache(maxsize=1024)
+def _valid_set(space: ActionSpace, job_type: str) -> frozenset[Action]:
+    return frozenset(_valid_actions(space, job_type))
+
+
+@lru_cache(maxsize=1024)
+def _valid_indices(space: ActionSpace, job_type: str) -> NDArray[np.int64]:
+    indices = np.array([space.index(action) for action in _valid_actions(space, job_type)], dtype=np.int64)
+    indices.setflags(write=False)
+    return indices

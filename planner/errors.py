@@ -1,0 +1,56 @@
+"""Every error that a user of the planner can meet.
+
+PlannerError
+├── ContractError      a document does not follow its schema
+├── ArtifactError      a Cyntra repo lacks what the command needs
+├── ActionError        an action or a rule lies outside the action space
+├── DatasetError       a dataset directory is missing, broken or of another kind
+├── ConfigError        a setting does not exist or has a wrong value
+├── CheckpointError    a checkpoint cannot be loaded
+├── BenchError         the bench cannot start or go on
+└── ClusterError       Ray cannot be reached or lacks a resource
+
+Messages say what was found, where, and what to do about it. The command line prints them without a traceback.
+"""
+
+
+class PlannerError(Exception):
+    """Base of all errors that are reported to the user instead of shown as a traceback."""
+
+
+class ContractError(PlannerError):
+    """A document does not follow its schema."""
+
+    def __init__(self, source: str, path: str, reason: str) -> None:
+        self.source = source
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{source}: {path}: {reason}")
+
+
+class ArtifactError(PlannerError):
+    """A Cyntra repo lacks what the command needs."""
+
+
+class ActionError(PlannerError):
+    """An action or a validity rule lies outside the action space."""
+
+
+class DatasetError(PlannerError):
+    """A dataset directory is missing, broken or of another kind."""
+
+
+class ConfigError(PlannerError):
+    """A setting does not exist or has a wrong value."""
+
+
+class CheckpointError(PlannerError):
+    """A checkpoint cannot be loaded."""
+
+
+class BenchError(PlannerError):
+    """The bench cannot start or go on."""
+
+
+class ClusterError(PlannerError):
+    """Ray cannot be reached or lacks a resource."""
