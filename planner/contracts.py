@@ -216,7 +216,7 @@ class ActionDocument(Document):
 
 
 class Launch(Document):
-    """One start of an agent tool inside an execution, logged by the bench's wrapper, losers of a speculation included."""
+    """One start of an agent tool, logged by the bench's wrapper; the losers of a speculation are included."""
 
     tool: Identifier
     started_ms: Milliseconds

@@ -1,0 +1,1 @@
+"""Connecting to Ray: embedded, a local head, or a cluster; job submission; manifests. Imports nothing of ours."""

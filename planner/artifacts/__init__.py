@@ -1,0 +1,1 @@
+"""Reading Cyntra's files: the only place that knows their layout."""

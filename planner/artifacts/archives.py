@@ -1,0 +1,161 @@
+"""Workcell archives (``<kernel dir>/archives/*``): manifest, proof and rollout together make one run.
+
+Start, finish and decision time are those of the contract page, section 3; modification times are never read.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from planner.artifacts.events import WorkcellEvents
+from planner.artifacts.records import Quarantine, RunRecord, moment, number, section, strings
+from planner.artifacts.summaries import run_summary
+from planner.contracts import ExecutedPlan, PlannerInput, timestamp_to_ms, validate
+from planner.errors import ContractError
+
+DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
+
+
+def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Quarantine) -> RunRecord | None:
+    """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine)."""
+    if not directory.is_dir():
+        quarantine.dropped(directory, "stray file among the archives")
+        return None
+    manifest, proof, rollout = (
+        quarantine.read_json(directory / f"{name}.json") for name in ("manifest", "proof", "rollout")
+    )
+    if manifest is None and proof is None and rollout is None:
+        quarantine.dropped(directory, "no readable manifest, proof or rollout")
+        return None
+    outcome = _outcome(proof, rollout, events)
+    if outcome is None:
+        quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log tells an outcome")
+        return None
+    planner_input, plan = _planner_section(directory, manifest, rollout, quarantine)
+    decided_ms = timestamp_to_ms(planner_input["created_at"]) if planner_input else None
+    times = _times(directory, proof, rollout, events, decided_ms, quarantine)
+    if times is None:
+        return None
+    started_ms, ended_ms = times
+    status, fail_codes = outcome
+    issue = section(manifest, "issue") or section(planner_input, "issue")
+    issue_id = _first_string(
+        issue.get("id"), issue.get("issue_id"), *((d or {}).get("issue_id") for d in (proof, rollout))
+    )
+    job_type = _first_string(*((d or {}).get("job_type") for d in (manifest, rollout, planner_input))) or "code"
+    duration = number(section(proof, "metadata"), "duration_ms") or number(section(rollout, "scores"), "duration_ms")
+    cost = number(section(proof, "metadata"), "cost_usd")
+    return RunRecord(
+        run_id=directory.name,
+        kind="archive",
+        source=quarantine_path(directory, quarantine),
+        summary=run_summary(
+            run_id=directory.name,
+            started_ms=started_ms,
+            job_type=job_type,
+            domain=DOMAIN_OF_JOB_TYPE.get(job_type, "code"),
+            plan=plan,
+            status=status,
+            fail_codes=fail_codes,
+            gates=_gates(proof),
+            duration_ms=int(duration) if duration is not None else ended_ms - started_ms,
+            tags=strings(issue.get("tags")),
+            issue_id=issue_id,
+            cost_usd=cost if cost is not None else number(section(rollout, "scores"), "cost_usd"),
+        ),
+        issue_id=issue_id,
+        started_ms=started_ms,
+        ended_ms=ended_ms,
+        decided_ms=decided_ms if decided_ms is not None else started_ms,
+        executed_plan=plan,
+        planner_input=planner_input,
+        universe_id=planner_input["universe_id"] if planner_input else None,
+        objective_id=section(planner_input, "universe_defaults").get("objective_id"),
+    )
+
+
+def quarantine_path(path: Path, quarantine: Quarantine) -> str:
+    """``path`` relative to the repo that is being read."""
+    return path.relative_to(quarantine.root).as_posix()
+
+
+def _outcome(
+    proof: dict[str, Any] | None, rollout: dict[str, Any] | None, events: WorkcellEvents | None
+) -> tuple[str, list[str]] | None:
+    """Status and fail codes (contract page, table of section 1), None when nobody recorded an outcome."""
+    if proof is None and rollout is None:
+        if events is None or events.ended_ms is None:
+            return None
+        if events.completed:
+            return "success", []
+        return ("timeout" if "timeout" in events.fail_codes else "failed"), events.fail_codes
+    verification = section(proof, "verification") or section(rollout, "outcomes", "verification")
+    codes = strings(verification.get("blocking_failures"))
+    status = (proof or {}).get("status")
+    if status == "timeout" or (proof is None and "status:timeout" in codes):
+        return "timeout", codes or ["timeout"]
+    if verification.get("all_passed") is True and status in (None, "success", "partial"):
+        return "success", []
+    if section(proof, "patch").get("forbidden_path_violations"):
+        codes.append("forbidden_path")
+    return "failed", codes or [f"status:{status}"]
+
+
+def _planner_section(
+    directory: Path, manifest: dict[str, Any] | None, rollout: dict[str, Any] | None, quarantine: Quarantine
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """planner_input and executed_plan from the manifest, else from the rollout; an invalid one counts as absent."""
+    found: list[dict[str, Any] | None] = []
+    for key, model in (("planner_input", PlannerInput), ("executed_plan", ExecutedPlan)):
+        document = section(manifest, "planner", key) or section(rollout, "planner", key)
+        try:
+            if document:
+                validate(model, document, key)
+                found.append(document)
+            else:
+                found.append(None)
+        except ContractError as error:
+            quarantine.repaired(directory / "manifest.json", str(error))
+            found.append(None)
+    return found[0], found[1]
+
+
+def _times(
+    directory: Path,
+    proof: dict[str, Any] | None,
+    rollout: dict[str, Any] | None,
+    events: WorkcellEvents | None,
+    decided_ms: int | None,
+    quarantine: Quarantine,
+) -> tuple[int, int] | None:
+    """Start and finish; from the event log where the proof's own clock contradicts itself."""
+    metadata = section(proof, "metadata")
+    started_ms, completed_ms = moment(metadata, "started_at"), moment(metadata, "completed_at")
+    if started_ms is not None and completed_ms is not None and completed_ms < started_ms:
+        quarantine.repaired(directory / "proof.json", "clock skew: started_at is after completed_at; event log used")
+        started_ms = completed_ms = None
+    if started_ms is None:
+        started_ms = events.started_ms if events and events.started_ms is not None else decided_ms
+    ended_ms = moment(rollout, "generated_at") if rollout else None
+    if ended_ms is None:
+        ended_ms = completed_ms
+    if ended_ms is None and events is not None:
+        ended_ms = events.ended_ms
+    if started_ms is None or ended_ms is None:
+        quarantine.dropped(directory, "no artifact tells when the run started or ended")
+        return None
+    if ended_ms < started_ms:
+        quarantine.dropped(directory, "clock skew: the run ended before it started")
+        return None
+    return started_ms, ended_ms
+
+
+def _gates(proof: dict[str, Any] | None) -> list[dict[str, Any]]:
+    gates = []
+    for name, result in section(proof, "verification", "gates").items():
+        if name and isinstance(result, dict) and isinstance(result.get("passed"), bool):
+            gates.append({"name": name, "passed": result["passed"]})
+    return gates
+
+
+def _first_string(*values: Any) -> str | None:
+    return next((value for value in values if isinstance(value, str) and value), None)

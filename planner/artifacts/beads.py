@@ -1,0 +1,63 @@
+"""The issue tracker's file, ``.beads/issues.jsonl``: one JSON object a line."""
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import orjson
+
+from planner.artifacts.records import Quarantine, strings
+from planner.contracts import Priority, Risk, Size
+
+ISSUES_FILE = Path(".beads/issues.jsonl")
+MAX_KEYWORDS = 16
+_WORD = re.compile(r"[a-z][a-z0-9_]{3,}")
+_DEFAULTS = {"dk_priority": "P2", "dk_risk": "medium", "dk_size": "M"}
+"""Cyntra's own values for an issue that does not say."""
+_CHOICES = {"dk_priority": get_args(Priority), "dk_risk": get_args(Risk), "dk_size": get_args(Size)}
+
+
+def read_issues(root: Path, quarantine: Quarantine) -> dict[str, dict[str, Any]]:
+    """Issue id -> issue, as in the file. Broken lines are set aside; a missing file holds no issues."""
+    path = root / ISSUES_FILE
+    issues: dict[str, dict[str, Any]] = {}
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return issues
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = path.with_name(f"{path.name}:{number}")
+        try:
+            issue = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            quarantine.dropped(place, f"not JSON: {error}")
+            continue
+        if not isinstance(issue, dict) or not isinstance(issue.get("id"), str) or not issue["id"]:
+            quarantine.dropped(place, "an issue needs a non-empty string as id")
+            continue
+        issues[issue["id"]] = issue
+    return issues
+
+
+def issue_context(issue: dict[str, Any], attempts: int) -> dict[str, Any]:
+    """The ``issue`` part of a planner_input. ``attempts`` is passed in: the file holds only the final state's."""
+    hint = issue.get("dk_tool_hint")
+    title = issue.get("title") if isinstance(issue.get("title"), str) else ""
+    chosen = {key: issue[key] if issue.get(key) in choices else _DEFAULTS[key] for key, choices in _CHOICES.items()}
+    return {
+        "issue_id": issue["id"],
+        **chosen,
+        "dk_tool_hint": hint if isinstance(hint, str) else None,
+        "dk_attempts": attempts,
+        "tags": strings(issue.get("tags")),
+        "title": title,
+        **({"dk_speculate": True} if issue.get("dk_speculate") is True else {}),
+        "keywords": keywords(f"{title} {issue.get('description') or ''}"),
+    }
+
+
+def keywords(text: str) -> list[str]:
+    """The distinct words of four letters and more, sorted, at most 16."""
+    return sorted(set(_WORD.findall(text.lower())))[:MAX_KEYWORDS]

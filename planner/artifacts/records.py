@@ -1,0 +1,119 @@
+"""What a reader makes of one run: its summary, its times, its plan; and the table of what could not be read."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from planner.contracts import timestamp_to_ms
+from planner.errors import ContractError
+
+MAX_FILE_BYTES = 32 * 1024 * 1024
+"""A larger JSON file is set aside unread: no artifact of Cyntra comes near it."""
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """One run of Cyntra. Times are ms since the epoch, UTC.
+
+    ``executed_plan`` is None when no artifact tells what ran: such a run is history, never a label.
+    """
+
+    run_id: str
+    kind: Literal["archive", "evolution", "world_run"]
+    source: str
+    """Path relative to the repo."""
+    summary: dict[str, Any]
+    """run_summary.v1"""
+    issue_id: str | None
+    started_ms: int
+    ended_ms: int
+    decided_ms: int
+    executed_plan: dict[str, Any] | None
+    planner_input: dict[str, Any] | None
+    world_id: str | None = None
+    objective_id: str | None = None
+    universe_id: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run's gates passed."""
+        return self.summary["outcome"]["status"] == "success"
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """Files that could not be used as they stand: ``{path, reason, consequence}`` each, paths relative to the repo."""
+
+    root: Path
+    entries: list[dict[str, str]] = field(default_factory=list)
+
+    def dropped(self, path: Path, reason: str) -> None:
+        """The run or line at ``path`` is lost to the planner."""
+        self._add(path, reason, "dropped")
+
+    def repaired(self, path: Path, reason: str) -> None:
+        """The file at ``path`` was ignored and the run read from its other files."""
+        self._add(path, reason, "repaired")
+
+    def read_json(self, path: Path) -> dict[str, Any] | None:
+        """The JSON object in ``path``; None when it is absent, or unreadable (then noted as repaired)."""
+        try:
+            return load_json_object(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ContractError) as error:
+            self.repaired(path, str(error.reason if isinstance(error, ContractError) else error.strerror))
+            return None
+
+    def _add(self, path: Path, reason: str, consequence: str) -> None:
+        relative = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
+        self.entries.append({"path": relative, "reason": reason, "consequence": consequence})
+
+
+def load_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``; ContractError when it is too large, empty, no JSON or no object."""
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ContractError(str(path), "$", f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+    if not data:
+        raise ContractError(str(path), "$", "empty file")
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise ContractError(str(path), "$", f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ContractError(str(path), "$", f"a JSON object was expected, found {type(document).__name__}")
+    return document
+
+
+def section(document: dict[str, Any] | None, *keys: str) -> dict[str, Any]:
+    """The mapping at ``document[key][key]…``; empty when anything on the way is missing or no mapping."""
+    value: Any = document
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def moment(document: dict[str, Any], key: str) -> int | None:
+    """``document[key]`` as ms since the epoch, UTC; None when it is absent or no timestamp."""
+    value = document.get(key)
+    if not isinstance(value, str):
+        return None
+    try:
+        return timestamp_to_ms(value)
+    except ValueError:
+        return None
+
+
+def number(document: dict[str, Any], key: str) -> float | None:
+    """``document[key]`` when it is a non-negative number, else None."""
+    value = document.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+
+
+def strings(value: Any) -> list[str]:
+    """The strings in a list; empty when ``value`` is no list."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -1,0 +1,109 @@
+"""Universes (``universes/<id>/*.yaml``) and the kernel's config: defaults, swarm catalogue, objectives, budgets."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from planner.actions import ActionSpace
+from planner.artifacts.records import section
+from planner.errors import ArtifactError
+
+DEFAULT_SWARMS = ("serial_handoff", "speculate_vote")
+
+
+@dataclass(frozen=True)
+class Universe:
+    """What a universe's YAML files say, as far as a decision needs it."""
+
+    universe_id: str
+    default_swarm_id: str | None
+    default_objective_id: str | None
+    swarms: dict[str, Any]
+    objectives: dict[str, Any]
+    max_run_minutes: int | None = None
+    world_tags: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """Cyntra's bins with this universe's swarm catalogue."""
+        return ActionSpace.default(self.swarms or DEFAULT_SWARMS)
+
+
+NO_UNIVERSE = Universe("default", "serial_handoff", None, {swarm: {} for swarm in DEFAULT_SWARMS}, {})
+"""What a repo without universes amounts to: both built-in swarms, serial by default."""
+
+
+def load_universes(root: Path) -> dict[str, Universe]:
+    """Universe id -> universe, for every directory in ``root/universes``; ArtifactError for broken YAML."""
+    directories = sorted(path.parent for path in root.glob("universes/*/universe.yaml"))
+    return {universe.universe_id: universe for universe in map(_load_universe, directories)}
+
+
+def choose_universe(root: Path, universe_id: str | None) -> Universe:
+    """The universe called ``universe_id``; without a name the only one, or none when there is not exactly one."""
+    universes = load_universes(root)
+    if universe_id is None:
+        return next(iter(universes.values())) if len(universes) == 1 else NO_UNIVERSE
+    if universe_id not in universes:
+        raise ArtifactError(f"{root}: no universe {universe_id!r}; found {sorted(universes) or 'none'}")
+    return universes[universe_id]
+
+
+def load_kernel_config(path: Path) -> dict[str, Any]:
+    """The kernel's config with ``include`` merged in: mappings deeply, everything else replaced."""
+    config = _load_yaml(path)
+    include = config.pop("include", None)
+    if include is None:
+        return config
+    if not isinstance(include, str):
+        raise ArtifactError(f"{path}: include must name one file, found {include!r}")
+    return _deep_merge(load_kernel_config(path.parent / include), config)
+
+
+def minute_seconds(config: dict[str, Any]) -> float:
+    """How many real seconds one minute of budget lasts: 60, except in a sandbox that says otherwise."""
+    value = section(config, "sandbox").get("seconds_per_minute", 60.0)
+    return float(value) if isinstance(value, int | float) and value > 0 else 60.0
+
+
+def _load_universe(directory: Path) -> Universe:
+    main = _load_yaml(directory / "universe.yaml")
+    swarms = _load_yaml(directory / "swarms.yaml") if (directory / "swarms.yaml").exists() else {}
+    objectives = _load_yaml(directory / "objectives.yaml") if (directory / "objectives.yaml").exists() else {}
+    limit = section(main, "policies", "budgets").get("max_run_minutes")
+    worlds = main.get("worlds") if isinstance(main.get("worlds"), list) else []
+    return Universe(
+        universe_id=str(main.get("universe_id") or directory.name),
+        default_swarm_id=section(main, "defaults").get("swarm_id"),
+        default_objective_id=section(main, "defaults").get("objective_id"),
+        swarms=section(swarms, "swarms"),
+        objectives=section(objectives, "objectives"),
+        max_run_minutes=limit if isinstance(limit, int) else None,
+        world_tags={
+            w["world_id"]: w.get("tags") or [] for w in worlds or [] if isinstance(w, dict) and "world_id" in w
+        },
+    )
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: not YAML: {error}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ArtifactError(f"{path}: a mapping was expected, found {type(document).__name__}")
+    return document
+
+
+def _deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _deep_merge(base[key], value) if both else value
+    return merged

@@ -1,0 +1,190 @@
+"""World runs and evolutions (``<kernel dir>/runs/*``): an evolution is one run, its candidates are parts of it."""
+
+from pathlib import Path
+from typing import Any
+
+from planner.artifacts.records import Quarantine, RunRecord, load_json_object, moment, number, section, strings
+from planner.artifacts.summaries import run_summary
+from planner.errors import ContractError
+
+
+def read_world_runs(directory: Path, quarantine: Quarantine, world_tags: dict[str, list[str]]) -> list[RunRecord]:
+    """Every evolution, and every world run that belongs to none, in name order."""
+    if not directory.is_dir():
+        return []
+    paths = sorted(directory.iterdir())
+    evolutions = [path for path in paths if (path / "evolve_world.json").exists()]
+    records: list[RunRecord] = []
+    members: set[str] = set()
+    for path in evolutions:
+        try:
+            document = load_json_object(path / "evolve_world.json")
+        except (OSError, ContractError) as error:
+            quarantine.dropped(path / "evolve_world.json", getattr(error, "reason", str(error)))
+            continue
+        members.update(candidate["run_id"] for candidate in _candidates(document))
+        if (record := _evolution(path, document, quarantine, world_tags)) is not None:
+            records.append(record)
+    for path in paths:
+        if path in evolutions or path.name in members:
+            continue
+        if (record := _single_run(path, quarantine, world_tags)) is not None:
+            records.append(record)
+    return records
+
+
+def _candidates(evolution: dict[str, Any]) -> list[dict[str, Any]]:
+    generations = evolution.get("history") if isinstance(evolution.get("history"), list) else []
+    return [
+        candidate
+        for generation in generations or []
+        for candidate in (section({"g": generation}, "g").get("candidates") or [])
+        if isinstance(candidate, dict) and isinstance(candidate.get("run_id"), str)
+    ]
+
+
+def _evolution(
+    path: Path, document: dict[str, Any], quarantine: Quarantine, world_tags: dict[str, list[str]]
+) -> RunRecord | None:
+    ran = [candidate for candidate in _candidates(document) if not candidate.get("reused")]
+    manifests = {c["run_id"]: quarantine.read_json(path.parent / c["run_id"] / "manifest.json") for c in ran}
+    starts = [start for manifest in manifests.values() if (start := moment(manifest or {}, "created_at")) is not None]
+    ended_ms = moment(document, "generated_at")
+    population, generations = number(document, "population_size"), number(document, "generations")
+    if not starts or ended_ms is None or population is None or generations is None:
+        quarantine.dropped(
+            path, "an evolution needs population_size, generations, generated_at and a candidate's start"
+        )
+        return None
+    selected_id = next(
+        (g.get("selected_run_id") for g in reversed(document["history"]) if section({"g": g}, "g")), None
+    )
+    selected: dict[str, Any] = next((c for c in reversed(_candidates(document)) if c["run_id"] == selected_id), {})
+    passed = selected.get("passed") is True
+    gates = _gates(quarantine.read_json(path.parent / str(selected_id) / "manifest.json") if selected else None)
+    world_id, swarm_id = document.get("world_id"), document.get("swarm_id")
+    plan = None
+    if isinstance(swarm_id, str) and swarm_id:
+        plan = {
+            "schema_version": "cyntra.executed_plan.v1",
+            "swarm_id_executed": swarm_id,
+            "max_candidates_executed": int(population),
+            "timeout_seconds_executed": None,
+            "max_iterations_executed": int(generations),
+            "fallback_applied": False,
+            "fallback_reason": None,
+        }
+    context = quarantine.read_json(path / "context.json") or {}
+    return _record(
+        path,
+        quarantine,
+        kind="evolution",
+        world_id=world_id,
+        context={**context, "objective_id": document.get("objective_id"), "universe_id": document.get("universe_id")},
+        tags=world_tags.get(str(world_id), []),
+        plan=plan,
+        passed=passed,
+        gates=gates,
+        fail_codes=[] if passed else [gate["name"] for gate in gates if not gate["passed"]] or ["no_candidate_passed"],
+        started_ms=min(starts),
+        ended_ms=max(ended_ms, min(starts)),
+        duration_ms=int(sum(_stage_time(manifests[c["run_id"]], section(c, "metrics")) for c in ran)),
+    )
+
+
+def _single_run(path: Path, quarantine: Quarantine, world_tags: dict[str, list[str]]) -> RunRecord | None:
+    """A world run outside any evolution: history without an action, because nothing tells its budgets."""
+    manifest = quarantine.read_json(path / "manifest.json") if path.is_dir() else None
+    if manifest is None or not isinstance(manifest.get("world_id"), str):
+        quarantine.dropped(path, "neither an evolution nor a world run with a manifest")
+        return None
+    verdict = quarantine.read_json(path / "verdict" / "gate_verdict.json")
+    started_ms, duration = moment(manifest, "created_at"), int(_stage_time(manifest, {}))
+    if verdict is None or started_ms is None:
+        quarantine.dropped(path, "interrupted: the world run has no verdict or no start")
+        return None
+    passed = verdict.get("verdict") == "pass"
+    gates = _gates(manifest)
+    codes = strings(section(verdict, "failures").get("hard")) + [g["name"] for g in gates if not g["passed"]]
+    return _record(
+        path,
+        quarantine,
+        kind="world_run",
+        world_id=manifest["world_id"],
+        context=quarantine.read_json(path / "context.json") or {},
+        tags=world_tags.get(manifest["world_id"], []),
+        plan=None,
+        passed=passed,
+        gates=gates,
+        fail_codes=[] if passed else codes or ["verdict:fail"],
+        started_ms=started_ms,
+        ended_ms=max(started_ms + duration, moment(section(verdict, "timing"), "completed_at") or 0),
+        duration_ms=duration,
+    )
+
+
+def _record(
+    path: Path,
+    quarantine: Quarantine,
+    *,
+    kind: Any,
+    world_id: Any,
+    context: dict[str, Any],
+    tags: list[str],
+    plan: dict[str, Any] | None,
+    passed: bool,
+    gates: list[dict[str, Any]],
+    fail_codes: list[str],
+    started_ms: int,
+    ended_ms: int,
+    duration_ms: int,
+) -> RunRecord:
+    issue_id = context.get("issue_id") if isinstance(context.get("issue_id"), str) else None
+    return RunRecord(
+        run_id=path.name,
+        kind=kind,
+        source=path.relative_to(quarantine.root).as_posix(),
+        summary=run_summary(
+            run_id=path.name,
+            started_ms=started_ms,
+            job_type="fab-world",
+            domain="fab_world",
+            plan=plan,
+            status="success" if passed else "failed",
+            fail_codes=fail_codes,
+            gates=gates,
+            duration_ms=duration_ms,
+            tags=tags,
+            issue_id=issue_id,
+        ),
+        issue_id=issue_id,
+        started_ms=started_ms,
+        ended_ms=ended_ms,
+        decided_ms=started_ms,
+        executed_plan=plan,
+        planner_input=None,
+        world_id=str(world_id),
+        objective_id=context.get("objective_id"),
+        universe_id=context.get("universe_id"),
+    )
+
+
+def _stages(manifest: dict[str, Any] | None) -> list[dict[str, Any]]:
+    stages = (manifest or {}).get("stages")
+    return [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+
+
+def _stage_time(manifest: dict[str, Any] | None, metrics: dict[str, Any]) -> float:
+    """ms spent in a candidate: the sum over its stages, else what the evolution noted."""
+    times = [number(stage, "duration_ms") or 0 for stage in _stages(manifest)]
+    return sum(times) if times else number(metrics, "duration_ms") or 0
+
+
+def _gates(manifest: dict[str, Any] | None) -> list[dict[str, Any]]:
+    gates = []
+    for stage in _stages(manifest):
+        listed = section(stage, "metadata").get("gates")
+        for gate in listed if isinstance(listed, list) else []:
+            if isinstance(gate, dict) and isinstance(gate.get("gate"), str) and isinstance(gate.get("passed"), bool):
+                gates.append({"name": gate["gate"], "passed": gate["passed"]})
+    return gates

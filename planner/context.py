@@ -1,0 +1,85 @@
+"""Building one planner_input.v1: an issue, its universe, and the similar runs that had ended by then."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from planner.artifacts.archives import DOMAIN_OF_JOB_TYPE
+from planner.artifacts.beads import issue_context
+from planner.artifacts.records import RunRecord
+from planner.artifacts.repo import read_repo
+from planner.artifacts.universe import Universe, choose_universe
+from planner.contracts import ms_to_timestamp
+from planner.errors import ArtifactError
+from planner.history import HistoryIndex, Query
+
+N_SIMILAR = 16
+"""Similar runs stored in a context; smaller numbers are views on it."""
+
+
+def planner_input(
+    *,
+    issue: dict[str, Any],
+    universe: Universe,
+    job_type: str,
+    similar_runs: Sequence[RunRecord],
+    created_ms: int,
+    objective_id: str | None = None,
+    system_state: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One planner_input.v1. ``issue`` is its issue part; ``objective_id`` overrides the universe's default."""
+    return {
+        "schema_version": "cyntra.planner_input.v1",
+        "created_at": ms_to_timestamp(created_ms),
+        "universe_id": universe.universe_id,
+        "job_type": job_type,
+        "universe_defaults": {
+            "swarm_id": universe.default_swarm_id,
+            "objective_id": objective_id or universe.default_objective_id,
+        },
+        "issue": issue,
+        "history": {"last_n_similar_runs": [run.summary for run in similar_runs]},
+        "action_space": universe.action_space.to_document(),
+        "system_state": system_state,
+    }
+
+
+class ContextBuilder:
+    """Contexts for a repo's issues as of now. Calls must come in order of ``created_ms``."""
+
+    def __init__(self, repo_root: Path, kernel_dir: Path | None = None, universe_id: str | None = None) -> None:
+        artifacts = read_repo(repo_root, kernel_dir)
+        self.root = artifacts.root
+        self.issues = artifacts.issues
+        self.universe = choose_universe(self.root, universe_id)
+        self._history = HistoryIndex(artifacts.runs)
+
+    def build(self, issue_id: str, *, created_ms: int, system_state: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The context of one code issue at ``created_ms``; ArtifactError when there is no such issue."""
+        issue = self.issues.get(issue_id)
+        if issue is None:
+            raise ArtifactError(f"{self.root}: no issue {issue_id!r} in .beads/issues.jsonl")
+        part = issue_context(issue, self._history.attempts(issue_id, created_ms))
+        query = Query(created_ms, "code", DOMAIN_OF_JOB_TYPE["code"], frozenset(part["tags"]), issue_id)
+        return planner_input(
+            issue=part,
+            universe=self.universe,
+            job_type="code",
+            similar_runs=self._history.similar_runs(query, N_SIMILAR),
+            created_ms=created_ms,
+            system_state=system_state,
+        )
+
+
+def context_for_issue(
+    repo_root: Path,
+    issue_id: str,
+    *,
+    created_ms: int,
+    kernel_dir: Path | None = None,
+    universe_id: str | None = None,
+    system_state: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One issue's context, reading the repo for it alone; use ContextBuilder for several."""
+    builder = ContextBuilder(repo_root, kernel_dir, universe_id)
+    return builder.build(issue_id, created_ms=created_ms, system_state=system_state)

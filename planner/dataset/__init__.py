@@ -1,0 +1,1 @@
+"""Examples, tokens and arrays: everything between run records and training."""

@@ -1,0 +1,176 @@
+"""Similar runs known at a point in time: an index instead of a scan over all pairs.
+
+Runs of one signature (same tags, same failures) differ in score only by recency, so a query scores signatures,
+takes the best ones, and looks at no more than n runs of each. The result is exact.
+"""
+
+import bisect
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.artifacts.records import RunRecord
+
+HOUR_MS = 3_600_000
+RECENCY_LIMITS_MS = np.array([HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS])
+RECENCY_SCORES = np.array([0.4, 0.3, 0.2, 0.1, 0.0])
+"""Score by age of the run's start: under an hour, a day, a week, 30 days, older."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What similar runs are sought for, and when (ms since the epoch, UTC)."""
+
+    at_ms: int
+    job_type: str
+    domain: str
+    tags: frozenset[str]
+    issue_id: str | None
+    world_id: str | None = None
+    objective_id: str | None = None
+
+
+def failures(summary: dict[str, Any]) -> frozenset[str]:
+    """Fail codes and failing gates of a run summary."""
+    outcome = summary["outcome"]
+    return frozenset(outcome["fail_codes"]) | {gate["name"] for gate in outcome["gates"] if not gate["passed"]}
+
+
+def recency_bucket(at_ms: int, started_ms: int) -> int:
+    """Age of a run's start at ``at_ms``: 0 under an hour, 1 a day, 2 a week, 3 thirty days, 4 older."""
+    return int(np.searchsorted(RECENCY_LIMITS_MS, at_ms - started_ms, side="right"))
+
+
+def similarity(query_tags: frozenset[str], query_failures: frozenset[str], run: RunRecord, at_ms: int) -> float:
+    """Jaccard of tags + Jaccard of failures + recency score, in [0, 2.4]."""
+    tags = frozenset(run.summary.get("tags") or ())
+    overlap = _jaccard(query_tags, tags) + _jaccard(query_failures, failures(run.summary))
+    return overlap + float(RECENCY_SCORES[recency_bucket(at_ms, run.started_ms)])
+
+
+class HistoryIndex:
+    """All runs, revealed in the order in which they ended. Queries must come in order of time."""
+
+    def __init__(self, runs: Sequence[RunRecord]) -> None:
+        self._by_end = sorted(runs, key=lambda run: (run.ended_ms, run.run_id))
+        self._next = 0
+        self._now = -1
+        self._attempts: defaultdict[str, int] = defaultdict(int)
+        self._issue_failures: defaultdict[str, set[str]] = defaultdict(set)
+        members: defaultdict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
+        for run in runs:
+            members[_group_key(run)].append(run)
+        self._groups = {key: _Group(group) for key, group in members.items()}
+
+    def advance(self, at_ms: int) -> None:
+        """Make known every run that had ended by ``at_ms``; ValueError when time would go back."""
+        if at_ms < self._now:
+            raise ValueError(f"history was already at {self._now} ms, it cannot go back to {at_ms} ms")
+        self._now = at_ms
+        while self._next < len(self._by_end) and self._by_end[self._next].ended_ms <= at_ms:
+            run = self._by_end[self._next]
+            self._next += 1
+            self._groups[_group_key(run)].reveal(run)
+            if run.issue_id is not None and not run.passed:
+                self._attempts[run.issue_id] += 1
+                self._issue_failures[run.issue_id] |= failures(run.summary)
+
+    def similar_runs(self, query: Query, n: int) -> list[RunRecord]:
+        """The ``n`` best runs known at ``query.at_ms``: score desc, started_ms desc, run_id asc."""
+        self.advance(query.at_ms)
+        group = self._groups.get(_query_key(query))
+        if group is None or n == 0:
+            return []
+        known_failures = frozenset(self._issue_failures.get(query.issue_id or "", ()))
+        return group.best(query, known_failures, n)
+
+    def attempts(self, issue_id: str | None, at_ms: int) -> int:
+        """How many runs of the issue had ended without passing by ``at_ms``."""
+        self.advance(at_ms)
+        return self._attempts.get(issue_id or "", 0)
+
+
+class _Group:
+    """The runs that pass the filter of the same queries, by signature."""
+
+    def __init__(self, runs: Sequence[RunRecord]) -> None:
+        self._signature_of: dict[str, int] = {}
+        signatures: dict[tuple[frozenset[str], frozenset[str]], int] = {}
+        for run in runs:
+            signature = (frozenset(run.summary.get("tags") or ()), failures(run.summary))
+            self._signature_of[run.run_id] = signatures.setdefault(signature, len(signatures))
+        self._tags = _Overlap([tags for tags, _ in signatures])
+        self._failures = _Overlap([codes for _, codes in signatures])
+        self._latest: NDArray[np.int64] = np.full(len(signatures), -1, dtype=np.int64)
+        self._known: list[list[tuple[int, str, RunRecord]]] = [[] for _ in signatures]
+
+    def reveal(self, run: RunRecord) -> None:
+        """From now on ``run`` may be found."""
+        signature = self._signature_of[run.run_id]
+        bisect.insort(self._known[signature], (-run.started_ms, run.run_id, run))
+        self._latest[signature] = max(self._latest[signature], run.started_ms)
+
+    def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[RunRecord]:
+        """The ``n`` best known runs of this group."""
+        overlap = self._tags.jaccard(query.tags) + self._failures.jaccard(known_failures)
+        ages = np.searchsorted(RECENCY_LIMITS_MS, query.at_ms - self._latest, side="right")
+        score = np.where(self._latest >= 0, overlap + RECENCY_SCORES[ages], -1.0)
+        ranked = []
+        for signature in _leaders(score, self._latest, n):
+            for negative_start, run_id, run in self._known[signature][:n]:
+                recency = RECENCY_SCORES[recency_bucket(query.at_ms, -negative_start)]
+                ranked.append((-(overlap[signature] + recency), negative_start, run_id, run))
+        ranked.sort(key=lambda entry: entry[:3])
+        return [run for *_, run in ranked[:n]]
+
+
+def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:
+    """The signatures whose best run can be among the ``n`` best: by score, then start, ties included."""
+    candidates = np.flatnonzero(score >= 0)
+    if len(candidates) > n:
+        threshold = np.partition(score[candidates], -n)[-n]
+        candidates = candidates[score[candidates] >= threshold]
+        order = np.lexsort((-latest[candidates], -score[candidates]))
+        last = candidates[order[n - 1]]
+        keep = (score[candidates] > score[last]) | (latest[candidates] >= latest[last])
+        candidates = candidates[keep]
+    return candidates
+
+
+class _Overlap:
+    """Jaccard of one set with many, by an inverted index."""
+
+    def __init__(self, sets: Sequence[frozenset[str]]) -> None:
+        self._sizes = np.array([len(items) for items in sets], dtype=np.float64)
+        positions: defaultdict[str, list[int]] = defaultdict(list)
+        for position, items in enumerate(sets):
+            for item in items:
+                positions[item].append(position)
+        self._positions = {item: np.array(places) for item, places in positions.items()}
+
+    def jaccard(self, items: frozenset[str]) -> NDArray[np.float64]:
+        """Jaccard of ``items`` with each set, shape (n_sets,); 0 where both are empty."""
+        shared = np.zeros(len(self._sizes))
+        for item in items:
+            if item in self._positions:
+                shared[self._positions[item]] += 1
+        return shared / np.maximum(self._sizes + len(items) - shared, 1)
+
+
+def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    shared = len(left & right)
+    return shared / max(len(left) + len(right) - shared, 1)
+
+
+def _group_key(run: RunRecord) -> tuple[Any, ...]:
+    job_type, domain = run.summary["job_type"], run.summary["domain"]
+    return (job_type, domain, *((run.world_id, run.objective_id) if domain == "fab_world" else ()))
+
+
+def _query_key(query: Query) -> tuple[Any, ...]:
+    world = (query.world_id, query.objective_id) if query.domain == "fab_world" else ()
+    return (query.job_type, query.domain, *world)
