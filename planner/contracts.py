@@ -299,6 +299,7 @@ class DatasetInfo(Document):
     label_source: Literal["executed_plans", "bench_winners"]
     base_dataset_hash: str | None
     action_space: ActionSpaceDocument
+    kernel_config: dict[str, Any]
     minute_seconds: float
     n_similar: Count
     tokens_per_run: Count

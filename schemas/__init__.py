@@ -1,6 +1,6 @@
 """JSON Schemas (2020-12) of every document that enters or leaves the planner, loaded by name.
 
-The files are written from the models in ``planner.contracts`` by ``python -m planner.contracts``; a test keeps both equal.
+``python -m planner.contracts`` writes the files from the models in ``planner.contracts``; a test keeps both equal.
 """
 
 from functools import cache

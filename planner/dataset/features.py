@@ -78,7 +78,7 @@ def context_features(context: Mapping[str, Any]) -> NDArray[np.float32]:
 
 def run_features(context: Mapping[str, Any], n_similar: int) -> NDArray[np.float32]:
     """The first ``n_similar`` similar runs, shape (n_similar, len(RUN_FEATURES)); rows beyond the history are 0."""
-    rows = np.zeros((n_similar, len(RUN_FEATURES)), dtype=np.float32)
+    rows: NDArray[np.float32] = np.zeros((n_similar, len(RUN_FEATURES)), dtype=np.float32)
     created_ms = timestamp_to_ms(context["created_at"])
     issue_id, tags = context["issue"]["issue_id"], frozenset(context["issue"]["tags"])
     for row, run in zip(rows, context["history"]["last_n_similar_runs"], strict=False):

@@ -1,0 +1,118 @@
+"""Settings of a training run: one typed value, from an architecture's YAML, a user's YAML, and dotted overrides."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from planner.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0)]
+Whole = Annotated[int, Field(ge=1)]
+
+
+class TrainConfig(BaseModel):
+    """Everything that determines a training run besides its dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    class_path: str
+    """The model's class, as module@Class."""
+    model: dict[str, Any] = {}
+    """The model's own settings, checked by its class."""
+    n_similar: Annotated[int, Field(ge=0)] = 16
+    """Similar runs the policy sees, at most as many as the dataset stores."""
+    lr: Positive = 1e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay of AdamW."""
+    batch_size: Whole = 64
+    """Examples per step, over all workers together."""
+    epochs: Whole = 60
+    """Passes over train, at most."""
+    patience: Whole = 10
+    """Epochs without a better validation log-likelihood before training stops."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 10
+    """Steps of linear warm-up; a cosine down to a tenth of lr follows."""
+    grad_clip: Positive = 1.0
+    """Largest gradient norm."""
+    head_weights: Annotated[list[float], Field(min_length=4, max_length=4)] = [1.0, 1.0, 1.0, 1.0]
+    """Weight of each head's cross-entropy: swarm, candidates, minutes, iterations."""
+    seed: int = 0
+    """Seeds the weights, the data order and dropout."""
+
+
+def arch_names() -> list[str]:
+    """The architectures that ship with the planner."""
+    return sorted(f.name.removesuffix(".yaml") for f in (files("planner.configs") / "arch").iterdir())
+
+
+def load_config(arch: str, config_file: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The settings of ``arch`` (a name, or the path of a YAML file), then those of ``config_file``, then ``overrides``.
+
+    An override is ``key=value`` with dots for nesting and a YAML value, for instance ``model.hidden=64``. ConfigError
+    names the setting that does not exist or has a wrong value.
+    """
+    settings = _read_yaml(_arch_text(arch), arch)
+    if config_file is not None:
+        try:
+            text = config_file.read_text("utf-8")
+        except OSError as error:
+            raise ConfigError(f"{config_file}: cannot be read: {error.strerror}") from None
+        _merge(settings, _read_yaml(text, str(config_file)))
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {override}: write it as key=value, for instance lr=1e-3")
+        _merge(settings, _nest(key.split("."), parse_value(value)))
+    try:
+        return TrainConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(TrainConfig.model_fields)
+        raise ConfigError(f"setting {name}: {first['msg']}, found {first['input']!r}; settings are {known}") from None
+
+
+def parse_value(text: str) -> Any:
+    """A YAML value; numbers such as 1e-3, which YAML 1.1 takes for text, are numbers here."""
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _arch_text(arch: str) -> str:
+    path = Path(arch)
+    if path.suffix in (".yaml", ".yml") and path.exists():
+        return path.read_text("utf-8")
+    if arch not in arch_names():
+        raise ConfigError(
+            f"--arch {arch}: no such architecture; choose one of {', '.join(arch_names())}, or a YAML file"
+        )
+    return (files("planner.configs") / "arch" / f"{arch}.yaml").read_text("utf-8")
+
+
+def _read_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{source}: a mapping of settings was expected")
+    return document
+
+
+def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: value if len(keys) == 1 else _nest(keys[1:], value)}
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value

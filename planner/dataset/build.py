@@ -1,0 +1,198 @@
+"""`planner dataset build`: from a Cyntra repo to a dataset. Ray Data reads and encodes, the driver orders and writes.
+
+Chunks of archive directories are read in parallel, each archive once. Sorting, history, splitting and writing happen
+in the driver, in a fixed order, so that the bytes do not depend on the parallelism.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from planner.actions import ActionSpace
+from planner.artifacts.beads import read_issues
+from planner.artifacts.events import WorkcellEvents, read_events
+from planner.artifacts.records import Quarantine, RunRecord
+from planner.artifacts.repo import list_archives, locate, read_archives, world_tags
+from planner.artifacts.universe import load_kernel_config, load_universes, minute_seconds
+from planner.artifacts.worlds import read_world_runs
+from planner.context import N_SIMILAR
+from planner.contracts import DatasetInfo, canonical_json
+from planner.dataset.encode import Encoded, concatenate, encode_contexts, fit_vocabulary
+from planner.dataset.examples import make_examples
+from planner.dataset.split import time_split
+from planner.dataset.storage import write_dataset
+
+READ_CHUNK = 256
+"""Archives read by one Ray Data batch."""
+ENCODE_CHUNK = 512
+"""Contexts encoded by one Ray Data batch."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, how much of it is done, and its whole."""
+
+
+def build_dataset(
+    root: Path,
+    out: Path,
+    *,
+    kernel_dir: Path | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> DatasetInfo:
+    """Read the repo at ``root`` and write a dataset to ``out``; returns its dataset.json. Ray must be connected.
+
+    Raises ArtifactError when ``root`` is no Cyntra repo, DatasetError when no run can be a label or ``out`` holds
+    something else. Files that cannot be read are listed in the dataset's quarantine.
+    """
+    root, kernel = locate(root, kernel_dir)
+    quarantine = Quarantine(root)
+    universes = load_universes(root)
+    issues = read_issues(root, quarantine)
+    events = read_events(kernel / "logs" / "events.jsonl", quarantine)
+    runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
+    runs += _read_all(root, list_archives(kernel), events, quarantine, progress)
+    progress("join with history", 0, len(runs))
+    found = make_examples(runs, issues, universes)
+    splits = time_split([example.decided_ms for example in found.examples])
+    contexts = [canonical_json(example.context) for example in found.examples]
+    encoded = _encode_all(contexts, progress)
+    progress("write", 0, len(contexts))
+    config_path = kernel / "config.yaml"
+    config = load_kernel_config(config_path) if config_path.exists() else {}
+    info = write_dataset(
+        out,
+        examples=found.examples,
+        encoded=encoded,
+        splits=splits,
+        space=_joint_space(found.examples),
+        vocabulary=fit_vocabulary(encoded, splits["train"]),
+        seen_issues={found.examples[i].issue_id for i in splits["train"]},
+        n_similar=N_SIMILAR,
+        account={
+            "label_source": "executed_plans",
+            "base_dataset_hash": None,
+            "kernel_config": config,
+            "minute_seconds": minute_seconds(config),
+            "counts": {
+                "runs": len(runs),
+                "examples": len(found.examples),
+                "history_only": len(runs) - len(found.examples),
+                "quarantined": len(quarantine.entries),
+                "issues": len(issues),
+            },
+            "contexts": dict(found.contexts),
+            "unlabelled": dict(sorted(found.unlabelled.items())),
+            "quarantine": sorted(quarantine.entries, key=lambda entry: (entry["path"], entry["reason"])),
+        },
+    )
+    progress("write", len(contexts), len(contexts))
+    return info
+
+
+def _joint_space(examples: Sequence[Any]) -> ActionSpace:
+    spaces = {orjson.dumps(e.context["action_space"], option=orjson.OPT_SORT_KEYS): e for e in examples}
+    return ActionSpace.union([ActionSpace.from_document(spaces[key].context["action_space"]) for key in sorted(spaces)])
+
+
+def _read_all(
+    root: Path,
+    paths: Sequence[Path],
+    events: dict[str, WorkcellEvents],
+    quarantine: Quarantine,
+    progress: Progress,
+) -> list[RunRecord]:
+    """Every archive's run, read by Ray Data in chunks; the driver restores the order by name."""
+    chunks = [
+        {
+            "chunk": number,
+            "paths": [str(path) for path in paths[start : start + READ_CHUNK]],
+            "events": orjson.dumps(
+                {p.name: asdict(events[p.name]) for p in paths[start : start + READ_CHUNK] if p.name in events}
+            ),
+        }
+        for number, start in enumerate(range(0, len(paths), READ_CHUNK))
+    ]
+    results = _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress)
+    runs = []
+    for result in results:
+        quarantine.entries.extend(orjson.loads(result["quarantine"]))
+        runs += [RunRecord(**record) for record in orjson.loads(result["records"])]
+    return runs
+
+
+def _read_chunk(batch: dict[str, Any], root: str) -> dict[str, Any]:
+    """One Ray Data batch of one chunk: paths in, run records and quarantine entries out, as JSON."""
+    quarantine = Quarantine(Path(root))
+    events = {name: WorkcellEvents(**cell) for name, cell in orjson.loads(batch["events"][0]).items()}
+    records = read_archives([Path(path) for path in batch["paths"][0]], events, quarantine)
+    return {
+        "chunk": batch["chunk"],
+        "records": [orjson.dumps(records)],
+        "quarantine": [orjson.dumps(quarantine.entries)],
+    }
+
+
+def _encode_all(contexts: Sequence[bytes], progress: Progress) -> Encoded:
+    chunks = [
+        {"chunk": number, "contexts": list(contexts[start : start + ENCODE_CHUNK])}
+        for number, start in enumerate(range(0, len(contexts), ENCODE_CHUNK))
+    ]
+    results = _map_chunks(chunks, _encode_chunk, {"n_similar": N_SIMILAR}, "encode contexts", progress)
+    return concatenate(
+        [
+            Encoded(
+                strings=orjson.loads(result["strings"]),
+                tokens=np.frombuffer(result["tokens"], np.int32),
+                segments=np.frombuffer(result["segments"], np.int64).reshape(-1, N_SIMILAR + 2),
+                context_features=_rows(result["context_features"], result["examples"]),
+                run_features=_rows(result["run_features"], result["examples"], N_SIMILAR),
+            )
+            for result in results
+        ]
+    )
+
+
+def _rows(data: bytes, *shape: int) -> np.ndarray:
+    return np.frombuffer(data, np.float32).reshape(*shape, -1)
+
+
+def _encode_chunk(batch: dict[str, Any], n_similar: int) -> dict[str, Any]:
+    """One Ray Data batch of one chunk: contexts in, arrays as bytes out."""
+    encoded = encode_contexts([orjson.loads(context) for context in batch["contexts"][0]], n_similar)
+    return {
+        "chunk": batch["chunk"],
+        "examples": [len(encoded)],
+        "strings": [orjson.dumps(encoded.strings)],
+        "tokens": [encoded.tokens.tobytes()],
+        "segments": [encoded.segments.tobytes()],
+        "context_features": [encoded.context_features.tobytes()],
+        "run_features": [encoded.run_features.tobytes()],
+    }
+
+
+def _map_chunks(
+    chunks: Sequence[dict[str, Any]],
+    function: Callable[..., dict[str, Any]],
+    arguments: dict[str, Any],
+    stage: str,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """``function`` over one-row batches with Ray Data; results in the order of the chunks."""
+    import ray.data
+
+    if not chunks:
+        return []
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    progress(stage, 0, len(chunks))
+    data = ray.data.from_items(list(chunks), override_num_blocks=len(chunks))
+    mapped = data.map_batches(function, batch_size=1, fn_kwargs=arguments)
+    results = []
+    for row in mapped.iter_rows():
+        results.append(row)
+        progress(stage, len(results), len(chunks))
+    return sorted(results, key=lambda row: row["chunk"])

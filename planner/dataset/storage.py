@@ -1,0 +1,292 @@
+"""A dataset on disk: dataset.json, and per split a Parquet table of examples beside memory-mapped training arrays.
+
+DIR/dataset.json
+DIR/{train,val,test}/examples.parquet   contexts, labels, outcomes: for people, evaluation and the bench
+DIR/{train,val,test}/*.npy              what training reads: see Split
+"""
+
+import hashlib
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from planner.actions import HEADS, Action, ActionSpace
+from planner.contracts import DatasetInfo, canonical_json, read_document
+from planner.dataset.encode import Encoded, apply_vocabulary
+from planner.dataset.examples import Example
+from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES
+from planner.dataset.split import SPLITS
+from planner.dataset.tokens import TOKENS_PER_RUN
+from planner.errors import DatasetError
+
+ARRAYS = ("tokens", "segments", "context_features", "run_features", "labels", "masks", "passed", "duration_ms", "seen")
+MANIFEST = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split's arrays, memory-mapped. n examples, N stored similar runs, H = summed widths of the four heads.
+
+    tokens (t,) int32; segments (n, N + 2) int64, boundaries in tokens; context_features (n, F) float32;
+    run_features (n, N, R) float32; labels (n, 4) int64, positions in the heads; masks (n, H) bool, the values an
+    example's own action space and job type admit; passed (n,) bool; duration_ms (n,) int64; seen (n,) bool, whether
+    train holds the same issue.
+    """
+
+    directory: Path
+    tokens: NDArray[np.int32]
+    segments: NDArray[np.int64]
+    context_features: NDArray[np.float32]
+    run_features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    masks: NDArray[np.bool_]
+    passed: NDArray[np.bool_]
+    duration_ms: NDArray[np.int64]
+    seen: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def table(self) -> dict[str, list[Any]]:
+        """The Parquet table's columns except the contexts, in the order of the arrays."""
+        columns = [f.name for f in EXAMPLE_SCHEMA if f.name != "context"]
+        return pq.read_table(self.directory / "examples.parquet", columns=columns).to_pydict()
+
+    def contexts(self) -> list[dict[str, Any]]:
+        """The planner_input.v1 of every example."""
+        column = pq.read_table(self.directory / "examples.parquet", columns=["context"]).column("context")
+        return [orjson.loads(text) for text in column.to_pylist()]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened dataset."""
+
+    path: Path
+    info: DatasetInfo
+    splits: dict[str, Split]
+
+    @cached_property
+    def space(self) -> ActionSpace:
+        """The action space of all its examples."""
+        return ActionSpace.from_document(self.info.action_space.model_dump(), str(self.path / MANIFEST))
+
+
+EXAMPLE_SCHEMA = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("decided_ms", pa.int64()),
+        ("issue_id", pa.string()),
+        ("job_type", pa.string()),
+        ("domain", pa.string()),
+        *((head, pa.string()) for head in HEADS),
+        ("status", pa.string()),
+        ("duration_ms", pa.int64()),
+        ("cost_usd", pa.float64()),
+        ("seen_issue", pa.bool_()),
+        ("context", pa.string()),
+    ]
+)
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Open the dataset in ``path``; DatasetError when something is missing or is not a dataset."""
+    manifest = path / MANIFEST
+    if not manifest.exists():
+        raise DatasetError(f"{path}: no {MANIFEST}; build one with `planner dataset build`")
+    info = read_document(DatasetInfo, manifest)
+    splits = {}
+    for name in SPLITS:
+        directory = path / name
+        try:
+            arrays = {key: np.load(directory / f"{key}.npy", mmap_mode="r") for key in ARRAYS}
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{directory}: incomplete dataset ({error}); build it again") from None
+        splits[name] = Split(directory=directory, **arrays)
+    return Dataset(path, info, splits)
+
+
+def write_dataset(
+    out: Path,
+    *,
+    examples: Sequence[Example],
+    encoded: Encoded,
+    splits: Mapping[str, range],
+    space: ActionSpace,
+    vocabulary: Sequence[str],
+    seen_issues: set[str],
+    n_similar: int,
+    account: Mapping[str, Any],
+    normalisation_of: DatasetInfo | None = None,
+) -> DatasetInfo:
+    """Write a dataset whole or not at all, and return its dataset.json.
+
+    ``account`` holds the fields of DatasetInfo that tell how the examples came about; ``normalisation_of`` is the
+    dataset whose feature normalisation is kept (winners), otherwise it is fitted on train.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise DatasetError(f"{out} holds other files than a dataset: give an empty or new directory as --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        tokens = apply_vocabulary(encoded, vocabulary)
+        digest = hashlib.sha256(canonical_json({"space": space.to_document(), "vocabulary": list(vocabulary)}))
+        infos = {}
+        for name in SPLITS:
+            span = splits[name]
+            part = [examples[i] for i in span]
+            seen = np.array([example.issue_id in seen_issues for example in part], dtype=bool)
+            _write_split(staging / name, part, _arrays(part, encoded, tokens, span, space, seen), digest)
+            infos[name] = {
+                "examples": len(part),
+                "first_ms": part[0].decided_ms if part else None,
+                "last_ms": part[-1].decided_ms if part else None,
+                "of_seen_issues": int(seen.sum()),
+            }
+        train = splits["train"]
+        info = DatasetInfo.model_validate(
+            {
+                "schema_version": "cyntra.planner_dataset.v1",
+                "dataset_hash": digest.hexdigest(),
+                "action_space": space.to_document(),
+                "n_similar": n_similar,
+                "tokens_per_run": TOKENS_PER_RUN,
+                "splits": infos,
+                "vocabulary": list(vocabulary),
+                **_normalisation(encoded, train, normalisation_of),
+                "tool_versions": tool_versions(),
+                **account,
+            }
+        )
+        (staging / MANIFEST).write_bytes(orjson.dumps(info.model_dump(), option=orjson.OPT_INDENT_2))
+        if out.exists():
+            shutil.rmtree(out)
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return info
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions that produced a result."""
+    versions = {"python": platform.python_version()}
+    for package in ("cyntra-planner", "numpy", "orjson", "pyarrow", "ray", "torch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def admitted_values(context: Mapping[str, Any], space: ActionSpace) -> NDArray[np.bool_]:
+    """The values of ``space``'s heads that the context's own space admits for its job type, shape (H,)."""
+    own = ActionSpace.from_document(context["action_space"])
+    admitted: list[bool] = []
+    for head, mask in zip(HEADS, own.masks(context["job_type"]), strict=True):
+        allowed = {value for value, ok in zip(own.bins(head), mask, strict=True) if ok}
+        admitted.extend(value in allowed for value in space.bins(head))
+    return np.array(admitted, dtype=bool)
+
+
+def _arrays(
+    part: Sequence[Example],
+    encoded: Encoded,
+    tokens: NDArray[np.int32],
+    span: range,
+    space: ActionSpace,
+    seen: NDArray[np.bool_],
+) -> dict[str, NDArray[Any]]:
+    rows = slice(span.start, span.stop)
+    segments = encoded.segments[rows]
+    first, last = (int(segments[0, 0]), int(segments[-1, -1])) if len(part) else (0, 0)
+    return {
+        "tokens": tokens[first:last],
+        "segments": segments - first,
+        "context_features": encoded.context_features[rows],
+        "run_features": encoded.run_features[rows],
+        "labels": np.array([space.index(example.label) for example in part], dtype=np.int64).reshape(-1, len(HEADS)),
+        "masks": np.array([admitted_values(example.context, space) for example in part], dtype=bool).reshape(
+            -1, sum(space.widths)
+        ),
+        "passed": np.array([example.status == "success" for example in part], dtype=bool),
+        "duration_ms": np.array([example.duration_ms for example in part], dtype=np.int64),
+        "seen": seen,
+    }
+
+
+def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, NDArray[Any]], digest: Any) -> None:
+    directory.mkdir()
+    for name in ARRAYS:
+        array = np.ascontiguousarray(arrays[name])
+        np.save(directory / f"{name}.npy", array)
+        digest.update(f"{directory.name}/{name}{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    rows = [_row(example, bool(seen)) for example, seen in zip(part, arrays["seen"], strict=True)]
+    for row in rows:
+        digest.update(orjson.dumps(row))
+    table = pa.Table.from_pylist(rows, schema=EXAMPLE_SCHEMA)
+    pq.write_table(
+        table,
+        directory / "examples.parquet",
+        row_group_size=4096,
+        compression="zstd",
+        version="2.6",
+        store_schema=False,
+    )
+
+
+def _row(example: Example, seen: bool) -> dict[str, Any]:
+    return {
+        "example_id": example.example_id,
+        "decided_ms": example.decided_ms,
+        "issue_id": example.issue_id,
+        "job_type": example.job_type,
+        "domain": example.domain,
+        **{head: str(value) for head, value in zip(HEADS, example.label, strict=True)},
+        "status": example.status,
+        "duration_ms": example.duration_ms,
+        "cost_usd": example.cost_usd,
+        "seen_issue": seen,
+        "context": canonical_json(example.context).decode(),
+    }
+
+
+def _normalisation(encoded: Encoded, train: range, keep: DatasetInfo | None) -> dict[str, Any]:
+    """Mean and scale of every feature over train; of run features over the runs that are there."""
+    if keep is not None:
+        kept = keep.model_dump()
+        return {key: kept[key] for key in ("context_features", "run_features")}
+    rows = slice(train.start, train.stop)
+    present = np.diff(encoded.segments[rows], axis=1)[:, 1:] > 0
+    return {
+        "context_features": _fit(CONTEXT_FEATURES, encoded.context_features[rows]),
+        "run_features": _fit(RUN_FEATURES, encoded.run_features[rows][present]),
+    }
+
+
+def _fit(names: Sequence[str], values: NDArray[np.float32]) -> list[dict[str, Any]]:
+    if not len(values):
+        return [{"name": name, "mean": 0.0, "scale": 1.0} for name in names]
+    means, scales = values.astype(np.float64).mean(axis=0), values.astype(np.float64).std(axis=0)
+    return [
+        {"name": name, "mean": float(mean), "scale": float(scale) if scale > 1e-6 else 1.0}
+        for name, mean, scale in zip(names, means, scales, strict=True)
+    ]
+
+
+def label_of(row: Mapping[str, Any]) -> Action:
+    """The action in a row of the Parquet table, whose bins are text."""
+    return Action(row["swarm_id"], *("NA" if row[h] == "NA" else int(row[h]) for h in HEADS[1:]))

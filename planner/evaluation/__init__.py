@@ -1,0 +1,1 @@
+"""Judging policies on logged runs: metrics, bootstrap intervals, tables."""

@@ -1,0 +1,88 @@
+"""`planner evaluate`: a trained policy beside the baselines, per split, job type, domain, and seen or unseen issues."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.actions import ActionSpace
+from planner.dataset.storage import Dataset, Split, load_dataset
+from planner.errors import DatasetError
+from planner.evaluation.decisions import Decisions, decide_by_rule, decide_jointly, decide_most_frequent, labels_of
+from planner.evaluation.metrics import Logged, entropy, metrics
+from planner.models.inputs import inputs_of_split
+from planner.models.learned import LearnedPolicy
+from planner.training.checkpoint import read_run
+
+ABSTAIN_BELOW = 0.05
+"""Joint confidence under which a decision counts as abstained, unless the caller says otherwise."""
+
+
+def evaluate_run(
+    run: Path, dataset_path: Path | None = None, *, abstain_below: float = ABSTAIN_BELOW
+) -> dict[str, Any]:
+    """Metrics of the run's best checkpoint, of today's rule and of the most frequent action, as one JSON document.
+
+    ``dataset_path`` defaults to the dataset the run was trained on; DatasetError when its action space or its
+    vocabulary is another one than the policy's.
+    """
+    policy = LearnedPolicy(run)
+    dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
+    _check_same_space(policy.space, dataset)
+    return {
+        "run": str(run),
+        "checkpoint_epoch": policy.document.epoch,
+        "dataset": str(dataset.path),
+        "dataset_hash": dataset.info.dataset_hash,
+        "trained_on_dataset_hash": policy.document.dataset_hash,
+        "abstain_below": abstain_below,
+        "minute_seconds": dataset.info.minute_seconds,
+        "splits": {
+            name: _evaluate_split(policy, dataset, split, abstain_below)
+            for name, split in dataset.splits.items()
+            if len(split)
+        },
+    }
+
+
+def _evaluate_split(
+    policy: LearnedPolicy, dataset: Dataset, split: Split, abstain_below: float
+) -> dict[str, dict[str, Any]]:
+    """Group -> {policies, labels}: "all", then job types, domains, seen and unseen issues where there are any."""
+    logged = Logged(
+        labels_of(split), np.asarray(split.passed), np.asarray(split.duration_ms), dataset.info.minute_seconds
+    )
+    rule = decide_by_rule(dataset, split)
+    learned = decide_jointly(policy.name, policy.head_log_probs(inputs_of_split(split)), split, dataset.space)
+    policies: list[Decisions] = [learned, rule, decide_most_frequent(dataset, split)]
+    report = {}
+    for group, rows in _groups(split).items():
+        labels = [logged.labels[i] for i in rows]
+        report[group] = {
+            "label_entropy_swarm": entropy([action.swarm_id for action in labels]),
+            "label_entropy_candidates": entropy([action.max_candidates_bin for action in labels]),
+            "policies": {
+                decisions.policy: metrics(decisions, logged, rows, abstain_below=abstain_below, default=rule)
+                for decisions in policies
+            },
+        }
+    return report
+
+
+def _groups(split: Split) -> dict[str, NDArray[np.intp]]:
+    groups = {"all": np.arange(len(split))}
+    for column in ("job_type", "domain"):
+        values = np.array(split.table[column])
+        groups |= {f"{column}={value}": np.flatnonzero(values == value) for value in np.unique(values)}
+    seen = np.asarray(split.seen)
+    groups |= {"seen issues": np.flatnonzero(seen), "unseen issues": np.flatnonzero(~seen)}
+    return {name: rows for name, rows in groups.items() if len(rows)}
+
+
+def _check_same_space(space: ActionSpace, dataset: Dataset) -> None:
+    if space != dataset.space:
+        raise DatasetError(
+            f"{dataset.path}: its action space is not the policy's (swarms {list(dataset.space.swarm_ids)} against "
+            f"{list(space.swarm_ids)}): evaluate on a dataset with the same catalogue and bins"
+        )

@@ -1,0 +1,45 @@
+"""What a learned policy reads: a dataset's arrays, or contexts that are encoded on the spot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.actions import ActionSpace
+from planner.dataset.encode import apply_vocabulary, encode_contexts
+from planner.dataset.storage import Split, admitted_values
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """n contexts, as arrays of the shapes that planner.dataset.storage.Split describes."""
+
+    tokens: NDArray[np.int32]
+    segments: NDArray[np.int64]
+    context_features: NDArray[np.float32]
+    run_features: NDArray[np.float32]
+    masks: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+
+def inputs_of_split(split: Split) -> Inputs:
+    """A split's arrays, still memory-mapped."""
+    return Inputs(split.tokens, split.segments, split.context_features, split.run_features, split.masks)
+
+
+def inputs_of_contexts(
+    contexts: Sequence[Mapping[str, Any]], space: ActionSpace, vocabulary: Sequence[str], n_similar: int
+) -> Inputs:
+    """planner_input.v1 documents, encoded as a dataset with this space and vocabulary would hold them."""
+    encoded = encode_contexts(contexts, n_similar)
+    return Inputs(
+        apply_vocabulary(encoded, vocabulary),
+        encoded.segments,
+        encoded.context_features,
+        encoded.run_features,
+        np.array([admitted_values(context, space) for context in contexts]).reshape(-1, sum(space.widths)),
+    )

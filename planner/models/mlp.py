@@ -1,0 +1,67 @@
+"""Feature MLP: the engineered features of the context beside the mean over its similar runs. Reads no tokens."""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from planner.contracts import FeatureInfo
+from planner.models.base import ModelSpec
+from planner.models.heads import ActionHeads
+
+
+class MLPSettings(BaseModel):
+    """Size of the MLP."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hidden: int = Field(128, ge=1)
+    """Width of each hidden layer."""
+    layers: int = Field(2, ge=1)
+    """Hidden layers."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout after each hidden layer."""
+
+
+class FeatureMLP(nn.Module):
+    """Reads the batch's context_features (batch, F) and run_features (batch, N, R) with runs (batch, N) present."""
+
+    reads = "features"
+    Settings = MLPSettings
+
+    def __init__(self, settings: MLPSettings, spec: ModelSpec) -> None:
+        super().__init__()
+        self.context_norm = Standardise(spec.context_features)
+        self.run_norm = Standardise(spec.run_features)
+        width = len(spec.context_features) + len(spec.run_features)
+        layers: list[nn.Module] = []
+        for _ in range(settings.layers):
+            layers += [nn.Linear(width, settings.hidden), nn.GELU(), nn.Dropout(settings.dropout)]
+            width = settings.hidden
+        self.body = nn.Sequential(*layers)
+        self.heads = ActionHeads(width, spec.widths)
+
+    def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        """Four log-probabilities (batch, width)."""
+        present = batch["runs_present"].unsqueeze(-1)
+        runs = self.run_norm(batch["run_features"]) * present
+        mean = runs.sum(dim=1) / present.sum(dim=1).clamp(min=1)
+        hidden = self.body(torch.cat([self.context_norm(batch["context_features"]), mean], dim=-1))
+        return self.heads(hidden, batch["masks"])
+
+
+class Standardise(nn.Module):
+    """(x - mean) / scale with the dataset's normalisation, clipped to ±8 so that a rare feature cannot dominate."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: Sequence[FeatureInfo]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([feature.mean for feature in features]))
+        self.register_buffer("scale", torch.tensor([feature.scale for feature in features]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as ``x``."""
+        return ((x - self.mean) / self.scale).clamp(-8, 8)

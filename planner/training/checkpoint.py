@@ -1,0 +1,154 @@
+"""Checkpoints: safetensors for numbers, JSON for everything else. Loading one executes no code but the model's class.
+
+RUN/run.json                        settings, dataset, progress, which checkpoints are last and best
+RUN/metrics.jsonl                   one line per epoch, keyed by epoch
+RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, policy.json
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from planner.contracts import ActionSpaceDocument, FeatureInfo
+from planner.errors import CheckpointError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class PolicyDocument(BaseModel):
+    """policy.json: everything besides the weights that is needed to load a policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    class_path: str
+    model: dict[str, Any]
+    n_similar: int
+    action_space: ActionSpaceDocument
+    kernel_config: dict[str, Any]
+    minute_seconds: float
+    vocabulary: list[str]
+    context_features: list[FeatureInfo]
+    run_features: list[FeatureInfo]
+    dataset_hash: str
+    dataset_n_similar: int
+    epoch: int
+    tool_versions: dict[str, str]
+
+
+class RunState(BaseModel):
+    """run.json: what a run is made from and how far it came."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any]
+    dataset: str
+    dataset_hash: str
+    init_from: str | None
+    workers: int
+    epoch: int = -1
+    """Last finished epoch, from 0; -1 before the first."""
+    last: str | None = None
+    best: str | None = None
+    best_metric: float | None = None
+    """Validation joint log-likelihood per example of the best checkpoint; higher is better."""
+    best_epoch: int = -1
+    finished: bool = False
+    note: str | None = None
+    """What a reader of the result must know, for instance that validation was empty."""
+
+
+def read_run(run: Path) -> RunState:
+    """A run's state; CheckpointError when ``run`` is no run directory."""
+    return _read(RunState, run / "run.json", "a training run; start one with `planner train`")
+
+
+def write_run(run: Path, state: RunState) -> None:
+    """Replace run.json in one step."""
+    _write_atomically(run / "run.json", orjson.dumps(state.model_dump(), option=orjson.OPT_INDENT_2))
+
+
+def save_checkpoint(
+    run: Path, epoch: int, policy: PolicyDocument, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> str:
+    """Write checkpoints/epoch-NNN whole or not at all; returns its path relative to the run."""
+    directory = run / "checkpoints" / f"epoch-{epoch:03d}"
+    directory.parent.mkdir(exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory.parent))
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, staging / "model.safetensors")
+    save_file(_optimizer_tensors(optimizer), staging / "optimizer.safetensors")
+    (staging / "policy.json").write_bytes(orjson.dumps(policy.model_dump(), option=orjson.OPT_INDENT_2))
+    if directory.exists():
+        shutil.rmtree(directory)
+    staging.rename(directory)
+    return directory.relative_to(run).as_posix()
+
+
+def prune_checkpoints(run: Path, keep: set[str]) -> None:
+    """Remove every checkpoint that is not in ``keep`` (paths relative to the run)."""
+    for path in (run / "checkpoints").iterdir():
+        if path.relative_to(run).as_posix() not in keep:
+            shutil.rmtree(path)
+
+
+def checkpoint_path(path: Path) -> Path:
+    """The checkpoint directory that ``path`` means: itself, or the best one of a run."""
+    if (path / "policy.json").exists():
+        return path
+    state = read_run(path)
+    if state.best is None:
+        raise CheckpointError(f"{path}: the run has no checkpoint yet; finish it with `planner train --resume`")
+    return path / state.best
+
+
+def read_policy(checkpoint: Path) -> PolicyDocument:
+    """policy.json of a checkpoint directory."""
+    return _read(PolicyDocument, checkpoint / "policy.json", "a checkpoint")
+
+
+def load_weights(checkpoint: Path, model: nn.Module) -> None:
+    """Put a checkpoint's weights into ``model``; CheckpointError when names or shapes differ."""
+    try:
+        model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: these weights do not fit the model: {error}; use the settings and the base dataset "
+            "that they were trained with"
+        ) from None
+
+
+def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's optimizer state into ``optimizer``."""
+    tensors = load_file(checkpoint / "optimizer.safetensors")
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": tensor.contiguous() for index, entry in state.items() for key, tensor in entry.items()}
+
+
+def _read(model: type[Model], path: Path, kind: str) -> Model:
+    try:
+        return model.model_validate(orjson.loads(path.read_bytes()))
+    except OSError:
+        raise CheckpointError(f"{path.parent}: no {path.name}, so this is not {kind}") from None
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise CheckpointError(f"{path}: broken: {str(error).splitlines()[0]}") from None
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(data)
+    Path(file.name).replace(path)

@@ -1,0 +1,112 @@
+"""Starting the training loop with Ray Train: DDP over gloo on CPUs, over nccl on GPUs. Ray must be connected."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from planner.errors import ClusterError, PlannerError
+from planner.training.checkpoint import RunState, read_run
+
+Progress = Callable[[dict[str, Any]], None]
+"""Called with each finished epoch's metrics."""
+
+
+def train_with_ray(
+    run: Path, *, workers: int, gpu: bool = False, progress: Progress = lambda metrics: None
+) -> RunState:
+    """Run the loop on ``workers`` Ray Train workers until the run is finished.
+
+    ``run`` holds a run.json (see planner.training.loop.start_run). A worker that dies is replaced twice, and goes on
+    from the last checkpoint. ClusterError when Ray lacks the CPUs or GPUs.
+    """
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources = ray.cluster_resources()
+    for name, needed in (("CPU", workers), ("GPU", workers if gpu else 0)):
+        if resources.get(name, 0) < needed:
+            raise ClusterError(
+                f"--workers {workers} needs {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
+                + (" or leave out --gpu" if name == "GPU" else "")
+            )
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"run": str(run.resolve()), "gpu": gpu},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        run_config=RunConfig(
+            name=f"attempt-{_attempt(run)}",
+            storage_path=str((run / "ray").resolve()),
+            failure_config=FailureConfig(max_failures=2),
+        ),
+    )
+    with _Follower(run / "metrics.jsonl", progress):
+        try:
+            trainer.fit()
+        except PlannerError:
+            raise
+        except Exception as error:
+            raise ClusterError(
+                f"training failed: {_cause(error)}; `planner train --resume` goes on from here"
+            ) from error
+    return read_run(run)
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    import ray.train
+
+    from planner.training.loop import train
+
+    train(Path(settings["run"]), gpu=settings["gpu"], report=lambda metrics: ray.train.report(metrics))
+
+
+def _attempt(run: Path) -> int:
+    """A name Ray has not used for this run: reusing one would silently resume Ray's own state."""
+    directory = run / "ray"
+    return len(list(directory.glob("attempt-*"))) if directory.exists() else 0
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of the innermost error's text."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+class _Follower:
+    """Reads a metrics file as it grows and hands each line on; Ray's own reports reach the driver only at the end."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._path, self._progress = path, progress
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> "_Follower":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._read()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(0.3):
+            self._read()
+
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._offset += len(line)
+                    self._progress(orjson.loads(line))
