@@ -243,7 +243,7 @@ class BenchOutcome(Document):
 
 
 class BenchCase(Document):
-    """One context put on the bench."""
+    """One context put on the bench. The first action is the default plan: what today's rule would run."""
 
     schema_version: Literal["cyntra.bench_case.v1"]
     case_id: Identifier

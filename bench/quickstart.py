@@ -1,0 +1,175 @@
+"""`planner quickstart`: the whole loop on a sandbox repo, each stage skipped when its result is there already."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bench.regret import score_runs
+from bench.relabel import relabel
+from bench.run import run_bench
+from bench.sandbox.create import create_sandbox
+from bench.sandbox.record import record_history
+from cluster.connect import connect, usable_cpus
+from planner.artifacts.beads import read_issues
+from planner.artifacts.records import Quarantine
+from planner.config import load_config
+from planner.dataset.build import build_dataset
+from planner.display import EpochBar, StageBars, console, print_dataset, print_regret, print_run, say
+from planner.errors import BenchError
+from planner.training.checkpoint import RunState, read_run
+from planner.training.driver import train_with_ray
+from planner.training.loop import start_run
+
+HISTORY_SHARE = 0.5
+"""Share of the issues, the earliest, in which the history is made; the others go on the bench."""
+RUNS_PER_ISSUE = 2
+ARCH = "mlp_planner"
+BEFORE, AFTER = "mlp, executed plans", "mlp, retrained on winners"
+STAGES = 8
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a quickstart keeps what it makes."""
+
+    root: Path
+
+    @property
+    def repo(self) -> Path:
+        """The sandbox repo."""
+        return self.root / "repo"
+
+    @property
+    def dataset(self) -> Path:
+        """Examples from executed plans."""
+        return self.root / "dataset"
+
+    @property
+    def winners(self) -> Path:
+        """Examples from the bench's winners."""
+        return self.root / "winners"
+
+    @property
+    def ledger(self) -> Path:
+        """The bench's outcomes."""
+        return self.root / "bench" / "ledger.sqlite"
+
+    def run(self, name: str) -> Path:
+        """A training run."""
+        return self.root / "runs" / name
+
+    @property
+    def results(self) -> Path:
+        """The final table's numbers."""
+        return self.root / "results.json"
+
+
+def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, address: str | None) -> None:
+    """Make history, learn from it, bench, learn from the winners, and print how much regret each step took away."""
+    places = Places(directory.resolve())
+    started = time.monotonic()
+    settings = {"issues": issues, "n_actions": n_actions, "seed": seed}
+    _check_settings(places.root, settings)
+    with _stage(1, "sandbox: a git repo with injected faults, one issue each"):
+        if not (places.repo / ".beads").exists():
+            create_sandbox(places.repo, issues=issues, seed=seed)
+    ids = sorted(read_issues(places.repo, Quarantine(places.repo)), key=int)
+    past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
+    with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues, one after another"):
+        _record(places, past, seed)
+    say("      connecting to Ray ...")
+    with connect(address):
+        with _stage(3, "dataset: executed plans as labels, split by time"):
+            if not (places.dataset / "dataset.json").exists():
+                with StageBars() as bars:
+                    info = build_dataset(places.repo, places.dataset, progress=bars.update)
+                print_dataset(info, places.dataset)
+        with _stage(4, "train: feature MLP on executed plans (Ray Train, DDP)"):
+            _train(places.run("before"), places.dataset, None)
+        with _stage(5, f"bench: {len(future)} later issues x {n_actions} actions, each a bounded run in its own clone"):
+            _bench(places, future, n_actions, seed)
+        with _stage(6, "relabel: the winners of the earlier cases as a dataset"):
+            if not (places.winners / "dataset.json").exists():
+                print_dataset(relabel(places.ledger, places.dataset, places.winners), places.winners)
+        with _stage(7, "retrain on the winners, from the first policy's weights"):
+            _train(places.run("after"), places.winners, places.run("before"))
+    with _stage(8, "evaluate: regret against the best of K on the held-out, later cases"):
+        report = score_runs(places.ledger, {BEFORE: places.run("before"), AFTER: places.run("after")})
+        places.results.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        print_regret(report)
+    say(f"wrote {places.results}")
+    for name, path in (
+        ("repo", places.repo),
+        ("dataset", places.dataset),
+        ("winners", places.winners),
+        ("ledger", places.ledger),
+        ("runs", places.root / "runs"),
+    ):
+        say(f"  {name:<8} {path}")
+    say(f"done in {time.monotonic() - started:.0f} s")
+
+
+def _check_settings(root: Path, settings: dict[str, Any]) -> None:
+    """Remember the settings; a directory made with other ones is refused, because its parts would not fit."""
+    path = root / "settings.json"
+    if path.exists():
+        kept = orjson.loads(path.read_bytes())
+        if kept != settings:
+            raise BenchError(f"{root} was made with {kept}: give the same settings, or another directory")
+        return
+    if root.exists() and any(root.iterdir()):
+        raise BenchError(f"{root} holds other files: give an empty or new directory")
+    root.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(settings))
+
+
+def _record(places: Places, issues: list[str], seed: int) -> None:
+    marker = places.root / "history.done"
+    if marker.exists():
+        return
+    runs = len(issues) * RUNS_PER_ISSUE
+    with StageBars() as bars:
+        record_history(
+            places.repo, runs=runs, seed=seed, issues=issues, progress=lambda done, n: bars.update("runs", done, n)
+        )
+    marker.touch()
+
+
+def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None:
+    with StageBars() as bars:
+        report = run_bench(
+            places.repo,
+            ledger_path=places.ledger,
+            n_actions=n_actions,
+            issue_ids=issues,
+            seed=seed,
+            command=[str(Path(sys.executable).with_name("cyntra-sandbox"))],
+            progress=lambda p: bars.update("executions", p.finished, p.total),
+        )
+    say(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")
+
+
+def _train(run: Path, dataset: Path, init_from: Path | None) -> RunState:
+    if (run / "run.json").exists() and (state := read_run(run)).finished:
+        return state
+    config = load_config(ARCH)
+    workers = min(2, usable_cpus())
+    start_run(run, config, dataset, init_from=init_from, workers=workers, resume=(run / "run.json").exists())
+    with EpochBar(config.epochs) as bar:
+        state = train_with_ray(run, workers=workers, progress=bar.epoch)
+    print_run(run, state)
+    return state
+
+
+@contextmanager
+def _stage(number: int, text: str) -> Iterator[None]:
+    console.print(f"[bold]{number}/{STAGES}[/bold] {text}", highlight=False)
+    started = time.monotonic()
+    yield
+    say(f"      {time.monotonic() - started:.1f} s")

@@ -1,0 +1,211 @@
+"""The `planner` command. Thin: each command imports what it needs when it runs, so that --help stays quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli import add_commands as add_bench
+from cluster.cli import add_commands as add_cluster
+from planner.errors import CheckpointError, PlannerError
+from tune.cli import add_commands as add_tune
+
+DATASET = Path(".cyntra/planner/dataset")
+RUNS = Path(".cyntra/planner/runs")
+EXTRAS = {"ray": "train", "torch": "train", "pyarrow": "train", "optuna": "train", "safetensors": "train"}
+
+app = typer.Typer(
+    name="planner",
+    help="Learn which topology and budgets a Cyntra kernel should give to each software issue.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+dataset_app = typer.Typer(help="Datasets from a Cyntra repo's artifacts.", no_args_is_help=True)
+sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(sandbox_app, name="sandbox")
+
+Address = Annotated[
+    str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
+]
+
+
+@app.command()
+def quickstart(
+    directory: Annotated[Path, typer.Argument(help="Where everything goes.")] = Path("planner-quickstart"),
+    issues: Annotated[int, typer.Option(min=10, help="Issues in the sandbox repo.")] = 60,
+    k: Annotated[int, typer.Option("--k", min=2, help="Different actions tried per issue.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seeds the sandbox, the history and the bench.")] = 0,
+    address: Address = None,
+) -> None:
+    """Run the whole loop on a sandbox repo: history, dataset, train, bench, relabel, retrain, evaluate.
+
+    Run again after an interruption it goes on where it stopped.
+    """
+    from bench.quickstart import run_quickstart
+
+    run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address)
+
+
+@dataset_app.command("build")
+def dataset_build(
+    repo: Annotated[Path, typer.Argument(help="Root of a repo in which Cyntra has run.")] = Path(),
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the dataset. [default: REPO/.cyntra/planner/dataset]")
+    ] = None,
+    kernel_dir: Annotated[Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]")] = None,
+    address: Address = None,
+) -> None:
+    """Read a repo's artifacts into a time-split dataset."""
+    from cluster.connect import connect
+    from planner.dataset.build import build_dataset
+    from planner.display import StageBars, print_dataset
+
+    out = out or repo / DATASET
+    with StageBars() as bars, connect(address):
+        info = build_dataset(repo, out, kernel_dir=kernel_dir, progress=bars.update)
+    print_dataset(info, out)
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    arch: Annotated[str, typer.Option(help="Architecture: its name, or a YAML file.")] = "mlp_planner",
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run. [default: .cyntra/planner/runs/ARCH-N]")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings, for instance from `planner tune`.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override one setting, as key=value.")] = None,
+    init_from: Annotated[Path | None, typer.Option(help="Run whose best weights to start from.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="DDP workers.")] = 2,
+    gpu: Annotated[bool, typer.Option("--gpu", help="One GPU per worker, nccl instead of gloo.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest.")] = False,
+    address: Address = None,
+) -> None:
+    """Train a policy on a dataset with Ray Train, DDP over the workers."""
+    from cluster.connect import connect
+    from planner.config import load_config
+    from planner.display import EpochBar, print_run
+    from planner.training.driver import train_with_ray
+    from planner.training.loop import start_run
+
+    settings = load_config(arch, config, set_ or [])
+    run = out or (_latest_run() if resume else _new_run(Path(arch).stem))
+    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume)
+    with EpochBar(settings.epochs) as bar, connect(address, None if gpu else workers):
+        state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
+    print_run(run, state)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[
+        list[Path] | None, typer.Argument(help="Trained run; several with --bench. [default: the latest]")
+    ] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Dataset to judge on. [default: the run's own]")] = None,
+    abstain_below: Annotated[
+        float, typer.Option(min=0, max=1, help="Joint confidence below which a decision is left to the default.")
+    ] = 0.05,
+    bench: Annotated[
+        Path | None, typer.Option(help="A bench's ledger: report regret against the best of K instead.")
+    ] = None,
+    holdout: Annotated[float, typer.Option(help="With --bench: share of cases, the latest, to judge on.")] = 0.4,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the numbers go as JSON. [default: evaluation.json in the run]")
+    ] = None,
+) -> None:
+    """Judge a trained policy beside today's rule: on logged runs, or on a bench's held-out cases."""
+    import orjson
+
+    from planner.display import print_evaluation, print_regret
+
+    runs = run or [_latest_run()]
+    report: dict[str, Any]
+    if bench is not None:
+        from bench.regret import score_runs
+
+        report = score_runs(bench, _named(runs), holdout=holdout)
+        print_regret(report)
+    else:
+        from planner.evaluation.evaluate import evaluate_run
+
+        report = evaluate_run(runs[0], dataset, abstain_below=abstain_below)
+        print_evaluation(report)
+    path = json or runs[0] / ("regret.json" if bench else "evaluation.json")
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    typer.echo(f"numbers: {path}")
+
+
+@app.command()
+def relabel(
+    ledger: Annotated[Path, typer.Argument(help="A bench's ledger.")] = Path(".cyntra/planner/bench/ledger.sqlite"),
+    dataset: Annotated[
+        Path, typer.Option(help="Dataset whose vocabulary and action space the winners keep.")
+    ] = DATASET,
+    out: Annotated[Path, typer.Option(help="Directory of the new dataset.")] = DATASET.with_name("winners"),
+    holdout: Annotated[float, typer.Option(help="Share of cases, the latest, kept for judging.")] = 0.4,
+) -> None:
+    """Turn a bench's winners into a dataset that `planner train` takes."""
+    from bench.relabel import relabel as write_winners
+    from planner.display import print_dataset
+
+    print_dataset(write_winners(ledger, dataset, out, holdout=holdout), out)
+
+
+@sandbox_app.command("create")
+def sandbox_create(
+    directory: Annotated[Path, typer.Argument(help="Where the repo goes; must not exist or be empty.")],
+    issues: Annotated[int, typer.Option(min=1, help="Injected faults, one issue each.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same repo.")] = 0,
+    runs: Annotated[int, typer.Option(min=0, help="Runs of the stand-in kernel to make as history.")] = 0,
+) -> None:
+    """Write a git repo with a faulty Python package, issues, a Cyntra config and a universe."""
+    from bench.sandbox.create import create_sandbox
+    from bench.sandbox.record import record_history
+    from planner.display import StageBars
+
+    create_sandbox(directory, issues=issues, seed=seed)
+    if runs:
+        with StageBars() as bars:
+            record_history(directory, runs=runs, seed=seed, progress=lambda done, n: bars.update("record", done, n))
+    typer.echo(f"{directory}: {issues} issues, {runs} runs recorded")
+
+
+add_bench(app)
+add_tune(app)
+add_cluster(app)
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend are printed without a traceback."""
+    try:
+        app()
+    except PlannerError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        typer.echo(f"error: this needs {error.name}: pip install 'cyntra-planner[{extra}]'", err=True)
+        sys.exit(1)
+
+
+def _new_run(arch: str) -> Path:
+    number = 1
+    while (RUNS / f"{arch}-{number}").exists():
+        number += 1
+    return RUNS / f"{arch}-{number}"
+
+
+def _latest_run() -> Path:
+    runs = sorted(RUNS.glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not runs:
+        raise CheckpointError(f"{RUNS}: no run there; name one, or start one with `planner train`")
+    return runs[-1].parent
+
+
+def _named(runs: list[Path]) -> dict[str, Path]:
+    names = [run.resolve().name for run in runs]
+    return {name if names.count(name) == 1 else str(run): run for name, run in zip(names, runs, strict=True)}

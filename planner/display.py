@@ -1,0 +1,144 @@
+"""What a person sees in a terminal: progress bars and tables."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from planner.contracts import DatasetInfo, ms_to_timestamp
+
+console = Console()
+
+
+class StageBars:
+    """One bar per stage of a long command, added as the stages come."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """``done`` of ``total`` parts of ``stage`` are finished."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+
+
+class EpochBar(StageBars):
+    """A bar over epochs that shows the newest validation log-likelihood."""
+
+    def __init__(self, epochs: int, name: str = "train") -> None:
+        super().__init__()
+        self._epochs, self._name = epochs, name
+        self._task = self._progress.add_task(f"{name} (starting)", total=epochs)
+
+    def epoch(self, metrics: dict[str, Any]) -> None:
+        """One more epoch is over."""
+        score = metrics.get("val_log_likelihood")
+        text = f"{self._name}: loss {metrics['train_loss']:.3f}" + (f", val {score:.3f}" if score is not None else "")
+        self._progress.update(self._task, description=text, completed=metrics["epoch"] + 1)
+
+
+def print_dataset(info: DatasetInfo, path: Path) -> None:
+    """Counts, splits and everything that was set aside."""
+    table = Table("split", "examples", "of issues in train", "first decision", "last decision")
+    for name, split in info.splits.items():
+        times = [ms_to_timestamp(ms)[:19] if ms is not None else "" for ms in (split.first_ms, split.last_ms)]
+        table.add_row(name, str(split.examples), str(split.of_seen_issues), *times)
+    console.print(table)
+    counts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in info.counts.items())
+    say(f"{counts}; contexts: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in info.contexts.items()))
+    for reason, n in info.unlabelled.items():
+        say(f"history only: {n} runs: {reason}")
+    for entry in info.quarantine:
+        say(f"{entry.consequence}: {entry.path}: {entry.reason}")
+    say(f"dataset: {path} (hash {info.dataset_hash[:16]})")
+
+
+def print_run(run: Path, state: Any) -> None:
+    """How a training run ended."""
+    best = "no validation" if state.best_metric is None else f"validation log-likelihood {state.best_metric:.3f}"
+    say(f"{state.epoch + 1} epochs, best epoch {state.best_epoch + 1}: {best}")
+    if state.note:
+        say(f"note: {state.note}")
+    say(f"run: {run}; next: planner evaluate {run}")
+
+
+def print_evaluation(report: dict[str, Any]) -> None:
+    """One table per split: groups and policies down, metrics across."""
+    columns = {
+        "examples": "n",
+        "accuracy_swarm_id": "swarm",
+        "accuracy_max_candidates_bin": "cand.",
+        "accuracy_max_minutes_bin": "min.",
+        "accuracy_max_iterations_bin": "iter.",
+        "exact_match": "exact",
+        "mean_duration_s": "time s",
+        "success_under_budget": "success",
+        "entropy_swarm": "H swarm",
+        "entropy_candidates": "H cand.",
+        "top1_share": "top-1",
+        "ece": "ECE",
+        "abstain_rate": "abst.",
+        "abstain_cost": "cost",
+    }
+    for split, groups in report["splits"].items():
+        table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
+        for group, result in groups.items():
+            for policy, values in result["policies"].items():
+                table.add_row(group, policy, *(_short(values[key]) for key in columns))
+            table.add_section()
+        console.print(table)
+    say("time and success: over examples where the policy agrees with the executed swarm and candidates")
+    say(f"abstained: joint confidence below {report['abstain_below']}; cost: exact match lost there to today's rule")
+
+
+def print_regret(report: dict[str, Any]) -> None:
+    """The table of policies on a bench's held-out cases."""
+    table = Table(
+        "policy", "pass rate", "time s", "agent time s", "regret", "95 % interval", "pass regret", "own choice"
+    )
+    for row in report["policies"]:
+        table.add_row(
+            row["policy"],
+            _short(row["pass_rate"]),
+            _short(row["mean_time_s"]),
+            _short(row["mean_agent_time_s"]),
+            f"{row['regret']:.4f}",
+            f"[{row['regret_low']:.4f}, {row['regret_high']:.4f}]",
+            _short(row["pass_regret"]),
+            _short(row["free_choice"]),
+        )
+    console.print(table)
+    say(f"{report['held_out_cases']} held-out cases, the latest; {report['learning_cases']} earlier ones to learn from")
+    say(f"regret: lost utility against the best executed action; utility = {report['utility']}")
+    say("own choice: share of cases in which the policy's favourite was among the executed actions")
+
+
+def say(text: str) -> None:
+    """A line of plain text: no markup, no colours, not wrapped, so that paths can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.2f}"
