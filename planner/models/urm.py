@@ -1,0 +1,116 @@
+"""URM: a recurrent transformer with tied weights, a fixed number of loops, and gradients through the last few.
+
+arXiv 2512.14693, without ACT, halting, puzzle embedding and carried segments. Read-out from the first token.
+"""
+
+import math
+from typing import Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from planner.models.base import ModelSpec
+from planner.models.blocks import Block, MLPKind, Rotary, mlp_width
+from planner.models.heads import ActionHeads
+
+
+class TokenSettings(BaseModel):
+    """Size of a token policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    d_model: int = Field(256, ge=16, le=1024)
+    """Width of the hidden state."""
+    layers: int = Field(4, ge=1, le=32)
+    """Blocks in the stack."""
+    heads: int = Field(8, ge=1, le=32)
+    """Attention heads; must divide d_model into even parts."""
+    expansion: float = Field(4.0, gt=0)
+    """MLP width: the smallest multiple of 256 at or above 2/3 · expansion · d_model."""
+    mlp: MLPKind = "convswiglu"
+    """Feed-forward part of a block."""
+    seq_len: int = Field(1024, ge=64, le=4096)
+    """Longest context in tokens; what is beyond it (the least similar runs) is cut."""
+    tokens_per_run: int = Field(64, ge=8, le=64)
+    """Tokens seen of each similar run."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.d_model % (2 * self.heads):
+            raise ValueError(f"heads {self.heads} must divide d_model {self.d_model} into even parts")
+        return self
+
+
+class URMSettings(TokenSettings):
+    """Size and recurrence of a URM."""
+
+    loops: int = Field(8, ge=1, le=64)
+    """M: how often the stack is applied."""
+    backprop_loops: int = Field(4, ge=1, le=64)
+    """K: how many loops, the last ones, carry gradients."""
+    train_taps: bool = True
+    """Whether the convolution's taps learn; the reference's practically do not."""
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.backprop_loops > self.loops:
+            raise ValueError(f"backprop_loops {self.backprop_loops} must not exceed loops {self.loops}")
+        return self
+
+
+class LoopedTransformer(nn.Module):
+    """Token ids to hidden states: ``loops`` passes through one stack, the embedding added before each."""
+
+    init_hidden: Tensor
+
+    def __init__(self, settings: URMSettings, vocabulary: int) -> None:
+        super().__init__()
+        self.loops, self.backprop_loops = settings.loops, settings.backprop_loops
+        d_model = settings.d_model
+        self.scale = math.sqrt(d_model)
+        self.embed_tokens = nn.Embedding(vocabulary, d_model)
+        nn.init.trunc_normal_(self.embed_tokens.weight, std=1 / self.scale, a=-2 / self.scale, b=2 / self.scale)
+        self.register_buffer("init_hidden", torch.randn(d_model))
+        width = mlp_width(d_model, settings.expansion)
+        self.layers = nn.ModuleList(
+            Block(d_model, settings.heads, width, settings.mlp, settings.train_taps) for _ in range(settings.layers)
+        )
+        self.rotary = Rotary(d_model // settings.heads)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (batch, length) int64, attention_mask (batch, length) bool; returns (batch, length, d_model)."""
+        embedding = self.scale * self.embed_tokens(input_ids)
+        valid = attention_mask.unsqueeze(-1).to(embedding.dtype)
+        rotary = self.rotary(input_ids.shape[1])
+        hidden = self.init_hidden.expand_as(embedding)
+        with torch.no_grad():
+            for _ in range(self.loops - self.backprop_loops):
+                hidden = self._loop(hidden, embedding, rotary, valid)
+        for _ in range(self.backprop_loops):
+            hidden = self._loop(hidden, embedding, rotary, valid)
+        return hidden
+
+    def _loop(self, hidden: Tensor, embedding: Tensor, rotary: tuple[Tensor, Tensor], valid: Tensor) -> Tensor:
+        hidden = hidden + embedding
+        for layer in self.layers:
+            hidden = layer(hidden, rotary, valid)
+        return hidden
+
+
+class URMPlanner(nn.Module):
+    """URM with the four masked heads."""
+
+    reads = "tokens"
+    Settings: type[TokenSettings] = URMSettings
+
+    def __init__(self, settings: URMSettings, spec: ModelSpec) -> None:
+        super().__init__()
+        self.settings = settings
+        self.core = LoopedTransformer(settings, len(spec.vocabulary))
+        self.heads = ActionHeads(settings.d_model, spec.widths)
+
+    def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        """Four log-probabilities (batch, width)."""
+        hidden = self.core(batch["input_ids"], batch["attention_mask"])
+        return self.heads(hidden[:, 0], batch["masks"])
