@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.models.base import ModelSpec, build_model
 from planner.models.inputs import Inputs, inputs_of_contexts
-from planner.training.batches import make_batch
+from planner.training.batches import batcher_for
 from planner.training.checkpoint import checkpoint_path, load_weights, read_policy
 
-_BATCH = 1024
+_BATCH = 64
+"""Examples in one forward pass."""
 
 
 class LearnedPolicy:
@@ -35,10 +36,10 @@ class LearnedPolicy:
     @torch.no_grad()
     def head_log_probs(self, inputs: Inputs) -> list[NDArray[np.float64]]:
         """Four arrays (n, width); -inf where the context does not admit the value."""
+        batcher = batcher_for(self.model, inputs, self.document.n_similar, torch.device("cpu"))
         parts = []
         for start in range(0, len(inputs), _BATCH):
-            positions = np.arange(start, min(start + _BATCH, len(inputs)))
-            batch = make_batch(inputs, positions, str(self.model.reads), self.document.n_similar, torch.device("cpu"))
+            batch = batcher.batch(np.arange(start, min(start + _BATCH, len(inputs))))
             parts.append([head.double().numpy() for head in self.model(batch)])
         if not parts:
             return [np.zeros((0, width)) for width in self.space.widths]

@@ -32,6 +32,7 @@ class FeatureMLP(nn.Module):
 
     def __init__(self, settings: MLPSettings, spec: ModelSpec) -> None:
         super().__init__()
+        self.settings = settings
         self.context_norm = Standardise(spec.context_features)
         self.run_norm = Standardise(spec.run_features)
         width = len(spec.context_features) + len(spec.run_features)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import torch
 import torch.distributed as dist
@@ -19,7 +20,7 @@ from planner.errors import CheckpointError, ConfigError, DatasetError
 from planner.models.base import ModelSpec, build_model
 from planner.models.heads import weighted_cross_entropy
 from planner.models.inputs import inputs_of_split
-from planner.training.batches import batch_positions, make_batch
+from planner.training.batches import batch_positions, batcher_for
 from planner.training.checkpoint import (
     PolicyDocument,
     RunState,
@@ -31,6 +32,8 @@ from planner.training.checkpoint import (
     save_checkpoint,
     write_run,
 )
+
+VALIDATION_BATCH = 64
 
 Report = Callable[[dict[str, Any]], None]
 """Called after every epoch, on every worker, with the epoch's metrics."""
@@ -105,14 +108,14 @@ def train_epoch(
     one worker; returns the mean loss over the examples and the learning rate."""
     model.train()
     split = dataset.splits["train"]
-    inputs = inputs_of_split(split)
+    batcher = batcher_for(model, inputs_of_split(split), config.n_similar, worker.device)
     steps_per_epoch = math.ceil(len(split) / config.batch_size)
     total = torch.zeros((), dtype=torch.float64)
-    for step, batch in enumerate(batch_positions(len(split), config.batch_size, config.seed, epoch)):
+    batches = batch_positions(len(split), config.batch_size, config.seed, epoch, batcher.lengths)
+    for step, batch in enumerate(batches):
         share = batch[worker.rank :: worker.world]
-        tensors = make_batch(inputs, share, _reads(model), config.n_similar, worker.device)
         labels = torch.from_numpy(split.labels[share]).to(worker.device)
-        losses = weighted_cross_entropy(model(tensors), labels, config.head_weights)
+        losses = weighted_cross_entropy(model(batcher.batch(share)), labels, config.head_weights)
         # DDP averages gradients over workers; the sum over the global batch, divided by its size, is what we want.
         loss = losses.sum() * worker.world / len(batch)
         if not torch.isfinite(loss):
@@ -137,12 +140,12 @@ def validate(model: nn.Module, split: Split, config: TrainConfig, worker: Worker
     if not len(split):
         return {}
     model.eval()
-    inputs = inputs_of_split(split)
+    batcher = batcher_for(model, inputs_of_split(split), config.n_similar, worker.device)
     likelihood, swarm, candidates = 0.0, 0.0, 0.0
-    for positions in torch.arange(len(split)).split(1024):
-        tensors = make_batch(inputs, positions.numpy(), _reads(model), config.n_similar, worker.device)
-        log_probs = model(tensors)
-        labels = torch.from_numpy(split.labels[positions.numpy()]).to(worker.device)
+    for start in range(0, len(split), VALIDATION_BATCH):
+        positions = np.arange(start, min(start + VALIDATION_BATCH, len(split)))
+        log_probs = model(batcher.batch(positions))
+        labels = torch.from_numpy(split.labels[positions]).to(worker.device)
         likelihood -= weighted_cross_entropy(log_probs, labels, [1.0] * 4).double().sum().item()
         swarm += entropy(log_probs[0]).sum().item()
         candidates += entropy(log_probs[1]).sum().item()
@@ -262,8 +265,3 @@ class RunLog:
         """Finish the event file."""
         if self._board is not None:
             self._board.close()
-
-
-def _reads(model: nn.Module) -> str:
-    inner = model.module if isinstance(model, DistributedDataParallel) else model
-    return str(inner.reads)
