@@ -105,8 +105,9 @@ def evaluate(
     ] = None,
     dataset: Annotated[Path | None, typer.Option(help="Dataset to judge on. [default: the run's own]")] = None,
     abstain_below: Annotated[
-        float, typer.Option(min=0, max=1, help="Joint confidence below which a decision is left to the default.")
-    ] = 0.05,
+        float | None,
+        typer.Option(help="Joint confidence below which a decision is left to the default. [default: as calibrated]"),
+    ] = None,
     bench: Annotated[
         Path | None, typer.Option(help="A bench's ledger: report regret against the best of K instead.")
     ] = None,
@@ -135,6 +136,23 @@ def evaluate(
     path = json or runs[0] / ("regret.json" if bench else "evaluation.json")
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     typer.echo(f"numbers: {path}")
+
+
+@app.command()
+def calibrate(
+    run: Annotated[Path | None, typer.Argument(help="Trained run. [default: the latest]")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Dataset whose validation split is used. [default: own]")] = None,
+    max_risk: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="Promised share of accepted decisions that are wrong, at most.")
+    ] = 0.1,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure the promise is.")] = 0.95,
+) -> None:
+    """Fit temperatures and choose the threshold under which a policy abstains."""
+    from planner.display import print_calibration
+    from planner.evaluation.calibrate import calibrate_run
+
+    run = run or _latest_run()
+    print_calibration(calibrate_run(run, dataset, max_risk=max_risk, confidence=confidence), run)
 
 
 @app.command()

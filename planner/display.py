@@ -97,6 +97,7 @@ def print_evaluation(report: dict[str, Any]) -> None:
         "entropy_candidates": "H cand.",
         "top1_share": "top-1",
         "ece": "ECE",
+        "risk_accepted": "risk",
         "abstain_rate": "abst.",
         "abstain_cost": "cost",
     }
@@ -108,7 +109,35 @@ def print_evaluation(report: dict[str, Any]) -> None:
             table.add_section()
         console.print(table)
     say("time and success: over examples where the policy agrees with the executed swarm and candidates")
-    say(f"abstained: joint confidence below {report['abstain_below']}; cost: exact match lost there to today's rule")
+    say(f"abst.: joint confidence below {report['abstain_below']:.3g}; cost: exact match lost there to today's rule")
+    say("risk: share of the accepted decisions that disagree with the executed action")
+    if report["calibration"]:
+        promise = report["calibration"]
+        say(
+            f"promised: risk at most {promise['max_risk']:g} with confidence {promise['confidence']:g}"
+            + ("" if promise["guaranteed"] else " (could not be shown on validation: it always abstains)")
+        )
+
+
+def print_calibration(calibration: Any, run: Path) -> None:
+    """Temperatures, calibration error before and after, and the promise."""
+    temperatures = ", ".join(f"{head} {value:.2f}" for head, value in calibration.temperatures.items())
+    say(f"temperatures: {temperatures}")
+    say(
+        f"calibration error on {calibration.examples} validation examples: "
+        f"{_short(calibration.ece_before)} before, {_short(calibration.ece_after)} after"
+    )
+    promise = (
+        f"at most {calibration.max_risk:g} of accepted decisions wrong, with confidence {calibration.confidence:g}"
+    )
+    if calibration.guaranteed:
+        say(
+            f"abstain below {calibration.threshold:.3f}: {promise}; accepts {calibration.accepted} of "
+            f"{calibration.examples}, {calibration.risk:.3f} of them wrong"
+        )
+    else:
+        say(f"always abstain: {promise} cannot be shown on these examples; allow more risk or bring more data")
+    say(f"run: {run}; next: planner evaluate {run}")
 
 
 def print_regret(report: dict[str, Any]) -> None:

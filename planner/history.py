@@ -5,6 +5,7 @@ takes the best ones, and looks at no more than n runs of each. The result is exa
 """
 
 import bisect
+import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from planner.artifacts.records import RunRecord
 
 HOUR_MS = 3_600_000
-RECENCY_LIMITS_MS = np.array([HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS])
-RECENCY_SCORES = np.array([0.4, 0.3, 0.2, 0.1, 0.0])
+RECENCY_LIMITS_MS = (HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS)
+RECENCY_SCORES = (0.4, 0.3, 0.2, 0.1, 0.0)
 """Score by age of the run's start: under an hour, a day, a week, 30 days, older."""
 
 
@@ -42,14 +43,14 @@ def failures(summary: dict[str, Any]) -> frozenset[str]:
 
 def recency_bucket(at_ms: int, started_ms: int) -> int:
     """Age of a run's start at ``at_ms``: 0 under an hour, 1 a day, 2 a week, 3 thirty days, 4 older."""
-    return int(np.searchsorted(RECENCY_LIMITS_MS, at_ms - started_ms, side="right"))
+    return bisect.bisect_right(RECENCY_LIMITS_MS, at_ms - started_ms)
 
 
 def similarity(query_tags: frozenset[str], query_failures: frozenset[str], run: RunRecord, at_ms: int) -> float:
     """Jaccard of tags + Jaccard of failures + recency score, in [0, 2.4]."""
     tags = frozenset(run.summary.get("tags") or ())
     overlap = _jaccard(query_tags, tags) + _jaccard(query_failures, failures(run.summary))
-    return overlap + float(RECENCY_SCORES[recency_bucket(at_ms, run.started_ms)])
+    return overlap + RECENCY_SCORES[recency_bucket(at_ms, run.started_ms)]
 
 
 class HistoryIndex:
@@ -118,14 +119,23 @@ class _Group:
         """The ``n`` best known runs of this group."""
         overlap = self._tags.jaccard(query.tags) + self._failures.jaccard(known_failures)
         ages = np.searchsorted(RECENCY_LIMITS_MS, query.at_ms - self._latest, side="right")
-        score = np.where(self._latest >= 0, overlap + RECENCY_SCORES[ages], -1.0)
-        ranked = []
-        for signature in _leaders(score, self._latest, n):
-            for negative_start, run_id, run in self._known[signature][:n]:
-                recency = RECENCY_SCORES[recency_bucket(query.at_ms, -negative_start)]
-                ranked.append((-(overlap[signature] + recency), negative_start, run_id, run))
-        ranked.sort(key=lambda entry: entry[:3])
-        return [run for *_, run in ranked[:n]]
+        score = np.where(self._latest >= 0, overlap + np.take(RECENCY_SCORES, ages), -1.0)
+
+        def entry(signature: int, place: int) -> tuple[float, int, str, int, int]:
+            negative_start, run_id, _ = self._known[signature][place]
+            recency = RECENCY_SCORES[recency_bucket(query.at_ms, -negative_start)]
+            return -(float(overlap[signature]) + recency), negative_start, run_id, signature, place
+
+        # Each signature's runs are in order already, newest first: merge until n are found.
+        heads = [entry(signature, 0) for signature in _leaders(score, self._latest, n).tolist()]
+        heapq.heapify(heads)
+        found: list[RunRecord] = []
+        while heads and len(found) < n:
+            *_, signature, place = heapq.heappop(heads)
+            found.append(self._known[signature][place][2])
+            if place + 1 < len(self._known[signature]):
+                heapq.heappush(heads, entry(signature, place + 1))
+        return found
 
 
 def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:

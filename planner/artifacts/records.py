@@ -1,5 +1,7 @@
 """What a reader makes of one run: its summary, its times, its plan; and the table of what could not be read."""
 
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -74,10 +76,14 @@ class Quarantine:
 
 def load_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``; ContractError when it is too large, empty, no JSON or no object."""
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ContractError(str(path), "$", f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+    # A pipe or device in a file's place must not block the reader.
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ContractError(str(path), "$", "not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise ContractError(str(path), "$", f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+        data = file.read()
     if not data:
         raise ContractError(str(path), "$", "empty file")
     try:
@@ -87,6 +93,10 @@ def load_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ContractError(str(path), "$", f"a JSON object was expected, found {type(document).__name__}")
     return document
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def section(document: dict[str, Any] | None, *keys: str) -> dict[str, Any]:

@@ -31,27 +31,36 @@ class Encoded:
 
 def encode_contexts(contexts: Sequence[Mapping[str, Any]], n_similar: int) -> Encoded:
     """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept."""
-    table: dict[str, int] = {}
+    table = _Table()
     tokens: list[int] = []
     segments: NDArray[np.int64] = np.zeros((len(contexts), n_similar + 2), dtype=np.int64)
     context_rows: NDArray[np.float32] = np.zeros((len(contexts), len(CONTEXT_FEATURES)), dtype=np.float32)
     run_rows: NDArray[np.float32] = np.zeros((len(contexts), n_similar, len(RUN_FEATURES)), dtype=np.float32)
     for i, context in enumerate(contexts):
-        segments[i, :] = len(tokens)
-        for place, segment in enumerate(context_segments(context)[: n_similar + 1]):
-            tokens.extend(table.setdefault(token, len(table)) for token in segment)
-            segments[i, place + 1 :] = len(tokens)
+        bounds = [len(tokens)]
+        for segment in context_segments(context)[: n_similar + 1]:
+            tokens += [table[token] for token in segment]
+            bounds.append(len(tokens))
+        segments[i] = bounds + [len(tokens)] * (n_similar + 2 - len(bounds))
         context_rows[i] = context_features(context)
         run_rows[i] = run_features(context, n_similar)
     return Encoded(list(table), np.array(tokens, dtype=np.int32), segments, context_rows, run_rows)
 
 
+class _Table(dict[str, int]):
+    """String -> its number; a new string gets the next one."""
+
+    def __missing__(self, string: str) -> int:
+        self[string] = number = len(self)
+        return number
+
+
 def concatenate(parts: Sequence[Encoded]) -> Encoded:
     """The parts in order as one, with one string table."""
-    table: dict[str, int] = {}
+    table = _Table()
     tokens, segments, offset = [], [], 0
     for part in parts:
-        ids = np.array([table.setdefault(token, len(table)) for token in part.strings], dtype=np.int32)
+        ids = np.array([table[token] for token in part.strings], dtype=np.int32)
         tokens.append(ids[part.tokens])
         segments.append(part.segments + offset)
         offset += len(part.tokens)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.contracts import timestamp_to_ms
-from planner.dataset.tokens import hash_bucket
+from planner.dataset.tokens import FrozenRun, hash_bucket
 from planner.history import recency_bucket
 
 PRIORITIES, RISKS, SIZES = ("P0", "P1", "P2", "P3"), ("low", "medium", "high", "critical"), ("XS", "S", "M", "L", "XL")
@@ -81,19 +81,35 @@ def run_features(context: Mapping[str, Any], n_similar: int) -> NDArray[np.float
     rows: NDArray[np.float32] = np.zeros((n_similar, len(RUN_FEATURES)), dtype=np.float32)
     created_ms = timestamp_to_ms(context["created_at"])
     issue_id, tags = context["issue"]["issue_id"], frozenset(context["issue"]["tags"])
-    for row, run in zip(rows, context["history"]["last_n_similar_runs"], strict=False):
-        row[:] = _run_row(run, created_ms, issue_id, tags)
+    runs = context["history"]["last_n_similar_runs"][:n_similar]
+    if runs:
+        rows[: len(runs)] = [_run_row(run, created_ms, issue_id, tags) for run in runs]
     return rows
 
 
-def _run_row(run: Mapping[str, Any], created_ms: int, issue_id: str, tags: frozenset[str]) -> list[float]:
+def _run_row(run: Mapping[str, Any], created_ms: int, issue_id: str, tags: frozenset[str]) -> tuple[float | bool, ...]:
+    static, run_tags, passed, failures = _static_run_row(FrozenRun(run))
+    same_issue = run.get("issue_id") == issue_id
+    shared = len(tags & run_tags)
+    return (
+        *static,
+        recency_bucket(created_ms, run["started_ms"]),
+        same_issue,
+        same_issue and not passed,
+        shared / max(len(tags) + len(run_tags) - shared, 1),
+        failures,
+    )
+
+
+@lru_cache(maxsize=65536)
+def _static_run_row(frozen: FrozenRun) -> tuple[tuple[float | bool, ...], frozenset[str], bool, int]:
+    """What of a run's row does not depend on who asks: its first values, its tags, whether it passed, its failures."""
+    run = frozen.run
     executed, outcome = run["action_executed"], run["outcome"]
     passed = outcome["status"] == "success"
     candidates, minutes = executed["max_candidates"] or 0, (executed["max_minutes"] or 0) / 60
-    several, same_issue = candidates > 1, run.get("issue_id") == issue_id
-    run_tags = frozenset(run.get("tags") or ())
-    shared = len(tags & run_tags)
-    return [
+    several = candidates > 1
+    values = (
         passed,
         outcome["status"] == "timeout",
         several,
@@ -107,12 +123,8 @@ def _run_row(run: Mapping[str, Any], created_ms: int, issue_id: str, tags: froze
         minutes * passed,
         math.log1p(run["runtime"]["duration_ms"] / 1000),
         math.log1p(100 * (run.get("cost_usd_est") or 0.0)),
-        recency_bucket(created_ms, run["started_ms"]),
-        same_issue,
-        same_issue and not passed,
-        shared / max(len(tags) + len(run_tags) - shared, 1),
-        len(outcome["fail_codes"]),
-    ]
+    )
+    return values, frozenset(run.get("tags") or ()), passed, len(outcome["fail_codes"])
 
 
 def _multi_hot(salt: str, values: Any, buckets: int) -> list[float]:

@@ -54,14 +54,14 @@ def _own_segment(context: Mapping[str, Any]) -> list[str]:
 
 
 def _run_segment(run: Mapping[str, Any], created_ms: int, issue_id: str) -> list[str]:
-    tokens = list(_static_run_tokens(_Frozen(run)))
-    tokens[1:1] = [f"[AGE:{recency_bucket(created_ms, run['started_ms'])}]"]
+    asked = (f"[AGE:{recency_bucket(created_ms, run['started_ms'])}]",)
     if run.get("issue_id") == issue_id:
-        tokens[1:1] = ["[SAME_ISSUE]"]
-    return [*tokens[: TOKENS_PER_RUN - 1], SEP]
+        asked = ("[SAME_ISSUE]", *asked)
+    start, *rest = _static_run_tokens(FrozenRun(run))
+    return [start, *asked, *rest][: TOKENS_PER_RUN - 1] + [SEP]
 
 
-class _Frozen:
+class FrozenRun:
     """A run summary as a cache key: a summary never changes, so its id and start identify it."""
 
     __slots__ = ("_key", "run")
@@ -74,11 +74,11 @@ class _Frozen:
         return hash(self._key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Frozen) and self._key == other._key and self.run == other.run
+        return isinstance(other, FrozenRun) and self._key == other._key and self.run == other.run
 
 
 @lru_cache(maxsize=65536)
-def _static_run_tokens(frozen: _Frozen) -> tuple[str, ...]:
+def _static_run_tokens(frozen: FrozenRun) -> tuple[str, ...]:
     """What of a run's segment does not depend on who asks, most telling first: the end may be cut."""
     run = frozen.run
     executed, outcome = run["action_executed"], run["outcome"]

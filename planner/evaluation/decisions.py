@@ -16,8 +16,8 @@ from planner.models.heuristic import HeuristicPolicy, nearest_valid
 class Decisions:
     """One policy's decisions on n examples.
 
-    ``confidence`` (n,) is the joint probability of the decided tuple among the valid ones; ``label_log_prob`` (n,) that
-    of the executed one, NaN for policies without probabilities.
+    ``confidence`` (n,) is the joint probability of the decided tuple among the valid ones, ``label_log_prob`` (n,) that
+    of the executed one as a logarithm; both are NaN for policies without probabilities, which never abstain.
     """
 
     policy: str
@@ -67,5 +67,5 @@ def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
 
 
 def _certain(policy: str, actions: list[Action]) -> Decisions:
-    n = len(actions)
-    return Decisions(policy, actions, np.ones(n), np.full(n, np.nan))
+    unknown = np.full(len(actions), np.nan)
+    return Decisions(policy, actions, unknown, unknown)

@@ -16,20 +16,21 @@ from planner.models.learned import LearnedPolicy
 from planner.training.checkpoint import read_run
 
 ABSTAIN_BELOW = 0.05
-"""Joint confidence under which a decision counts as abstained, unless the caller says otherwise."""
+"""Joint confidence under which an uncalibrated policy's decision counts as abstained, unless the caller says."""
 
 
-def evaluate_run(
-    run: Path, dataset_path: Path | None = None, *, abstain_below: float = ABSTAIN_BELOW
-) -> dict[str, Any]:
+def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: float | None = None) -> dict[str, Any]:
     """Metrics of the run's best checkpoint, of today's rule and of the most frequent action, as one JSON document.
 
-    ``dataset_path`` defaults to the dataset the run was trained on; DatasetError when its action space or its
-    vocabulary is another one than the policy's.
+    ``dataset_path`` defaults to the dataset the run was trained on; ``abstain_below`` to the calibrated threshold.
+    DatasetError when the dataset's action space is another one than the policy's.
     """
     policy = LearnedPolicy(run)
+    calibration = policy.calibration
+    if abstain_below is None:
+        abstain_below = calibration.threshold if calibration else ABSTAIN_BELOW
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
-    _check_same_space(policy.space, dataset)
+    check_same_space(policy.space, dataset)
     return {
         "run": str(run),
         "checkpoint_epoch": policy.document.epoch,
@@ -37,6 +38,7 @@ def evaluate_run(
         "dataset_hash": dataset.info.dataset_hash,
         "trained_on_dataset_hash": policy.document.dataset_hash,
         "abstain_below": abstain_below,
+        "calibration": calibration.model_dump() if calibration else None,
         "minute_seconds": dataset.info.minute_seconds,
         "splits": {
             name: _evaluate_split(policy, dataset, split, abstain_below)
@@ -80,7 +82,7 @@ def _groups(split: Split) -> dict[str, NDArray[np.intp]]:
     return {name: rows for name, rows in groups.items() if len(rows)}
 
 
-def _check_same_space(space: ActionSpace, dataset: Dataset) -> None:
+def check_same_space(space: ActionSpace, dataset: Dataset) -> None:
     if space != dataset.space:
         raise DatasetError(
             f"{dataset.path}: its action space is not the policy's (swarms {list(dataset.space.swarm_ids)} against "

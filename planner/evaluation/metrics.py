@@ -34,8 +34,8 @@ def metrics(
     log_likelihood: mean joint log-probability of the executed action. same_topology: examples in which swarm and
     candidates agree; over these mean_duration_s, and success_under_budget, the share that passed within the chosen
     minutes. entropy_*: of the decisions, in nats. top1_share: the most frequent decision's share. ece: expected
-    calibration error of the joint confidence, equal-mass bins. abstain_rate: share below ``abstain_below``;
-    abstain_cost: exact match lost there by taking ``default`` instead.
+    calibration error of the joint confidence, equal-mass bins. risk_accepted: share of the decisions that are not
+    abstained that disagree with the executed action. abstain_rate: share below ``abstain_below``; abstain_cost: exact match lost there by taking ``default`` instead.
     """
     chosen, labels = [decisions.actions[i] for i in rows], [logged.labels[i] for i in rows]
     match = np.array([a == b for a, b in zip(chosen, labels, strict=True)], dtype=float)
@@ -52,6 +52,7 @@ def metrics(
     result["top1_share"] = max(Counter(chosen).values()) / len(chosen) if chosen else None
     result["ece"] = expected_calibration_error(decisions.confidence[rows], match)
     abstained = decisions.confidence[rows] < abstain_below
+    result["risk_accepted"] = _mean(1 - match[~abstained])
     fallback = np.array([default.actions[i] == logged.labels[i] for i in rows], dtype=float)
     result["abstain_rate"] = _mean(abstained)
     result["abstain_cost"] = _mean((match - fallback)[abstained])
@@ -83,8 +84,8 @@ def entropy(values: Sequence[Hashable]) -> float | None:
 def expected_calibration_error(
     confidence: NDArray[np.float64], correct: NDArray[np.float64], bins: int = ECE_BINS
 ) -> float | None:
-    """Mean |confidence - accuracy| over ``bins`` bins of equal mass; None for no examples."""
-    if not len(confidence):
+    """Mean |confidence - accuracy| over ``bins`` bins of equal mass; None without examples or without confidences."""
+    if not len(confidence) or np.isnan(confidence).any():
         return None
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from planner.actions import ActionSpace
+from planner.actions import HEADS, ActionSpace
+from planner.evaluation.calibration import scale
 from planner.models.base import ModelSpec, build_model
 from planner.models.inputs import Inputs, inputs_of_contexts
 from planner.training.batches import batcher_for
-from planner.training.checkpoint import checkpoint_path, load_weights, read_policy
+from planner.training.checkpoint import checkpoint_path, load_weights, read_calibration, read_policy
 
 _BATCH = 64
 """Examples in one forward pass."""
@@ -21,9 +22,13 @@ _BATCH = 64
 class LearnedPolicy:
     """A neural policy in evaluation mode, on the CPU."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the checkpoint at ``path``, or the best one of the run at ``path``; CheckpointError if there is none."""
+    def __init__(self, path: Path, *, calibrated: bool = True) -> None:
+        """Load the checkpoint at ``path``, or the best one of the run at ``path``; CheckpointError if there is none.
+
+        If it has been calibrated (planner.evaluation.calibrate), log-probabilities come with its temperatures.
+        """
         self.checkpoint = checkpoint_path(path)
+        self.calibration = read_calibration(self.checkpoint) if calibrated else None
         self.document = read_policy(self.checkpoint)
         document = self.document
         self.space = ActionSpace.from_document(document.action_space.model_dump(), str(self.checkpoint))
@@ -43,7 +48,11 @@ class LearnedPolicy:
             parts.append([head.double().numpy() for head in self.model(batch)])
         if not parts:
             return [np.zeros((0, width)) for width in self.space.widths]
-        return [np.concatenate(heads) for heads in zip(*parts, strict=True)]
+        heads = [np.concatenate(head) for head in zip(*parts, strict=True)]
+        if self.calibration is None:
+            return heads
+        temperatures = [self.calibration.temperatures[name] for name in HEADS]
+        return [scale(head, temperature) for head, temperature in zip(heads, temperatures, strict=True)]
 
     def log_probs_of(self, contexts: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float64]]:
         """The same for planner_input.v1 documents."""

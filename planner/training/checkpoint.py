@@ -43,6 +43,29 @@ class PolicyDocument(BaseModel):
     tool_versions: dict[str, str]
 
 
+class CalibrationDocument(BaseModel):
+    """calibration.json: temperatures and abstain threshold of a checkpoint, and what they were fitted on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperatures: dict[str, float]
+    """Head -> temperature."""
+    threshold: float
+    """Joint confidence below which a decision is left to the default; above 1 when nothing could be promised."""
+    guaranteed: bool
+    max_risk: float
+    """Promised bound on the share of accepted decisions that disagree with the label."""
+    confidence: float
+    """Probability with which the promise holds."""
+    accepted: int
+    examples: int
+    risk: float | None
+    """Share of accepted validation decisions that disagree."""
+    ece_before: float | None
+    ece_after: float | None
+    dataset_hash: str
+
+
 class RunState(BaseModel):
     """run.json: what a run is made from and how far it came."""
 
@@ -111,6 +134,19 @@ def checkpoint_path(path: Path) -> Path:
 def read_policy(checkpoint: Path) -> PolicyDocument:
     """policy.json of a checkpoint directory."""
     return _read(PolicyDocument, checkpoint / "policy.json", "a checkpoint")
+
+
+def read_calibration(checkpoint: Path) -> CalibrationDocument | None:
+    """calibration.json of a checkpoint directory; None when it has not been calibrated."""
+    path = checkpoint / "calibration.json"
+    return _read(CalibrationDocument, path, "a calibration") if path.exists() else None
+
+
+def write_calibration(checkpoint: Path, calibration: CalibrationDocument) -> None:
+    """Put calibration.json beside a checkpoint's weights."""
+    _write_atomically(
+        checkpoint / "calibration.json", orjson.dumps(calibration.model_dump(), option=orjson.OPT_INDENT_2)
+    )
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
