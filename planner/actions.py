@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from planner.contracts import ActionSpaceDocument, Bin, validate
-from planner.errors import ActionError
+from planner.errors import ActionError, ContractError
 
 
 class Action(NamedTuple):
@@ -75,7 +75,12 @@ class ActionSpace:
     @classmethod
     def from_document(cls, document: Mapping[str, Any], source: str = "action_space") -> "ActionSpace":
         """The space inside a planner_input; ContractError or ActionError when it is malformed."""
-        return _space_from_json(_dumps(document), source)
+        try:
+            return _space_from_json(_dumps(document))
+        except ContractError as error:
+            raise ContractError(source, error.path, error.reason) from None
+        except ActionError as error:
+            raise ActionError(f"{source}: {error}") from None
 
     @classmethod
     def union(cls, spaces: Sequence["ActionSpace"]) -> "ActionSpace":
@@ -205,8 +210,8 @@ def _dumps(document: Any) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _space_from_json(text: str, source: str) -> ActionSpace:
-    document = validate(ActionSpaceDocument, orjson.loads(text), source)
+def _space_from_json(text: str) -> ActionSpace:
+    document = validate(ActionSpaceDocument, orjson.loads(text), "action_space")
     space = ActionSpace(
         swarm_ids=tuple(document.swarm_ids),
         max_candidates_bins=tuple(document.max_candidates_bins),
@@ -216,19 +221,19 @@ def _space_from_json(text: str, source: str) -> ActionSpace:
     )
     for head in HEADS:
         if len(set(space.bins(head))) != len(space.bins(head)):
-            raise ActionError(f"{source}: {head} holds a value twice: {list(space.bins(head))}")
+            raise ActionError(f"{head} holds a value twice: {list(space.bins(head))}")
     for rule in space.validity_rules:
-        _check_rule(rule, source)
+        _check_rule(rule)
     return space
 
 
-def _check_rule(rule: Mapping[str, Any], source: str) -> None:
+def _check_rule(rule: Mapping[str, Any]) -> None:
     if not isinstance(rule.get("if"), dict) or not isinstance(rule.get("then"), dict):
-        raise ActionError(f"{source}: validity rule {dict(rule)} needs the mappings 'if' and 'then'")
+        raise ActionError(f"validity rule {dict(rule)} needs the mappings 'if' and 'then'")
     unknown = [key for key in rule["if"] if key not in (*HEADS, "job_type")]
     unknown += [key for key in rule["then"] if key.removesuffix("_not") not in HEADS]
     if unknown:
-        raise ActionError(f"{source}: validity rule names unknown fields {unknown}; known are {[*HEADS, 'job_type']}")
+        raise ActionError(f"validity rule names unknown fields {unknown}; known are {[*HEADS, 'job_type']}")
 
 
 def _holds(value: Any, wanted: Any) -> bool:

@@ -156,6 +156,43 @@ def calibrate(
 
 
 @app.command()
+def export(
+    run: Annotated[Path | None, typer.Argument(help="Trained run. [default: the latest]")] = None,
+    out: Annotated[Path, typer.Option(help="Directory of the bundle.")] = Path(".cyntra/planner/bundle"),
+    dataset: Annotated[Path | None, typer.Option(help="Dataset to check the bundle on. [default: the run's]")] = None,
+) -> None:
+    """Export a trained policy as a bundle that decides without torch."""
+    from planner.bundle import export_bundle
+
+    check = export_bundle(run or _latest_run(), out, dataset_path=dataset)["check"]
+    typer.echo(
+        f"bundle: {out}; on {check['contexts']} contexts the logits differ from torch's by {check['max_difference']:.1e} "
+        f"at most, the decisions in {check['disagreements']}"
+    )
+
+
+@app.command()
+def decide(
+    bundle: Annotated[Path, typer.Argument(help="Directory of a bundle.")],
+    mode: Annotated[str, typer.Option(help="off, log (predict, run the default) or enforce.")] = "enforce",
+    max_candidates: Annotated[int | None, typer.Option(help="Hard cap on candidates.")] = None,
+    max_minutes: Annotated[int | None, typer.Option(help="Hard cap on minutes.")] = None,
+    max_iterations: Annotated[int | None, typer.Option(help="Hard cap on iterations.")] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Stay up: one planner_input a line on stdin, one decision a line on stdout.")
+    ] = False,
+) -> None:
+    """Decide for a planner_input.v1 on stdin; prints {planner_action, executed_plan} as JSON."""
+    from planner.serve import decide_stream
+
+    if mode not in ("off", "log", "enforce"):
+        raise typer.BadParameter(f"{mode!r}: choose off, log or enforce", param_hint="--mode")
+    decide_stream(
+        bundle, sys.stdin.buffer, sys.stdout.buffer, mode, (max_candidates, max_minutes, max_iterations), serve
+    )
+
+
+@app.command()
 def relabel(
     ledger: Annotated[Path, typer.Argument(help="A bench's ledger.")] = Path(".cyntra/planner/bench/ledger.sqlite"),
     dataset: Annotated[

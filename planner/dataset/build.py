@@ -4,8 +4,10 @@ Chunks of archive directories are read in parallel, each archive once. Sorting, 
 in the driver, in a fixed order, so that the bytes do not depend on the parallelism.
 """
 
+import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,23 @@ def build_dataset(
     Raises ArtifactError when ``root`` is no Cyntra repo, DatasetError when no run can be a label or ``out`` holds
     something else. Files that cannot be read are listed in the dataset's quarantine.
     """
-    root, kernel = locate(root, kernel_dir)
+    with collector_paused():
+        return _build(*locate(root, kernel_dir), out, progress)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No cyclic garbage collection meanwhile: it would go over millions of live containers and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _build(root: Path, kernel: Path, out: Path, progress: Progress) -> DatasetInfo:
     quarantine = Quarantine(root)
     universes = load_universes(root)
     issues = read_issues(root, quarantine)
@@ -116,11 +134,14 @@ def _read_all(
         }
         for number, start in enumerate(range(0, len(paths), READ_CHUNK))
     ]
-    results = _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress)
+    found: dict[int, tuple[list[RunRecord], list[dict[str, str]]]] = {}
+    for result in _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress):
+        records = [RunRecord(**record) for record in orjson.loads(result["records"])]
+        found[result["chunk"]] = records, orjson.loads(result["quarantine"])
     runs = []
-    for result in results:
-        quarantine.entries.extend(orjson.loads(result["quarantine"]))
-        runs += [RunRecord(**record) for record in orjson.loads(result["records"])]
+    for chunk in sorted(found):
+        runs += found[chunk][0]
+        quarantine.entries += found[chunk][1]
     return runs
 
 
@@ -128,7 +149,8 @@ def _read_chunk(batch: dict[str, Any], root: str) -> dict[str, Any]:
     """One Ray Data batch of one chunk: paths in, run records and quarantine entries out, as JSON."""
     quarantine = Quarantine(Path(root))
     events = {name: WorkcellEvents(**cell) for name, cell in orjson.loads(batch["events"][0]).items()}
-    records = read_archives([Path(path) for path in batch["paths"][0]], events, quarantine)
+    with collector_paused():
+        records = read_archives([Path(path) for path in batch["paths"][0]], events, quarantine)
     return {
         "chunk": batch["chunk"],
         "records": [orjson.dumps(records)],
@@ -151,7 +173,7 @@ def _encode_all(contexts: Sequence[bytes], progress: Progress) -> Encoded:
                 context_features=_rows(result["context_features"], result["examples"]),
                 run_features=_rows(result["run_features"], result["examples"], N_SIMILAR),
             )
-            for result in results
+            for result in sorted(results, key=lambda result: result["chunk"])
         ]
     )
 
@@ -162,7 +184,8 @@ def _rows(data: bytes, *shape: int) -> np.ndarray:
 
 def _encode_chunk(batch: dict[str, Any], n_similar: int) -> dict[str, Any]:
     """One Ray Data batch of one chunk: contexts in, arrays as bytes out."""
-    encoded = encode_contexts([orjson.loads(context) for context in batch["contexts"][0]], n_similar)
+    with collector_paused():
+        encoded = encode_contexts([orjson.loads(context) for context in batch["contexts"][0]], n_similar)
     return {
         "chunk": batch["chunk"],
         "examples": [len(encoded)],
@@ -180,19 +203,17 @@ def _map_chunks(
     arguments: dict[str, Any],
     stage: str,
     progress: Progress,
-) -> list[dict[str, Any]]:
-    """``function`` over one-row batches with Ray Data; results in the order of the chunks."""
+) -> Iterator[dict[str, Any]]:
+    """``function`` over one-row batches with Ray Data; results as they come, in any order."""
     import ray.data
 
     if not chunks:
-        return []
+        return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     progress(stage, 0, len(chunks))
     data = ray.data.from_items(list(chunks), override_num_blocks=len(chunks))
     mapped = data.map_batches(function, batch_size=1, fn_kwargs=arguments)
-    results = []
-    for row in mapped.iter_rows():
-        results.append(row)
-        progress(stage, len(results), len(chunks))
-    return sorted(results, key=lambda row: row["chunk"])
+    for done, row in enumerate(mapped.iter_rows(), start=1):
+        yield row
+        progress(stage, done, len(chunks))

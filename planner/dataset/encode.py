@@ -2,13 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, context_features, run_features
-from planner.dataset.tokens import SPECIALS, UNK, context_segments
+from planner.contracts import timestamp_to_ms
+from planner.dataset.features import (
+    CONTEXT_FEATURES,
+    RUN_FEATURES,
+    RunFeatures,
+    context_features,
+    run_features,
+    run_row,
+)
+from planner.dataset.tokens import RUN, SEP, SPECIALS, UNK, asked_tokens, own_segment, run_tokens
+from planner.history import recency_bucket
 
 
 @dataclass
@@ -32,19 +41,49 @@ class Encoded:
 def encode_contexts(contexts: Sequence[Mapping[str, Any]], n_similar: int) -> Encoded:
     """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept."""
     table = _Table()
+    known: dict[tuple[str, int], _Run] = {}
     tokens: list[int] = []
-    segments: NDArray[np.int64] = np.zeros((len(contexts), n_similar + 2), dtype=np.int64)
-    context_rows: NDArray[np.float32] = np.zeros((len(contexts), len(CONTEXT_FEATURES)), dtype=np.float32)
+    bounds: list[list[int]] = []
+    rows: list[tuple[float, ...]] = []
+    for context in contexts:
+        created_ms = timestamp_to_ms(context["created_at"])
+        issue_id, tags = context["issue"]["issue_id"], frozenset(context["issue"]["tags"])
+        ends = [len(tokens)]
+        tokens += [table[token] for token in own_segment(context)]
+        ends.append(len(tokens))
+        for summary in context["history"]["last_n_similar_runs"][:n_similar]:
+            key = summary["run_id"], summary["started_ms"]
+            run = known.get(key)
+            if run is None or run.summary != summary:
+                ids = [table[token] for token in run_tokens(summary)]
+                run = known[key] = _Run(summary, ids, run_features(summary))
+            age, same_issue = recency_bucket(created_ms, summary["started_ms"]), summary.get("issue_id") == issue_id
+            asked = [table[token] for token in asked_tokens(age, same_issue)]
+            tokens += [table[RUN], *asked, *run.tokens, table[SEP]]
+            ends.append(len(tokens))
+            rows.append(run_row(run.features, age, same_issue, tags))
+        bounds.append(ends + [len(tokens)] * (n_similar + 2 - len(ends)))
+    segments = np.array(bounds, dtype=np.int64).reshape(-1, n_similar + 2)
     run_rows: NDArray[np.float32] = np.zeros((len(contexts), n_similar, len(RUN_FEATURES)), dtype=np.float32)
-    for i, context in enumerate(contexts):
-        bounds = [len(tokens)]
-        for segment in context_segments(context)[: n_similar + 1]:
-            tokens += [table[token] for token in segment]
-            bounds.append(len(tokens))
-        segments[i] = bounds + [len(tokens)] * (n_similar + 2 - len(bounds))
-        context_rows[i] = context_features(context)
-        run_rows[i] = run_features(context, n_similar)
-    return Encoded(list(table), np.array(tokens, dtype=np.int32), segments, context_rows, run_rows)
+    if rows:
+        run_rows[np.diff(segments, axis=1)[:, 1:] > 0] = rows
+    return Encoded(
+        strings=list(table),
+        tokens=np.array(tokens, dtype=np.int32),
+        segments=segments,
+        context_features=np.array([context_features(context) for context in contexts], dtype=np.float32).reshape(
+            -1, len(CONTEXT_FEATURES)
+        ),
+        run_features=run_rows,
+    )
+
+
+class _Run(NamedTuple):
+    """A past run, encoded as far as it does not depend on who asks: the same run is in many contexts."""
+
+    summary: Mapping[str, Any]
+    tokens: list[int]
+    features: RunFeatures
 
 
 class _Table(dict[str, int]):

@@ -62,7 +62,7 @@ def make_examples(
                 result.unlabelled["issue unknown"] += 1
                 continue
             context = rebuilt
-        space = ActionSpace.from_document(context["action_space"], run.source)
+        space = ActionSpace.from_document(context["action_space"])
         label, reason = executed_label(run.executed_plan, space, context["job_type"])
         if label is None:
             result.unlabelled[reason] += 1

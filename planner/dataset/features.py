@@ -6,14 +6,9 @@ Runs stay apart so that "the first N similar runs" is a view; a policy averages 
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from planner.contracts import timestamp_to_ms
-from planner.dataset.tokens import FrozenRun, hash_bucket
-from planner.history import recency_bucket
+from planner.dataset.tokens import hash_bucket
 
 PRIORITIES, RISKS, SIZES = ("P0", "P1", "P2", "P3"), ("low", "medium", "high", "critical"), ("XS", "S", "M", "L", "XL")
 TAG_BUCKETS, KEYWORD_BUCKETS, HINT_BUCKETS = 32, 32, 8
@@ -54,12 +49,12 @@ RUN_FEATURES: tuple[str, ...] = (
 )
 
 
-def context_features(context: Mapping[str, Any]) -> NDArray[np.float32]:
-    """The context without its history, shape (len(CONTEXT_FEATURES),), not normalised."""
+def context_features(context: Mapping[str, Any]) -> list[float]:
+    """The context without its history, as long as CONTEXT_FEATURES, not normalised."""
     issue = context["issue"]
     tools = (context["system_state"] or {}).get("available_toolchains") or ()
     hint = issue["dk_tool_hint"]
-    values = [
+    return [
         *(float(issue["dk_priority"] == p) for p in PRIORITIES),
         *(float(issue["dk_risk"] == r) for r in RISKS),
         *(float(issue["dk_size"] == s) for s in SIZES),
@@ -73,38 +68,19 @@ def context_features(context: Mapping[str, Any]) -> NDArray[np.float32]:
         *_multi_hot("tag", issue["tags"], TAG_BUCKETS),
         *_multi_hot("kw", issue.get("keywords") or (), KEYWORD_BUCKETS),
     ]
-    return np.array(values, dtype=np.float32)
 
 
-def run_features(context: Mapping[str, Any], n_similar: int) -> NDArray[np.float32]:
-    """The first ``n_similar`` similar runs, shape (n_similar, len(RUN_FEATURES)); rows beyond the history are 0."""
-    rows: NDArray[np.float32] = np.zeros((n_similar, len(RUN_FEATURES)), dtype=np.float32)
-    created_ms = timestamp_to_ms(context["created_at"])
-    issue_id, tags = context["issue"]["issue_id"], frozenset(context["issue"]["tags"])
-    runs = context["history"]["last_n_similar_runs"][:n_similar]
-    if runs:
-        rows[: len(runs)] = [_run_row(run, created_ms, issue_id, tags) for run in runs]
-    return rows
+class RunFeatures(NamedTuple):
+    """What of a run's features does not depend on who asks."""
+
+    values: tuple[float, ...]
+    tags: frozenset[str]
+    failed: bool
+    failures: float
 
 
-def _run_row(run: Mapping[str, Any], created_ms: int, issue_id: str, tags: frozenset[str]) -> tuple[float | bool, ...]:
-    static, run_tags, passed, failures = _static_run_row(FrozenRun(run))
-    same_issue = run.get("issue_id") == issue_id
-    shared = len(tags & run_tags)
-    return (
-        *static,
-        recency_bucket(created_ms, run["started_ms"]),
-        same_issue,
-        same_issue and not passed,
-        shared / max(len(tags) + len(run_tags) - shared, 1),
-        failures,
-    )
-
-
-@lru_cache(maxsize=65536)
-def _static_run_row(frozen: FrozenRun) -> tuple[tuple[float | bool, ...], frozenset[str], bool, int]:
-    """What of a run's row does not depend on who asks: its first values, its tags, whether it passed, its failures."""
-    run = frozen.run
+def run_features(run: Mapping[str, Any]) -> RunFeatures:
+    """The features of a similar run as far as they are its own."""
     executed, outcome = run["action_executed"], run["outcome"]
     passed = outcome["status"] == "success"
     candidates, minutes = executed["max_candidates"] or 0, (executed["max_minutes"] or 0) / 60
@@ -124,7 +100,15 @@ def _static_run_row(frozen: FrozenRun) -> tuple[tuple[float | bool, ...], frozen
         math.log1p(run["runtime"]["duration_ms"] / 1000),
         math.log1p(100 * (run.get("cost_usd_est") or 0.0)),
     )
-    return values, frozenset(run.get("tags") or ()), passed, len(outcome["fail_codes"])
+    tags = frozenset(run.get("tags") or ())
+    return RunFeatures(tuple(map(float, values)), tags, not passed, float(len(outcome["fail_codes"])))
+
+
+def run_row(run: RunFeatures, age: int, same_issue: bool, tags: frozenset[str]) -> tuple[float, ...]:
+    """A similar run's row, as long as RUN_FEATURES, for a context with these ``tags``."""
+    shared = len(tags & run.tags)
+    overlap = shared / max(len(tags) + len(run.tags) - shared, 1)
+    return (*run.values, float(age), float(same_issue), float(same_issue and run.failed), overlap, run.failures)
 
 
 def _multi_hot(salt: str, values: Any, buckets: int) -> list[float]:

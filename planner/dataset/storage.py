@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -193,9 +193,13 @@ def tool_versions() -> dict[str, str]:
 
 def admitted_values(context: Mapping[str, Any], space: ActionSpace) -> NDArray[np.bool_]:
     """The values of ``space``'s heads that the context's own space admits for its job type, shape (H,)."""
-    own = ActionSpace.from_document(context["action_space"])
+    return _admitted(ActionSpace.from_document(context["action_space"]), context["job_type"], space)
+
+
+@lru_cache(maxsize=1024)
+def _admitted(own: ActionSpace, job_type: str, space: ActionSpace) -> NDArray[np.bool_]:
     admitted: list[bool] = []
-    for head, mask in zip(HEADS, own.masks(context["job_type"]), strict=True):
+    for head, mask in zip(HEADS, own.masks(job_type), strict=True):
         allowed = {value for value, ok in zip(own.bins(head), mask, strict=True) if ok}
         admitted.extend(value in allowed for value in space.bins(head))
     return np.array(admitted, dtype=bool)
@@ -237,7 +241,7 @@ def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, 
     rows = [_row(example, bool(seen)) for example, seen in zip(part, arrays["seen"], strict=True)]
     for row in rows:
         digest.update(orjson.dumps(row))
-    table = pa.Table.from_pylist(rows, schema=EXAMPLE_SCHEMA)
+    table = pa.table({name: [row[name] for row in rows] for name in EXAMPLE_SCHEMA.names}, schema=EXAMPLE_SCHEMA)
     pq.write_table(
         table,
         directory / "examples.parquet",

@@ -14,10 +14,13 @@ from planner.contracts import timestamp_to_ms
 from planner.history import recency_bucket
 
 PAD, UNK, BOS, SEP = "[PAD]", "[UNK]", "[BOS]", "[SEP]"
+RUN = "[RUN]"
 SPECIALS = (PAD, UNK, BOS, SEP)
 HASH_BUCKETS = 1024
 TOKENS_PER_RUN = 64
 """Upper bound on a past run's segment, its separator included."""
+_AROUND_RUN_TOKENS = 4
+"""Tokens around a run's own ones: [RUN], at most two asked tokens, the separator."""
 _MAX_ITEMS = 8
 """Hashed items kept of one list inside a run's segment."""
 
@@ -26,11 +29,20 @@ def context_segments(context: Mapping[str, Any]) -> list[list[str]]:
     """The tokens of a planner_input.v1: the context's own segment, then one for each similar run, best first."""
     created_ms = timestamp_to_ms(context["created_at"])
     issue_id = context["issue"]["issue_id"]
-    runs = context["history"]["last_n_similar_runs"]
-    return [_own_segment(context), *(_run_segment(run, created_ms, issue_id) for run in runs)]
+    segments = [own_segment(context)]
+    for run in context["history"]["last_n_similar_runs"]:
+        asked = asked_tokens(recency_bucket(created_ms, run["started_ms"]), run.get("issue_id") == issue_id)
+        segments.append([RUN, *asked, *run_tokens(run), SEP])
+    return segments
 
 
-def _own_segment(context: Mapping[str, Any]) -> list[str]:
+def asked_tokens(age: int, same_issue: bool) -> tuple[str, ...]:
+    """What of a run's segment depends on who asks: its age at decision time, and whether it was the same issue's."""
+    return ("[SAME_ISSUE]", f"[AGE:{age}]") if same_issue else (f"[AGE:{age}]",)
+
+
+def own_segment(context: Mapping[str, Any]) -> list[str]:
+    """The tokens of a context without its history."""
     issue, defaults, space = context["issue"], context["universe_defaults"], context["action_space"]
     state = context["system_state"] or {}
     tokens = [BOS]
@@ -53,38 +65,12 @@ def _own_segment(context: Mapping[str, Any]) -> list[str]:
     return [*tokens, SEP]
 
 
-def _run_segment(run: Mapping[str, Any], created_ms: int, issue_id: str) -> list[str]:
-    asked = (f"[AGE:{recency_bucket(created_ms, run['started_ms'])}]",)
-    if run.get("issue_id") == issue_id:
-        asked = ("[SAME_ISSUE]", *asked)
-    start, *rest = _static_run_tokens(FrozenRun(run))
-    return [start, *asked, *rest][: TOKENS_PER_RUN - 1] + [SEP]
-
-
-class FrozenRun:
-    """A run summary as a cache key: a summary never changes, so its id and start identify it."""
-
-    __slots__ = ("_key", "run")
-
-    def __init__(self, run: Mapping[str, Any]) -> None:
-        self.run = run
-        self._key = (run["run_id"], run["started_ms"], run["outcome"]["status"], len(run["outcome"]["gates"]))
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FrozenRun) and self._key == other._key and self.run == other.run
-
-
-@lru_cache(maxsize=65536)
-def _static_run_tokens(frozen: FrozenRun) -> tuple[str, ...]:
+def run_tokens(run: Mapping[str, Any]) -> list[str]:
     """What of a run's segment does not depend on who asks, most telling first: the end may be cut."""
-    run = frozen.run
     executed, outcome = run["action_executed"], run["outcome"]
     failing = [gate["name"] for gate in outcome["gates"] if not gate["passed"]]
     passing = [gate["name"] for gate in outcome["gates"] if gate["passed"]]
-    tokens = ["[RUN]", f"[STATUS:{outcome['status']}]"]
+    tokens = [f"[STATUS:{outcome['status']}]"]
     tokens += _pair("SWARM", executed["swarm_id"])
     tokens += _pair("CANDIDATES", executed["max_candidates"])
     tokens += _pair("MINUTES", executed["max_minutes"])
@@ -95,7 +81,7 @@ def _static_run_tokens(frozen: FrozenRun) -> tuple[str, ...]:
     tokens += _hashed("FAIL_CODES", "FAIL", outcome["fail_codes"][:_MAX_ITEMS])
     tokens += _hashed("FAIL_GATES", "GATE", failing[:_MAX_ITEMS])
     tokens += _hashed("PASS_GATES", "GATE", passing[:_MAX_ITEMS])
-    return tuple(tokens)
+    return tokens[: TOKENS_PER_RUN - _AROUND_RUN_TOKENS]
 
 
 def log_bucket(value: float) -> int:

@@ -53,7 +53,7 @@ def fit_temperature(log_probs: NDArray[np.float64], labels: NDArray[np.int64]) -
 def choose_threshold(
     confidence: NDArray[np.float64], loss: NDArray[np.float64], *, max_risk: float, level: float
 ) -> Threshold:
-    """The smallest threshold at which accepted decisions lose less than ``max_risk`` on average, at confidence ``level``.
+    """The smallest threshold at which accepted decisions lose less than ``max_risk`` on average, sure to ``level``.
 
     ``loss`` (n,) lies in [0, 1]: 1 for a disagreement with the label, or a regret. Learn-then-Test (Angelopoulos et al.
     2021) with fixed-sequence testing from the most confident decisions down, and Hoeffding-Bentkus p-values: thresholds
@@ -62,7 +62,7 @@ def choose_threshold(
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, losses = confidence[order], loss[order]
     mean_loss = np.cumsum(losses) / np.arange(1, len(losses) + 1)
-    ends = np.flatnonzero(np.append(sorted_confidence[:-1] != sorted_confidence[1:], True)) if len(losses) else []
+    ends = np.flatnonzero(np.append(sorted_confidence[:-1] != sorted_confidence[1:], True)[: len(losses)])
     smallest = smallest_sample(max_risk, level)
     accepted = 0
     for end in ends:

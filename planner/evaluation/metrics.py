@@ -34,8 +34,9 @@ def metrics(
     log_likelihood: mean joint log-probability of the executed action. same_topology: examples in which swarm and
     candidates agree; over these mean_duration_s, and success_under_budget, the share that passed within the chosen
     minutes. entropy_*: of the decisions, in nats. top1_share: the most frequent decision's share. ece: expected
-    calibration error of the joint confidence, equal-mass bins. risk_accepted: share of the decisions that are not
-    abstained that disagree with the executed action. abstain_rate: share below ``abstain_below``; abstain_cost: exact match lost there by taking ``default`` instead.
+    calibration error of the joint confidence, equal-mass bins. abstain_rate: share below ``abstain_below``;
+    abstain_cost: exact match lost there by taking ``default`` instead; risk_accepted: share of the other decisions that
+    disagree with the executed action.
     """
     chosen, labels = [decisions.actions[i] for i in rows], [logged.labels[i] for i in rows]
     match = np.array([a == b for a, b in zip(chosen, labels, strict=True)], dtype=float)

@@ -19,8 +19,12 @@ class ActionHeads(nn.Module):
 
         Values that the mask forbids get -inf, in training and inference alike.
         """
-        logits = self.linear(hidden).masked_fill(~masks, float("-inf"))
-        return [head.log_softmax(dim=-1) for head in logits.split(self.widths, dim=-1)]
+        masked = self.linear(hidden).masked_fill(~masks, float("-inf"))
+        return [head.log_softmax(dim=-1) for head in masked.split(self.widths, dim=-1)]
+
+    def logits(self, hidden: Tensor) -> list[Tensor]:
+        """The same without masks and normalisation, for export."""
+        return list(self.linear(hidden).split(self.widths, dim=-1))
 
 
 def weighted_cross_entropy(log_probs: Sequence[Tensor], labels: Tensor, weights: Sequence[float]) -> Tensor:

@@ -36,6 +36,7 @@ class LearnedPolicy:
         self.model = build_model(document.class_path, document.model, spec)
         load_weights(self.checkpoint, self.model)
         self.model.eval()
+        self.reads = str(self.model.reads)
         self.name = document.class_path.partition("@")[2]
 
     @torch.no_grad()

@@ -45,11 +45,18 @@ class FeatureMLP(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
         """Four log-probabilities (batch, width)."""
+        return self.heads(self.hidden(batch), batch["masks"])
+
+    def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        """Four unmasked logits (batch, width), for export."""
+        return self.heads.logits(self.hidden(batch))
+
+    def hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the heads read, (batch, hidden)."""
         present = batch["runs_present"].unsqueeze(-1)
         runs = self.run_norm(batch["run_features"]) * present
         mean = runs.sum(dim=1) / present.sum(dim=1).clamp(min=1)
-        hidden = self.body(torch.cat([self.context_norm(batch["context_features"]), mean], dim=-1))
-        return self.heads(hidden, batch["masks"])
+        return self.body(torch.cat([self.context_norm(batch["context_features"]), mean], dim=-1))
 
 
 class Standardise(nn.Module):

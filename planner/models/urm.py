@@ -112,5 +112,12 @@ class URMPlanner(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
         """Four log-probabilities (batch, width)."""
-        hidden = self.core(batch["input_ids"], batch["attention_mask"])
-        return self.heads(hidden[:, 0], batch["masks"])
+        return self.heads(self.hidden(batch), batch["masks"])
+
+    def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        """Four unmasked logits (batch, width), for export."""
+        return self.heads.logits(self.hidden(batch))
+
+    def hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the heads read: the first token's state, (batch, d_model)."""
+        return self.core(batch["input_ids"], batch["attention_mask"])[:, 0]
