@@ -20,6 +20,8 @@ app = typer.Typer(
     help="Learn which topology and budgets a Cyntra kernel should give to each software issue.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: rich would swallow every "[default: ...]" as markup, and takes longer to start.
+    rich_markup_mode=None,
 )
 dataset_app = typer.Typer(help="Datasets from a Cyntra repo's artifacts.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
@@ -166,8 +168,8 @@ def export(
 
     check = export_bundle(run or _latest_run(), out, dataset_path=dataset)["check"]
     typer.echo(
-        f"bundle: {out}; on {check['contexts']} contexts the logits differ from torch's by {check['max_difference']:.1e} "
-        f"at most, the decisions in {check['disagreements']}"
+        f"bundle: {out}; on {check['contexts']} contexts its logits differ from torch's by at most "
+        f"{check['max_difference']:.1e}, its decisions in {check['disagreements']}"
     )
 
 

@@ -75,6 +75,7 @@ def _build(root: Path, kernel: Path, out: Path, progress: Progress) -> DatasetIn
     runs += _read_all(root, list_archives(kernel), events, quarantine, progress)
     progress("join with history", 0, len(runs))
     found = make_examples(runs, issues, universes)
+    progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
     contexts = [canonical_json(example.context) for example in found.examples]
     encoded = _encode_all(contexts, progress)
