@@ -54,9 +54,9 @@ def _example(result: CaseResults) -> Example:
     label = result.winner
     outcome = result.outcomes[label][0]
     context = result.case.context.model_dump(exclude_unset=True)
-    return Example(
+    return Example.of(
+        context,
         example_id=result.case.case_id,
-        context=context,
         label=label,
         decided_ms=result.decided_ms,
         issue_id=result.case.issue_id,

@@ -1,0 +1,169 @@
+"""The cases of a bench: which issues of a repo, in which context, from which commit, under which actions."""
+
+import hashlib
+import re
+import subprocess
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.candidates import CandidateSampler, PlanLimits, concrete_actions
+from bench.executors.clone import git
+from bench.executors.toolchains import find_toolchains
+from planner.actions import ActionSpace, action_from_document
+from planner.artifacts.universe import load_kernel_config
+from planner.context import ContextBuilder
+from planner.contracts import BenchCase, validate
+from planner.errors import ArtifactError, BenchError
+from planner.models.heuristic import HeuristicPolicy
+
+SCHEDULABLE = ("open", "ready")
+ESCALATION_TAGS = frozenset({"escalation", "needs-human", "human-escalated", "@human-escalated"})
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.:@+ -]*")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The issues that can be benched, in natural order of their ids, and why each other one cannot."""
+
+    issue_ids: list[str]
+    set_aside: dict[str, str]
+
+
+def build_cases(
+    repo: Path,
+    *,
+    limit: int | None = None,
+    issue_ids: Sequence[str] | None = None,
+    kernel_dir: Path | None = None,
+    universe_id: str | None = None,
+    created_ms: int | None = None,
+    n_actions: int = 4,
+    seed: int = 0,
+    stored: Sequence[BenchCase] = (),
+    search_path: str | None = None,
+) -> list[BenchCase]:
+    """One case per issue, at most ``limit``, each with ``n_actions`` distinct actions (fewer if the space has no more).
+
+    An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts (default:
+    now); ``search_path`` is the PATH on which toolchains are looked for (default: this process's). BenchError when an
+    issue in ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
+    """
+    repo = repo.resolve()
+    base_commit = main_commit(repo)
+    builder = _context_builder(repo, kernel_dir, universe_id)
+    wanted = select_issues(builder.issues, issue_ids).issue_ids
+    cases = _stored_cases(stored, wanted, issue_ids)
+    config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
+    toolchains = [toolchain.name for toolchain in find_toolchains(config, repo, search_path)]
+    limits = PlanLimits(len(toolchains) or None, builder.universe.max_run_minutes)
+    policy = HeuristicPolicy(config, max_run_minutes=builder.universe.max_run_minutes)
+    sampler = CandidateSampler(seed)
+    for case in stored:
+        sampler.count(action_from_document(action.model_dump()) for action in case.actions)
+    created_ms = round(time.time() * 1000) if created_ms is None else created_ms
+    state = system_state(toolchains, created_ms)
+    known = {case.issue_id for case in cases}
+    for issue_id in wanted:
+        if limit is not None and len(cases) >= limit:
+            break
+        if issue_id in known:
+            continue
+        context = builder.build(issue_id, created_ms=created_ms, system_state=state)
+        space = ActionSpace.from_document(context["action_space"])
+        case_id = case_id_of(issue_id, base_commit, context["universe_id"])
+        pool = [action for action in concrete_actions(space, context["job_type"]) if limits.allow(action)]
+        actions = sampler.choose(pool, policy.decide(context), case_id, n_actions)
+        document = {
+            "schema_version": "cyntra.bench_case.v1",
+            "case_id": case_id,
+            "issue_id": issue_id,
+            "base_commit": base_commit,
+            "context": context,
+            "actions": [action._asdict() for action in actions],
+        }
+        cases.append(validate(BenchCase, document, f"issue {issue_id!r}"))
+    return cases[:limit]
+
+
+def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> Selection:
+    """The schedulable issues, or exactly those in ``issue_ids``, whatever their status.
+
+    BenchError when an issue that was asked for does not exist or cannot be run safely.
+    """
+    set_aside = {issue_id: reason for issue_id, issue in issues.items() if (reason := _obstacle(issue_id, issue))}
+    if issue_ids is None:
+        return Selection(sorted(set(issues) - set(set_aside), key=natural_order), set_aside)
+    for issue_id in issue_ids:
+        if issue_id not in issues:
+            raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
+        if not _FILE_NAME.fullmatch(issue_id):
+            raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
+    chosen = sorted(set(issue_ids), key=natural_order)
+    return Selection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
+
+
+def main_commit(repo: Path) -> str:
+    """The commit of the repo's local branch ``main``; BenchError when there is no repo or no such branch."""
+    try:
+        return git(repo, "rev-parse", "--verify", "--quiet", "refs/heads/main^{commit}")
+    except subprocess.CalledProcessError as error:
+        if "not a git repository" in error.stderr:
+            raise BenchError(f"{repo}: not a git repository: give the root of a Cyntra repo under git") from None
+        if error.stderr:
+            raise BenchError(f"{repo}: git cannot read the repo: {error.stderr.strip()}") from None
+        raise BenchError(
+            f"{repo}: no local branch main: Cyntra starts every run from it; make one with `git branch main`"
+        ) from None
+
+
+def case_id_of(issue_id: str, base_commit: str, universe_id: str) -> str:
+    """A name for the case that is the same on every machine and safe as a file name."""
+    key = "\0".join((issue_id, base_commit, universe_id))
+    return "case-" + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def system_state(toolchains: Sequence[str], created_ms: int) -> dict[str, Any]:
+    """The machine as an execution will meet it: alone in its clone, so the only workcell is its own."""
+    return {
+        "active_workcells_bin": "1_2",
+        "queue_depth_bin": None,
+        "available_toolchains": list(toolchains),
+        "toolchain_health": None,
+        "hour_bucket": f"{datetime.fromtimestamp(created_ms / 1000, UTC).hour:02d}",
+        "budget_remaining_bin": None,
+    }
+
+
+def natural_order(issue_id: str) -> list[tuple[int, int, str]]:
+    """A sort key under which "9" comes before "10" and "CY-9" before "CY-10"."""
+    parts = re.split(r"([0-9]+)", issue_id)
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
+    if not _FILE_NAME.fullmatch(issue_id):
+        return "its id cannot be a file name, which Cyntra makes of it"
+    if issue.get("status") not in SCHEDULABLE:
+        return f"status {issue.get('status')!r}"
+    tags = issue.get("tags")
+    if isinstance(tags, list) and any(tag in ESCALATION_TAGS for tag in tags if isinstance(tag, str)):
+        return "left to a human (escalation)"
+    return None
+
+
+def _stored_cases(
+    stored: Sequence[BenchCase], wanted: Sequence[str], issue_ids: Sequence[str] | None
+) -> list[BenchCase]:
+    """The stored cases that count: all, or those of the issues that were asked for."""
+    return [case for case in stored if issue_ids is None or case.issue_id in wanted]
+
+
+def _context_builder(repo: Path, kernel_dir: Path | None, universe_id: str | None) -> ContextBuilder:
+    try:
+        return ContextBuilder(repo, kernel_dir, universe_id)
+    except ArtifactError as error:
+        raise BenchError(str(error)) from None

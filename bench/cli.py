@@ -1,0 +1,140 @@
+"""``planner bench``: every issue under K different decisions, with a progress display and a table of the winners."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.run import BenchReport
+
+INTERRUPTED_EXIT_CODE = 130
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Mount ``planner bench``."""
+    app.command("bench")(bench)
+
+
+def bench(
+    repo: Annotated[Path, typer.Argument(help="Root of a Cyntra repo under git.")] = Path(),
+    k: Annotated[int, typer.Option("--k", min=1, help="Different actions tried per issue.")] = 4,
+    repeats: Annotated[int, typer.Option(min=1, help="Executions per action; more than one averages noise out.")] = 1,
+    cyntra: Annotated[
+        str | None,
+        typer.Option(help="Kernel command, may be several words; `cyntra-sandbox` in a sandbox. [default: cyntra]"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Executions at the same time. [default: the cluster's CPUs]")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many issues. [default: all]")] = None,
+    issue: Annotated[
+        list[str] | None, typer.Option(help="Only this issue, whatever its status; may be repeated.")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Where outcomes go. [default: REPO/.cyntra/planner/bench/ledger.sqlite]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of actions.")] = 0,
+    wall_limit: Annotated[
+        float | None,
+        typer.Option(min=1.0, help="Seconds an execution may last. [default: its minutes and 10 more, at most 4 h]"),
+    ] = None,
+    universe: Annotated[str | None, typer.Option(help="Universe id. [default: the only one, if any]")] = None,
+    kernel_dir: Annotated[Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]")] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(help="Environment variable that runs may see, for instance an API key's; may be repeated."),
+    ] = None,
+    work_dir: Annotated[
+        Path | None, typer.Option(help="Where the throwaway clones live. [default: the system's temporary directory]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
+    ] = None,
+    retry_faults: Annotated[
+        bool, typer.Option("--retry-faults", help="Run executions again that the machine spoiled.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the ledger from a bench on another host that is known to be dead.")
+    ] = False,
+) -> None:
+    """Run every open issue under K different actions and record which one wins.
+
+    Each execution is one Cyntra run in a throwaway clone; the repo itself is not touched. A bench that was interrupted
+    goes on where it stopped when the same command is given again.
+    """
+    from rich.console import Console
+
+    from bench.run import run_bench
+
+    console = Console()
+    try:
+        with _Display(console) as display:
+            report = run_bench(
+                repo,
+                ledger_path=ledger,
+                n_actions=k,
+                repeats=repeats,
+                limit=limit,
+                issue_ids=issue,
+                seed=seed,
+                command=None if cyntra is None else shlex.split(cyntra),
+                workers=workers,
+                kernel_dir=kernel_dir,
+                universe_id=universe,
+                wall_limit_s=wall_limit,
+                pass_on=env or (),
+                work_base=work_dir,
+                address=address,
+                retry_faults=retry_faults,
+                take_over=take_over,
+                progress=display.show,
+            )
+    except KeyboardInterrupt:
+        console.print("Stopped. What was finished is in the ledger; the same command goes on from there.")
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    _print_report(console, report)
+
+
+class _Display:
+    """A progress bar over executions."""
+
+    def __init__(self, console) -> None:  # type: ignore[no-untyped-def]
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console)
+        self._task = self._bar.add_task("bench", total=None)
+
+    def __enter__(self) -> "_Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, progress) -> None:  # type: ignore[no-untyped-def]
+        """Draw the ledger's counts."""
+        text = f"executions: {progress.passed} passed, {progress.faults} faults, {progress.started} running"
+        self._bar.update(self._task, description=text, completed=progress.finished, total=progress.total)
+
+
+def _print_report(console, report: "BenchReport") -> None:  # type: ignore[no-untyped-def]
+    from rich.table import Table
+
+    table = Table("issue", "winner", "passed", "faults")
+    for case in report.cases:
+        passed = f"{case.passed} of {case.finished}"
+        table.add_row(case.issue_id, str(case.winner or "none"), passed, str(case.faults))
+    console.print(table)
+    for issue_id, reason in report.set_aside.items():
+        console.print(f"set aside: issue {issue_id!r}: {reason}", markup=False, highlight=False)
+    console.print(
+        f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
+        f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty; "
+        f"ledger {report.ledger_path}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,89 @@
+"""The throwaway clone of one execution: branch main at the base commit, one open issue, a fresh kernel directory."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from planner.contracts import BenchCase
+from planner.errors import BenchError
+
+_NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
+
+
+def make_clone(repo: Path, case: BenchCase, issue: Mapping[str, Any], clone: Path, *, copy_universes: bool) -> None:
+    """Make ``clone`` from ``repo`` for one run of the case's issue; BenchError when git cannot.
+
+    Objects are shared with the repo, not linked or copied; there is no remote, so that no push reaches the repo.
+    """
+    try:
+        _check_out(repo, case.base_commit, clone)
+    except subprocess.CalledProcessError as error:
+        raise BenchError(f"cannot clone {repo} at {case.base_commit}: {error.stderr.strip()}") from None
+    for name in (".beads", ".cyntra"):
+        shutil.rmtree(clone / name, ignore_errors=True)
+        (clone / name).mkdir()
+    # The issue alone: its blockers and dependents would be scheduled with it.
+    (clone / ".beads" / "issues.jsonl").write_bytes(orjson.dumps(open_issue(issue, case)) + b"\n")
+    (clone / ".beads" / "deps.jsonl").touch()
+    if copy_universes and (repo / "universes").is_dir():
+        shutil.rmtree(clone / "universes", ignore_errors=True)
+        shutil.copytree(repo / "universes", clone / "universes", symlinks=True)
+
+
+def open_issue(issue: Mapping[str, Any], case: BenchCase) -> dict[str, Any]:
+    """The issue as it was in the case's context: open, with that many attempts, and more allowed."""
+    attempts = case.context.issue.dk_attempts
+    allowed = issue.get("dk_max_attempts")
+    return {
+        **issue,
+        "id": case.issue_id,
+        "status": "open",
+        "dk_attempts": attempts,
+        # Two more: at the maximum Cyntra escalates the issue to a human instead of ending the run.
+        "dk_max_attempts": max(allowed if isinstance(allowed, int) else 3, attempts + 2),
+    }
+
+
+def git(directory: Path, *arguments: str) -> str:
+    """Run git in ``directory`` and return its stdout, stripped; CalledProcessError with its stderr otherwise."""
+    try:
+        done = subprocess.run(
+            ["git", *_NO_HOOKS, *arguments],
+            cwd=directory,
+            env=_git_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+        )
+    except FileNotFoundError:
+        raise BenchError(f"cannot run git in {directory}: install git, or check that the directory exists") from None
+    return done.stdout.strip()
+
+
+def _check_out(repo: Path, commit: str, clone: Path) -> None:
+    settings = [f"--config={key}={value}" for key in ("user.name", "user.email") if (value := _setting(repo, key))]
+    options = ("--quiet", "--shared", "--no-checkout", "--single-branch", "--branch=main", "--template=", *settings)
+    git(repo, "clone", *options, "--", str(repo), str(clone))
+    git(clone, "checkout", "--quiet", "-B", "main", commit, "--")
+    git(clone, "remote", "remove", "origin")
+
+
+def _setting(repo: Path, key: str) -> str:
+    """A setting of the repo itself, which a clone does not inherit; agents commit under it."""
+    try:
+        return git(repo, "config", "--local", key)
+    except subprocess.CalledProcessError:
+        return ""
+
+
+def _git_environment() -> dict[str, str]:
+    """Ours without git's own variables: GIT_DIR and its kin would send git to another repo."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {**inherited, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

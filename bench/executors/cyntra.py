@@ -1,0 +1,148 @@
+"""Executes actions by the real ``cyntra`` command line (or the sandbox's), each in its own throwaway clone."""
+
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.executors.clone import make_clone
+from bench.executors.outcome import fault, read_outcome
+from bench.executors.overlay import overlay_config
+from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
+from bench.supervised import run_supervised
+from planner.actions import Action
+from planner.artifacts.beads import read_issues
+from planner.artifacts.records import Quarantine
+from planner.artifacts.universe import load_kernel_config, minute_seconds
+from planner.contracts import BenchCase, BenchOutcome
+from planner.errors import BenchError, PlannerError
+
+PASSED_ON = ("HOME", "LANG", "LC_ALL", "TERM")
+"""The variables of the environment that every run may see; the user adds to them, for instance an API key's."""
+SLACK_S = 600.0
+"""What a run may take beyond its agents' minutes: gates have no limit of their own."""
+LONGEST_RUN_S = 4 * 3600.0
+"""No execution is given more, whatever its action says."""
+
+
+@dataclass(frozen=True)
+class CyntraExecutor:
+    """What executions have in common. Made by :meth:`prepare` in the driver and sent to Ray's workers as it is."""
+
+    repo: Path
+    command: tuple[str, ...]
+    """The kernel's command line up to its options, its first word an absolute path."""
+    base_config: dict[str, Any]
+    issues: dict[str, dict[str, Any]]
+    toolchains: tuple[Toolchain, ...]
+    universe_id: str | None
+    wall_limit_s: float | None
+    """A limit below the one that follows from the action's minutes; None = no such limit."""
+    environment: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def prepare(
+        cls,
+        repo: Path,
+        command: Sequence[str],
+        *,
+        kernel_dir: Path | None = None,
+        universe_id: str | None = None,
+        wall_limit_s: float | None = None,
+        extra_path: Sequence[Path] = (),
+        pass_on: Sequence[str] = (),
+    ) -> "CyntraExecutor":
+        """Read the repo's config and issues and find the tools; BenchError when something needed is missing.
+
+        ``extra_path`` directories come before the user's PATH; ``pass_on`` names more variables that runs may see.
+        """
+        repo = repo.resolve()
+        search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
+        # Commands of this environment are found even when it is not activated.
+        program = shutil.which(command[0], path=os.pathsep.join([search_path, str(Path(sys.executable).parent)]))
+        if program is None:
+            raise BenchError(f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra")
+        config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
+        toolchains = find_toolchains(config, repo, search_path)
+        if not toolchains:
+            raise BenchError(f"{repo}: none of the config's toolchains is on PATH: install one of their tools")
+        names = dict.fromkeys([*PASSED_ON, *pass_on])
+        environment = {name: os.environ[name] for name in names if name in os.environ}
+        return cls(
+            repo=repo,
+            command=(str(Path(program).absolute()), *command[1:]),
+            base_config=config,
+            issues=read_issues(repo, Quarantine(repo)),
+            toolchains=tuple(toolchains),
+            universe_id=universe_id,
+            wall_limit_s=wall_limit_s,
+            # Without any locale, Python would set one itself and hand it down.
+            environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
+        )
+
+    def execute(self, case: BenchCase, action: Action, work_dir: Path) -> BenchOutcome:
+        """Clone, force the action, run Cyntra under a supervisor, read the outcome from what it wrote."""
+        try:
+            return self._execute(case, action, work_dir)
+        except (PlannerError, OSError) as error:
+            return fault(str(error))
+
+    def wall_limit(self, action: Action) -> float:
+        """Seconds that an execution may last: its minutes and SLACK_S, but no more than the limits set."""
+        minutes = action.max_minutes_bin
+        planned = math.inf if minutes == "NA" else minutes * minute_seconds(self.base_config) + SLACK_S
+        return min(planned, LONGEST_RUN_S, self.wall_limit_s or math.inf)
+
+    def _execute(self, case: BenchCase, action: Action, work_dir: Path) -> BenchOutcome:
+        self._check_feasible(case, action)
+        clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
+        temporary.mkdir()
+        launch_log = work_dir / "launches.jsonl"
+        make_clone(self.repo, case, self.issues[case.issue_id], clone, copy_universes=self.universe_id is not None)
+        wrappers = write_wrappers(tools, self.toolchains, launch_log)
+        self._write_config(clone / ".cyntra", action, wrappers)
+        log_path = work_dir / "kernel.log"
+        started_ms = time.time_ns() // 1_000_000
+        report = run_supervised(
+            [*self.command, *self._arguments(case)],
+            run_dir=clone,
+            work_dir=work_dir,
+            environment=self._environment(tools, temporary),
+            log_path=log_path,
+            wall_limit_s=self.wall_limit(action),
+        )
+        launches = read_launches(launch_log, started_ms + report.wall_ms)
+        return read_outcome(clone, action, report, launches, log_path)
+
+    def _check_feasible(self, case: BenchCase, action: Action) -> None:
+        if case.context.job_type != "code":
+            raise BenchError(f"case {case.case_id}: job type {case.context.job_type!r}; only code jobs can be executed")
+        if case.issue_id not in self.issues:
+            raise BenchError(f"issue {case.issue_id!r} is no longer in {self.repo / '.beads/issues.jsonl'}")
+        wanted = action.max_candidates_bin
+        if wanted != "NA" and wanted > len(self.toolchains):
+            names = [toolchain.name for toolchain in self.toolchains]
+            raise BenchError(f"{wanted} candidates need as many toolchains, found {len(names)}: {', '.join(names)}")
+
+    def _write_config(self, kernel_dir: Path, action: Action, wrappers: Mapping[str, Path]) -> None:
+        overlay = overlay_config(self.base_config, action, self.toolchains, wrappers)
+        for name, document in (("base.yaml", self.base_config), ("config.yaml", overlay)):
+            (kernel_dir / name).write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
+
+    def _arguments(self, case: BenchCase) -> list[str]:
+        arguments = ["--config", ".cyntra/config.yaml", "run", "--once", "--issue", case.issue_id]
+        return arguments if self.universe_id is None else [*arguments, "--universe", self.universe_id]
+
+    def _environment(self, tools: Path, temporary: Path) -> dict[str, str]:
+        return {
+            **self.environment,
+            "PATH": os.pathsep.join([str(tools), self.environment["PATH"]]),
+            "TMPDIR": str(temporary),
+        }

@@ -1,0 +1,125 @@
+"""The agent tools of a Cyntra config: which are there, and the wrappers that log their launches."""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bench.executors import tool_launch
+from bench.programs import fast_script
+from planner.artifacts.records import section
+from planner.contracts import Launch, Milliseconds
+
+DEFAULT_PRIORITY = ("codex", "claude", "crush")
+"""Cyntra's order when the config names none."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """One agent tool that is there: its name in the config, what the config calls it by, and its executable."""
+
+    name: str
+    configured: str
+    executable: Path
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the config gives a path, so that PATH does not matter."""
+        return "/" in self.configured
+
+
+def toolchain_names(config: Mapping[str, Any]) -> list[str]:
+    """Every toolchain the config names, those of ``toolchain_priority`` first."""
+    priority = config.get("toolchain_priority")
+    ordered = [str(name) for name in priority] if isinstance(priority, list) else list(DEFAULT_PRIORITY)
+    return list(dict.fromkeys([*ordered, *map(str, section(dict(config), "toolchains"))]))
+
+
+def find_toolchains(config: Mapping[str, Any], repo: Path, search_path: str | None = None) -> list[Toolchain]:
+    """The enabled toolchains whose executable exists, in the config's order of priority.
+
+    ``search_path`` is a PATH (default: this process's); a relative path in the config counts from ``repo``.
+    """
+    found = []
+    for name in toolchain_names(config):
+        settings = section(dict(config), "toolchains", name)
+        configured = _configured(name, settings)
+        place = str(repo / configured) if "/" in configured else configured
+        executable = shutil.which(place, path=search_path)
+        if settings.get("enabled", True) and executable is not None:
+            found.append(Toolchain(name, configured, Path(executable).absolute()))
+    return found
+
+
+def write_wrappers(directory: Path, toolchains: Iterable[Toolchain], log_path: Path) -> dict[str, Path]:
+    """Write a wrapper per toolchain and return them by name.
+
+    ``directory`` is to stand first on PATH: it also hides ``bd``, a tracker's command line through which Cyntra would
+    read and write other issues than the clone's.
+    """
+    on_path, by_path = directory, directory / "by-path"
+    by_path.mkdir(parents=True)
+    wrappers = {}
+    for number, toolchain in enumerate(toolchains):
+        place = by_path / str(number) if toolchain.is_path else on_path / toolchain.configured
+        # Two toolchains may share one executable on PATH; its launches then bear the name of the first.
+        if not place.exists():
+            _write_program(place, fast_script(tool_launch, str(log_path), toolchain.name, str(toolchain.executable)))
+        wrappers[toolchain.name] = place
+    _write_program(on_path / "bd", "#!/bin/sh\necho 'bd is not available inside a bench' >&2\nexit 1\n")
+    return wrappers
+
+
+def read_launches(log_path: Path, run_ended_ms: Milliseconds) -> list[Launch]:
+    """The launches in a log, by start. One whose end was never logged was killed when the run ended."""
+    starts: dict[str, dict[str, Any]] = {}
+    ends: dict[str, dict[str, Any]] = {}
+    for line in log_path.read_bytes().splitlines() if log_path.exists() else ():
+        entry = orjson.loads(line)
+        # A tool's end may be logged twice when it is killed in the very moment it ends: the first one is right.
+        (starts if entry["event"] == "start" else ends).setdefault(entry["launch"], entry)
+    launches = [_launch(start, ends.get(key), run_ended_ms) for key, start in starts.items()]
+    return sorted(launches, key=lambda launch: (launch.started_ms, launch.tool))
+
+
+def _launch(start: Mapping[str, Any], end: Mapping[str, Any] | None, run_ended_ms: int) -> Launch:
+    killed = {"elapsed_ms": max(0, run_ended_ms - start["at_ms"]), "exit_code": None, "json_line_hex": ""}
+    end = end or killed
+    return Launch(
+        tool=bytes.fromhex(start["tool_hex"]).decode(),
+        started_ms=start["at_ms"],
+        duration_ms=end["elapsed_ms"],
+        exit_code=end["exit_code"],
+        cost_usd=_cost(bytes.fromhex(end["json_line_hex"])),
+    )
+
+
+def _cost(json_line: bytes) -> float | None:
+    """The cost a tool told in its last JSON line, US dollars; the real claude says ``total_cost_usd``."""
+    try:
+        document = orjson.loads(json_line)
+    except orjson.JSONDecodeError:
+        return None
+    for key in ("cost", "cost_usd", "total_cost_usd"):
+        value = document.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return float(value)
+    return None
+
+
+def _configured(name: str, settings: Mapping[str, Any]) -> str:
+    """What the config calls the tool by: ``path``, else the first word of ``command``, else its name."""
+    if isinstance(settings.get("path"), str) and settings["path"]:
+        return settings["path"]
+    words = str(settings.get("command") or "").split()
+    return words[0] if words else name
+
+
+def _write_program(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

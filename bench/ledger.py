@@ -1,0 +1,309 @@
+"""The bench's crash-safe record: cases and executions in one SQLite file, written by one bench at a time."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from bench.processes import ProcessIdentity
+from planner.actions import Action, action_from_document
+from planner.contracts import BenchCase, BenchExecution, BenchOutcome, canonical_json, parse
+from planner.errors import BenchError
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS cases (
+    position INTEGER PRIMARY KEY, case_id TEXT NOT NULL UNIQUE, issue_id TEXT NOT NULL UNIQUE, document TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS executions (
+    position INTEGER PRIMARY KEY,
+    execution_id TEXT NOT NULL UNIQUE,
+    case_id TEXT NOT NULL REFERENCES cases (case_id),
+    action TEXT NOT NULL,
+    repeat INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('planned', 'started', 'finished')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    started_ms INTEGER,
+    finished_ms INTEGER,
+    passed INTEGER,
+    status TEXT,
+    outcome TEXT CHECK ((outcome IS NOT NULL) = (state = 'finished')),
+    UNIQUE (case_id, action, repeat)
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class PlannedExecution:
+    """One execution that is yet to be done; ``attempts`` counts how often it was started before."""
+
+    execution_id: str
+    case_id: str
+    action: Action
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a bench has come, in executions."""
+
+    planned: int
+    started: int
+    finished: int
+    passed: int
+    faults: int
+
+    @property
+    def total(self) -> int:
+        """All executions, in whatever state."""
+        return self.planned + self.started + self.finished
+
+
+class Ledger:
+    """An open ledger. Use :meth:`open` to write (one process at a time) and :meth:`read` to look at it."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._owner: str | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, take_over: bool = False) -> "Ledger":
+        """Open for writing, made when it does not exist; what a dead owner left started becomes planned again.
+
+        BenchError when another live bench owns it; ``take_over`` overrides an owner on another host, whose life cannot
+        be seen from here.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _readable_errors(path):
+            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            ledger = cls(path, connection)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.executescript(_TABLES)
+                ledger._check_version()
+                ledger._take_lock(take_over)
+            except BaseException:
+                connection.close()
+                raise
+        return ledger
+
+    @classmethod
+    def read(cls, path: Path) -> "Ledger":
+        """Open for reading, whoever writes; BenchError when there is no ledger."""
+        if not path.is_file():
+            raise BenchError(f"{path}: no ledger; make one with `planner bench`")
+        with _readable_errors(path):
+            # query_only instead of mode=ro: after a crash, a reader must be able to recover the write-ahead log.
+            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            ledger = cls(path, connection)
+            try:
+                connection.execute("PRAGMA query_only = ON")
+                ledger._check_version()
+            except BaseException:
+                connection.close()
+                raise
+        return ledger
+
+    def close(self) -> None:
+        """Give the lock back and close the file."""
+        if self._owner is not None:
+            self._connection.execute("DELETE FROM meta WHERE key = 'owner' AND value = ?", [self._owner])
+        self._connection.close()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- reading ---
+
+    def cases(self) -> list[BenchCase]:
+        """All cases, in the order in which they were added."""
+        rows = self._connection.execute("SELECT document FROM cases ORDER BY position")
+        return [parse(BenchCase, document, f"{self.path}: cases") for (document,) in rows]
+
+    def executions(self, case_id: str | None = None) -> list[BenchExecution]:
+        """The finished executions of one case, or of all, in the order in which they were planned."""
+        rows = self._connection.execute(
+            "SELECT execution_id, case_id, action, outcome FROM executions"
+            " WHERE state = 'finished' AND (?1 IS NULL OR case_id = ?1) ORDER BY position",
+            [case_id],
+        )
+        return [_execution(f"{self.path}: executions", *row) for row in rows]
+
+    def planned(self) -> list[PlannedExecution]:
+        """The executions that are yet to be done, in order."""
+        rows = self._connection.execute(
+            "SELECT execution_id, case_id, action, attempts FROM executions WHERE state = 'planned' ORDER BY position"
+        )
+        return [PlannedExecution(key, case, _action(action), attempts) for key, case, action, attempts in rows]
+
+    def progress(self) -> Progress:
+        """Counts over all executions."""
+        row = self._connection.execute(
+            "SELECT count(*) FILTER (WHERE state = 'planned'), count(*) FILTER (WHERE state = 'started'),"
+            " count(*) FILTER (WHERE state = 'finished'), count(*) FILTER (WHERE passed),"
+            " count(*) FILTER (WHERE status = 'fault') FROM executions"
+        ).fetchone()
+        return Progress(*row)
+
+    # --- writing ---
+
+    def bind(self, settings: Mapping[str, Any]) -> None:
+        """Tie the ledger to what its outcomes depend on; BenchError when it was made under other settings."""
+        text = canonical_json(settings).decode()
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('settings', ?)", [text])
+        stored = json.loads(self._meta("settings") or "{}")
+        for key, value in settings.items():
+            if stored.get(key) != value:
+                raise BenchError(
+                    f"{self.path}: made with {key} {stored.get(key)!r}, now it is {value!r}: outcomes would not "
+                    "compare; name another file with --ledger"
+                )
+
+    def add_cases(self, cases: Sequence[BenchCase], repeats: int = 1) -> None:
+        """Store the cases that are new, and plan every action of all ``cases`` ``repeats`` times."""
+        with self._transaction():
+            for case in cases:
+                self._connection.execute(
+                    "INSERT OR IGNORE INTO cases (case_id, issue_id, document) VALUES (?, ?, ?)",
+                    [case.case_id, case.issue_id, canonical_json(case.model_dump(mode="json")).decode()],
+                )
+                for number, action in enumerate(case.actions):
+                    text = canonical_json(action.model_dump()).decode()
+                    self._connection.executemany(
+                        "INSERT OR IGNORE INTO executions (execution_id, case_id, action, repeat, state)"
+                        " VALUES (?, ?, ?, ?, 'planned')",
+                        [(f"{case.case_id}-a{number}-r{r}", case.case_id, text, r) for r in range(repeats)],
+                    )
+
+    def start(self, execution_id: str) -> None:
+        """Note that an execution has begun."""
+        self._move(
+            "UPDATE executions SET state = 'started', attempts = attempts + 1, started_ms = ?"
+            " WHERE execution_id = ? AND state = 'planned'",
+            [_now_ms(), execution_id],
+            execution_id,
+        )
+
+    def plan_again(self, execution_id: str) -> None:
+        """Take back an execution that was lost before it yielded an outcome."""
+        self._move(
+            "UPDATE executions SET state = 'planned' WHERE execution_id = ? AND state = 'started'",
+            [execution_id],
+            execution_id,
+        )
+
+    def finish(self, execution_id: str, outcome: BenchOutcome) -> None:
+        """Record the outcome of a started execution; it is on disk when this returns."""
+        self._move(
+            "UPDATE executions SET state = 'finished', finished_ms = ?, passed = ?, status = ?, outcome = ?"
+            " WHERE execution_id = ? AND state = 'started'",
+            [_now_ms(), outcome.passed, outcome.status, outcome.model_dump_json(), execution_id],
+            execution_id,
+        )
+
+    def plan_faults_again(self) -> int:
+        """Forget the outcomes of faulty executions, so that they are done again; returns how many."""
+        with self._transaction():
+            return self._connection.execute(
+                "UPDATE executions SET state = 'planned', attempts = 0, passed = NULL, status = NULL, outcome = NULL"
+                " WHERE status = 'fault'"
+            ).rowcount
+
+    # --- inner workings ---
+
+    def _take_lock(self, take_over: bool) -> None:
+        own = ProcessIdentity.own()
+        with self._transaction():
+            text = self._meta("owner")
+            if text is not None:
+                _check_dead(ProcessIdentity(**json.loads(text)), self.path, take_over)
+            self._owner = orjson.dumps(asdict(own)).decode()
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", [self._owner])
+            self._connection.execute("UPDATE executions SET state = 'planned' WHERE state = 'started'")
+
+    def _check_version(self) -> None:
+        found = self._meta("schema_version")
+        if found is None and self._is_writable():
+            self._connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+        elif found != str(SCHEMA_VERSION):
+            raise BenchError(f"{self.path}: ledger of version {found}, this program reads version {SCHEMA_VERSION}")
+
+    def _is_writable(self) -> bool:
+        return self._connection.execute("PRAGMA query_only").fetchone() == (0,)
+
+    def _meta(self, key: str) -> str | None:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        return None if row is None else row[0]
+
+    def _move(self, statement: str, values: Sequence[Any], execution_id: str) -> None:
+        with self._transaction():
+            if self._connection.execute(statement, values).rowcount != 1:
+                raise BenchError(f"{self.path}: execution {execution_id} is not in the state it should be in")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _readable_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+@contextmanager
+def _readable_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise BenchError(f"{path}: cannot be used as a ledger: {error}") from error
+
+
+def _check_dead(owner: ProcessIdentity, path: Path, take_over: bool) -> None:
+    if take_over and not owner.is_local:
+        return
+    if not owner.is_local:
+        raise BenchError(
+            f"{path}: in use by process {owner.pid} on host {owner.host}, which cannot be checked from here; "
+            "if that bench is dead, say --take-over"
+        )
+    if owner.is_alive:
+        raise BenchError(f"{path}: another bench writes to it (process {owner.pid}): wait for its end, or stop it")
+
+
+def _execution(source: str, execution_id: str, case_id: str, action: str, outcome: str) -> BenchExecution:
+    document = {
+        "schema_version": "cyntra.bench_execution.v1",
+        "execution_id": execution_id,
+        "case_id": case_id,
+        "action": orjson.loads(action),
+        "outcome": orjson.loads(outcome),
+    }
+    return parse(BenchExecution, orjson.dumps(document), source)
+
+
+def _action(text: str) -> Action:
+    return action_from_document(orjson.loads(text))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""A small real Cyntra repo to run against and a stand-in for Cyntra's kernel, for machines without Cyntra."""

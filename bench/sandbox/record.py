@@ -1,0 +1,124 @@
+"""Making history in a sandbox: run after run of the stand-in kernel, half by its own rule and half forced at random."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from bench.sandbox.beads import read_issues, update_issue
+from bench.sandbox.create import UNIVERSE_ID
+from bench.sandbox.plan import SERIAL, SPECULATE, TOOLCHAINS
+from bench.sandbox.toolchains.launchers import toolchain_dir
+from planner.errors import BenchError
+
+MINUTES_BINS = (15, 30, 45, 60, 120)
+_FORCED_SHARE = 0.5
+_FORCED_CONFIG = "history.yaml"
+_ROUTED = ["codex", "claude", "opencode"]
+
+
+class ForcedAction(NamedTuple):
+    """One valid action for a code issue."""
+
+    swarm_id: str
+    candidates: int
+    minutes: int
+
+
+def record_history(
+    repo: Path,
+    *,
+    runs: int,
+    seed: int,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    issues: Sequence[str] | None = None,
+) -> list[str]:
+    """Run `runs` times in the repo itself, over `issues` in turn (all of them without), and return the new run ids.
+
+    `progress` gets (runs done, runs). Runs on one repo must not overlap, so `workers` can only be 1.
+    """
+    if workers != 1:
+        raise BenchError(f"{repo}: runs on one repo must not overlap, so workers must be 1, found {workers}")
+    known = read_issues(repo)
+    chosen = list(issues) if issues is not None else sorted(filter(str.isdigit, known), key=int)
+    unknown = [issue for issue in chosen if issue not in known]
+    if unknown or not chosen:
+        raise BenchError(f"{repo}: no issue {', '.join(unknown) or 'at all'} in .beads/issues.jsonl")
+    rng = random.Random(seed)
+    recorded: list[str] = []
+    for number in range(runs):
+        issue = chosen[number % len(chosen)]
+        action = random_action(rng) if rng.random() < _FORCED_SHARE else None
+        _reopen(repo, issue)
+        recorded += run_once(repo, issue, action)
+        _reopen(repo, issue, only_failed=True)
+        if progress is not None:
+            progress(number + 1, runs)
+    return recorded
+
+
+def random_action(rng: random.Random) -> ForcedAction:
+    """Any valid action for a code issue, each swarm and number of candidates with a fair share."""
+    minutes = rng.choice(MINUTES_BINS)
+    swarm_id = rng.choice((SERIAL, SPECULATE))
+    return ForcedAction(swarm_id, 1 if swarm_id == SERIAL else rng.choice((1, 2, 3)), minutes)
+
+
+def forcing_config(action: ForcedAction, base: str = "config.yaml") -> dict[str, Any]:
+    """The config that makes the kernel take one action (contract page §2); `base` is the file it includes."""
+    timeout = {"timeout_seconds": 60 * action.minutes}
+    forced: dict[str, Any] = {
+        "include": base,
+        "control": {"enabled": False},
+        "planner": {"mode": "off"},
+        "toolchains": {tool: dict(timeout) for tool in TOOLCHAINS},
+        "speculation": {"enabled": action.swarm_id == SPECULATE},
+    }
+    if action.swarm_id == SPECULATE:
+        rule = {"match": {}, "use": _ROUTED, "speculate": True, "parallelism": action.candidates}
+        forced["routing"] = {"rules": [rule]}
+    return forced
+
+
+def run_once(repo: Path, issue: str, action: ForcedAction | None) -> list[str]:
+    """One run of the stand-in kernel with its own tools on PATH; the ids of the archives it left."""
+    folder = repo / ".cyntra"
+    config = folder / "config.yaml"
+    if action is not None:
+        config = folder / _FORCED_CONFIG
+        config.write_text(yaml.safe_dump(forcing_config(action), sort_keys=False), encoding="utf-8")
+    before = _archives(folder)
+    path = os.pathsep.join((str(toolchain_dir()), os.environ.get("PATH", os.defpath)))
+    command = [sys.executable, "-m", "bench.sandbox.kernel", "--config", str(config), "run", "--once"]
+    command += ["--issue", issue, "--universe", UNIVERSE_ID]
+    done = subprocess.run(command, env=_environment(path), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BenchError(f"{repo}: the run of issue {issue} ended with {done.returncode}: {done.stderr.strip()}")
+    return sorted(_archives(folder) - before)
+
+
+def _environment(path: str) -> dict[str, str]:
+    """The stand-in must be found wherever this package was imported from."""
+    root = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join((root, os.environ.get("PYTHONPATH", "")))}
+
+
+def _reopen(repo: Path, issue: str, *, only_failed: bool = False) -> None:
+    """What a person does with an issue that is to be tried again; attempts begin anew at their maximum."""
+    document = read_issues(repo)[issue]
+    status = document.get("status")
+    if status == "open" or (only_failed and status == "done"):
+        return
+    exhausted = int(document.get("dk_attempts") or 0) >= int(document.get("dk_max_attempts") or 3)
+    update_issue(repo, issue, status="open", **({"dk_attempts": 0} if exhausted else {}))
+
+
+def _archives(folder: Path) -> set[str]:
+    archives = folder / "archives"
+    return {path.name for path in archives.iterdir()} if archives.is_dir() else set()
