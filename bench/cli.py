@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.ledger import Progress as LedgerProgress
     from bench.run import BenchReport
 
 INTERRUPTED_EXIT_CODE = 130
@@ -100,7 +103,7 @@ def bench(
 class _Display:
     """A progress bar over executions."""
 
-    def __init__(self, console) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, console: "Console") -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -114,13 +117,13 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, progress) -> None:  # type: ignore[no-untyped-def]
+    def show(self, progress: "LedgerProgress") -> None:
         """Draw the ledger's counts."""
         text = f"executions: {progress.passed} passed, {progress.faults} faults, {progress.started} running"
         self._bar.update(self._task, description=text, completed=progress.finished, total=progress.total)
 
 
-def _print_report(console, report: "BenchReport") -> None:  # type: ignore[no-untyped-def]
+def _print_report(console: "Console", report: "BenchReport") -> None:
     from rich.table import Table
 
     table = Table("issue", "winner", "passed", "faults")

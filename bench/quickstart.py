@@ -30,7 +30,7 @@ HISTORY_SHARE = 0.5
 """Share of the issues, the earliest, in which the history is made; the others go on the bench."""
 RUNS_PER_ISSUE = 2
 ARCH = "mlp_planner"
-BEFORE, AFTER = "mlp, executed plans", "mlp, retrained on winners"
+BEFORE, AFTER = "mlp before retraining", "mlp after retraining"
 STAGES = 8
 
 

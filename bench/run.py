@@ -1,7 +1,6 @@
 """A whole bench: cases from a repo, executions on Ray, outcomes in a ledger; what the ledger has is not run again."""
 
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import build_cases, select_issues
-from bench.executors.cyntra import CyntraExecutor
+from bench.executors.cyntra import CyntraExecutor, find_command
 from bench.ledger import Ledger, Progress
 from bench.objective import winner
 from bench.workers import WorkerPool
@@ -128,7 +127,7 @@ def run_bench(
 
 def default_command() -> list[str]:
     """The real kernel, when it is on PATH; BenchError says what to do when it is not."""
-    if shutil.which("cyntra") is None:
+    if find_command("cyntra") is None:
         raise BenchError(
             "cyntra is not on PATH: install Cyntra, name its command with --cyntra, "
             f"or pass --cyntra {SANDBOX_COMMAND} for a sandbox repo"

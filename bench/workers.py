@@ -83,7 +83,8 @@ class WorkerPool:
                 for reference in self._ray.wait(list(self._running), timeout=POLL_S)[0]:
                     self._collect(reference, actor)
                 self._on_progress(self._ledger.progress())
-            self._ray.wait(self._discarded, num_returns=len(self._discarded), timeout=CLEANUP_PATIENCE_S)
+            if self._discarded:
+                self._ray.wait(self._discarded, num_returns=len(self._discarded), timeout=CLEANUP_PATIENCE_S)
         finally:
             for worker in self._workers:
                 self._ray.kill(worker)

@@ -2,12 +2,19 @@
 
 import logging
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from planner.errors import ClusterError
+
 EMBEDDED_OBJECT_STORE_BYTES = 512 * 1024 * 1024
 """Room for the largest intermediate blocks of a laptop's dataset; Ray's own default takes 30 % of the memory."""
+
+ANSWER_WITHIN_S = 5.0
+"""How long a head may take to accept a connection; Ray itself would try for minutes before it gives up."""
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -16,9 +23,11 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_worker_niceness": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Ray's settings that make short local work quick and its output ours; a user's own values win."""
+"""Ray's settings that make short local work quick, its output ours and Ctrl-C immediate; a user's own values win."""
 
 
 @contextmanager
@@ -26,8 +35,9 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
     """Ray for the length of a ``with`` block; yields the ray module.
 
     ``address`` or RAY_ADDRESS names a running head ("auto" finds a local one); otherwise Ray starts inside this
-    process with ``num_cpus`` CPUs (default: the cores this process may use) and is shut down at the end.
-    A connection that is open already is used and left open. Raises ConnectionError when nothing answers at the address.
+    process with ``num_cpus`` CPUs (default: the cores this process may use) and is shut down at the end. That must
+    happen in the main thread. A connection that is open already is used and left open. Raises ClusterError when nothing
+    answers at the address.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
     for name, value in _QUIET.items():
@@ -39,16 +49,10 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
     if ray.is_initialized():
         yield ray
         return
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is not None:
-        ray.init(address=address, **quiet)
+    if address is None:
+        _start_embedded(ray, num_cpus or usable_cpus())
     else:
-        ray.init(
-            num_cpus=num_cpus or usable_cpus(),
-            include_dashboard=False,
-            object_store_memory=EMBEDDED_OBJECT_STORE_BYTES,
-            **quiet,
-        )
+        _attach(ray, address)
     try:
         yield ray
     finally:
@@ -58,3 +62,44 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
 def usable_cpus() -> int:
     """The cores this process may run on: fewer than the machine has, in a container or under taskset."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_embedded(ray: Any, num_cpus: int) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        # The kernel ends Ray's processes together with the thread that started them.
+        raise RuntimeError("connect() without an address must be called in the main thread")
+    ray.init(
+        # Never a head that happens to run on this machine: that is what --address auto asks for.
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        object_store_memory=EMBEDDED_OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+
+
+def _attach(ray: Any, address: str) -> None:
+    if address != "auto":
+        _require_answer(address)
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ClusterError(
+            f"Ray at {address}: {reason} Start a head with `ray start --head`, or leave out --address and RAY_ADDRESS "
+            "to run Ray inside this command"
+        ) from None
+
+
+def _require_answer(address: str) -> None:
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if not separator or not port.isdigit():
+        raise ClusterError(f"Ray at {address}: not an address; write HOST:PORT, or auto for a head on this machine")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"Ray at {address}: nothing answers ({error}); start a head with `ray start --head --port {port}`, or "
+            "leave out --address and RAY_ADDRESS to run Ray inside this command"
+        ) from None

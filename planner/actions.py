@@ -254,8 +254,8 @@ def _obeys(action: Action, job_type: str, rule: Mapping[str, Any]) -> bool:
 def _valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
     actions = tuple(
         action
-        for values in itertools.product(*(space.bins(head) for head in HEADS))
-        if all(_obeys(action := Action(*values), job_type, rule) for rule in space.validity_rules)
+        for action in itertools.starmap(Action, itertools.product(*(space.bins(head) for head in HEADS)))
+        if all(_obeys(action, job_type, rule) for rule in space.validity_rules)
     )
     if not actions:
         raise ActionError(f"the validity rules leave no valid action for job type {job_type!r}")

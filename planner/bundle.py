@@ -8,8 +8,6 @@ metadata.json        where the policy comes from, what it reads, and how the che
 """
 
 import logging
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from planner.actions import HEADS
 from planner.dataset.storage import Dataset, load_dataset, tool_versions
 from planner.decide import Bundle
 from planner.errors import DatasetError, PlannerError
+from planner.files import staged_directory
 from planner.models.inputs import inputs_of_contexts
 from planner.models.learned import LearnedPolicy
 from planner.training.batches import batcher_for
@@ -49,9 +48,7 @@ def export_bundle(run: Path, out: Path, *, dataset_path: Path | None = None) -> 
     contexts = _check_contexts(dataset)
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").exists():
         raise ExportError(f"{out} holds other files than a bundle: give an empty or new directory as --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with staged_directory(out) as staging:
         _export_onnx(policy, staging / "planner.onnx")
         metadata = _metadata(policy, dataset)
         _write(staging / "vocab.json", {"tokens": policy.document.vocabulary})
@@ -60,11 +57,6 @@ def export_bundle(run: Path, out: Path, *, dataset_path: Path | None = None) -> 
         _write(staging / "metadata.json", metadata)
         metadata["check"] = _compare(policy, Bundle(staging), contexts)
         _write(staging / "metadata.json", metadata)
-        if out.exists():
-            shutil.rmtree(out)
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return metadata
 
 

@@ -1,5 +1,6 @@
 """What a person sees in a terminal: progress bars and tables."""
 
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +11,8 @@ from rich.table import Table
 
 from planner.contracts import DatasetInfo, ms_to_timestamp
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
+"""Tables keep a readable width when the output goes to a file."""
 
 
 class StageBars:
@@ -59,7 +61,7 @@ class EpochBar(StageBars):
 
 def print_dataset(info: DatasetInfo, path: Path) -> None:
     """Counts, splits and everything that was set aside."""
-    table = Table("split", "examples", "of issues in train", "first decision", "last decision")
+    table = Table("split", "examples", "seen issues", "first decision", "last decision", padding=(0, 0))
     for name, split in info.splits.items():
         times = [ms_to_timestamp(ms)[:19] if ms is not None else "" for ms in (split.first_ms, split.last_ms)]
         table.add_row(name, str(split.examples), str(split.of_seen_issues), *times)
@@ -104,6 +106,8 @@ def print_evaluation(report: dict[str, Any]) -> None:
     for split, groups in report["splits"].items():
         table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
         for group, result in groups.items():
+            if group != "all" and result["examples"] == groups["all"]["examples"]:
+                continue
             for policy, values in result["policies"].items():
                 table.add_row(group, policy, *(_short(values[key]) for key in columns))
             table.add_section()
@@ -142,9 +146,8 @@ def print_calibration(calibration: Any, run: Path) -> None:
 
 def print_regret(report: dict[str, Any]) -> None:
     """The table of policies on a bench's held-out cases."""
-    table = Table(
-        "policy", "pass rate", "time s", "agent time s", "regret", "95 % interval", "pass regret", "own choice"
-    )
+    columns = ("policy", "pass rate", "time s", "agent s", "regret", "95 % interval", "own choice")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), padding=(0, 0))
     for row in report["policies"]:
         table.add_row(
             row["policy"],
@@ -152,14 +155,17 @@ def print_regret(report: dict[str, Any]) -> None:
             _short(row["mean_time_s"]),
             _short(row["mean_agent_time_s"]),
             f"{row['regret']:.4f}",
-            f"[{row['regret_low']:.4f}, {row['regret_high']:.4f}]",
-            _short(row["pass_regret"]),
+            f"{row['regret_low']:.4f} to {row['regret_high']:.4f}",
             _short(row["free_choice"]),
         )
     console.print(table)
     say(f"{report['held_out_cases']} held-out cases, the latest; {report['learning_cases']} earlier ones to learn from")
     say(f"regret: lost utility against the best executed action; utility = {report['utility']}")
     say("own choice: share of cases in which the policy's favourite was among the executed actions")
+    say(
+        "pass regret (cases lost that some executed action passes): "
+        + ", ".join(f"{row['policy']} {row['pass_regret']:.2f}" for row in report["policies"])
+    )
 
 
 def say(text: str) -> None:

@@ -7,6 +7,7 @@ PlannerError
 ├── DatasetError       a dataset directory is missing, broken or of another kind
 ├── ConfigError        a setting does not exist or has a wrong value
 ├── CheckpointError    a checkpoint cannot be loaded
+├── TrainingError      training went wrong in a way that going on would hide
 ├── BenchError         the bench cannot start or go on
 └── ClusterError       Ray cannot be reached or lacks a resource
 
@@ -46,6 +47,10 @@ class ConfigError(PlannerError):
 
 class CheckpointError(PlannerError):
     """A checkpoint cannot be loaded."""
+
+
+class TrainingError(PlannerError):
+    """Training went wrong in a way that going on would hide."""
 
 
 class BenchError(PlannerError):

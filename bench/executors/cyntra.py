@@ -65,8 +65,7 @@ class CyntraExecutor:
         """
         repo = repo.resolve()
         search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
-        # Commands of this environment are found even when it is not activated.
-        program = shutil.which(command[0], path=os.pathsep.join([search_path, str(Path(sys.executable).parent)]))
+        program = find_command(command[0], search_path)
         if program is None:
             raise BenchError(f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra")
         config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
@@ -146,3 +145,8 @@ class CyntraExecutor:
             "PATH": os.pathsep.join([str(tools), self.environment["PATH"]]),
             "TMPDIR": str(temporary),
         }
+
+
+def find_command(name: str, search_path: str | None = None) -> str | None:
+    """The executable called ``name`` on PATH or beside this Python, whose environment may not be activated."""
+    return shutil.which(name, path=search_path) or shutil.which(name, path=str(Path(sys.executable).parent))

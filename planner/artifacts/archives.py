@@ -6,11 +6,12 @@ Start, finish and decision time are those of the contract page, section 3; modif
 from pathlib import Path
 from typing import Any
 
+from planner.actions import ActionSpace
 from planner.artifacts.events import WorkcellEvents
 from planner.artifacts.records import Quarantine, RunRecord, moment, number, section, strings
 from planner.artifacts.summaries import run_summary
-from planner.contracts import ExecutedPlan, PlannerInput, timestamp_to_ms, validate
-from planner.errors import ContractError
+from planner.contracts import ExecutedPlan, PlannerInput, canonical_json, validate
+from planner.errors import ActionError, ContractError
 
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
 
@@ -31,7 +32,7 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
         quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log tells an outcome")
         return None
     planner_input, plan = _planner_section(directory, manifest, rollout, quarantine)
-    decided_ms = timestamp_to_ms(planner_input["created_at"]) if planner_input else None
+    decided_ms = moment(planner_input, "created_at") if planner_input else None
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
     if times is None:
         return None
@@ -67,7 +68,7 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
         ended_ms=ended_ms,
         decided_ms=decided_ms if decided_ms is not None else started_ms,
         executed_plan=plan,
-        planner_input=planner_input,
+        planner_input=canonical_json(planner_input).decode() if planner_input else None,
         universe_id=planner_input["universe_id"] if planner_input else None,
         objective_id=section(planner_input, "universe_defaults").get("objective_id"),
     )
@@ -110,13 +111,29 @@ def _planner_section(
         try:
             if document:
                 validate(model, document, key)
-                found.append(document)
-            else:
-                found.append(None)
+            found.append(document or None)
         except ContractError as error:
             quarantine.repaired(directory / "manifest.json", str(error))
             found.append(None)
-    return found[0], found[1]
+    planner_input, plan = found
+    if planner_input is not None and (defect := _defect(planner_input)):
+        quarantine.repaired(directory / "manifest.json", f"planner_input: {defect}")
+        planner_input = None
+    return planner_input, plan
+
+
+def _defect(planner_input: dict[str, Any]) -> str | None:
+    """What makes a context useless although it follows its schema, None for a sound one."""
+    if moment(planner_input, "created_at") is None:
+        return f"$.created_at: no such moment, found {planner_input['created_at']!r}"
+    try:
+        ActionSpace.from_document(planner_input["action_space"], "$.action_space").valid_actions(
+            planner_input["job_type"]
+        )
+        canonical_json(planner_input)
+    except (ActionError, TypeError) as error:  # orjson's own error, for instance for deep nesting, is a TypeError
+        return str(error)
+    return None
 
 
 def _times(

@@ -23,7 +23,10 @@ def read_issues(root: Path, quarantine: Quarantine) -> dict[str, dict[str, Any]]
     issues: dict[str, dict[str, Any]] = {}
     try:
         lines = path.read_bytes().split(b"\n")
-    except OSError:
+    except FileNotFoundError:
+        return issues
+    except OSError as error:
+        quarantine.dropped(path, f"cannot be read: {error.strerror}")
         return issues
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -29,7 +29,10 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
     cells: dict[str, WorkcellEvents] = {}
     try:
         lines = path.read_bytes().split(b"\n")
-    except OSError:
+    except FileNotFoundError:
+        return cells
+    except OSError as failure:
+        quarantine.dropped(path, f"cannot be read: {failure.strerror}")
         return cells
     for number, line in enumerate(lines, start=1):
         if b'"workcell.' not in line:
@@ -37,10 +40,10 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
         try:
             event = orjson.loads(line)
             kind, cell_id = event["type"], event["workcell_id"]
+            cell = cells.setdefault(cell_id, WorkcellEvents())
         except (orjson.JSONDecodeError, KeyError, TypeError):
             quarantine.dropped(path.with_name(f"{path.name}:{number}"), "broken event line")
             continue
-        cell = cells.setdefault(cell_id, WorkcellEvents())
         if kind == "workcell.started":
             cell.started_ms = moment(event, "timestamp")
         elif kind in ("workcell.completed", "workcell.failed"):

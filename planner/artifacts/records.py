@@ -11,6 +11,8 @@ import orjson
 from planner.contracts import timestamp_to_ms
 from planner.errors import ContractError
 
+MAX_NUMBER = 2**53
+"""Larger numbers are no measurement of anything, and JSON does not carry them exactly."""
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """A larger JSON file is set aside unread: no artifact of Cyntra comes near it."""
 
@@ -33,7 +35,8 @@ class RunRecord:
     ended_ms: int
     decided_ms: int
     executed_plan: dict[str, Any] | None
-    planner_input: dict[str, Any] | None
+    planner_input: str | None
+    """The recorded planner_input.v1 as canonical JSON: a repo has thousands, as objects each takes ten times that."""
     world_id: str | None = None
     objective_id: str | None = None
     universe_id: str | None = None
@@ -71,7 +74,21 @@ class Quarantine:
 
     def _add(self, path: Path, reason: str, consequence: str) -> None:
         relative = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
-        self.entries.append({"path": relative, "reason": reason, "consequence": consequence})
+        printable = relative.encode("utf-8", "backslashreplace").decode()  # a name may hold any bytes
+        self.entries.append({"path": printable, "reason": reason, "consequence": consequence})
+
+
+def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
+    """The entries of ``directory`` in name order; one whose name is not UTF-8 is dropped, no document can name it."""
+    entries = []
+    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            quarantine.dropped(path, "its name is not UTF-8")
+        else:
+            entries.append(path)
+    return entries
 
 
 def load_json_object(path: Path) -> dict[str, Any]:
@@ -108,20 +125,34 @@ def section(document: dict[str, Any] | None, *keys: str) -> dict[str, Any]:
 
 
 def moment(document: dict[str, Any], key: str) -> int | None:
-    """``document[key]`` as ms since the epoch, UTC; None when it is absent or no timestamp."""
+    """``document[key]`` as ms since the epoch, UTC; None when it is absent, no timestamp, or before 1970."""
     value = document.get(key)
     if not isinstance(value, str):
         return None
     try:
-        return timestamp_to_ms(value)
-    except ValueError:
+        ms = timestamp_to_ms(value)
+    except (ValueError, OverflowError):
         return None
+    return ms if ms >= 0 else None
 
 
 def number(document: dict[str, Any], key: str) -> float | None:
-    """``document[key]`` when it is a non-negative number, else None."""
+    """``document[key]`` when it is a number from 0 to MAX_NUMBER, else None."""
     value = document.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    return (
+        value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER else None
+    )
+
+
+def string(document: dict[str, Any] | None, key: str) -> str | None:
+    """``document[key]`` when it is a string, else None."""
+    value = (document or {}).get(key)
+    return value if isinstance(value, str) else None
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """The mappings in a list; empty when ``value`` is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def strings(value: Any) -> list[str]:

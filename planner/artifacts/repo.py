@@ -7,7 +7,7 @@ from typing import Any
 from planner.artifacts.archives import read_archive
 from planner.artifacts.beads import read_issues
 from planner.artifacts.events import WorkcellEvents, read_events
-from planner.artifacts.records import Quarantine, RunRecord
+from planner.artifacts.records import Quarantine, RunRecord, list_entries
 from planner.artifacts.universe import Universe, load_universes
 from planner.artifacts.worlds import read_world_runs
 from planner.errors import ArtifactError
@@ -33,7 +33,7 @@ def read_repo(root: Path, kernel_dir: Path | None = None) -> RepoArtifacts:
     universes = load_universes(root)
     events = read_events(kernel / "logs" / "events.jsonl", quarantine)
     runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
-    runs += read_archives(list_archives(kernel), events, quarantine)
+    runs += read_archives(list_archives(kernel, quarantine), events, quarantine)
     return RepoArtifacts(
         root=root,
         issues=read_issues(root, quarantine),
@@ -52,10 +52,9 @@ def locate(root: Path, kernel_dir: Path | None = None) -> tuple[Path, Path]:
     return root, kernel
 
 
-def list_archives(kernel: Path) -> list[Path]:
+def list_archives(kernel: Path, quarantine: Quarantine) -> list[Path]:
     """The entries of the archive directory in name order, stray files included."""
-    directory = kernel / "archives"
-    return sorted(directory.iterdir()) if directory.is_dir() else []
+    return list_entries(kernel / "archives", quarantine)
 
 
 def read_archives(paths: list[Path], events: dict[str, WorkcellEvents], quarantine: Quarantine) -> list[RunRecord]:

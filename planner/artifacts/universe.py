@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from planner.actions import ActionSpace
-from planner.artifacts.records import section
+from planner.artifacts.records import mappings, section, string, strings
 from planner.errors import ArtifactError
 
 DEFAULT_SWARMS = ("serial_handoff", "speculate_vote")
@@ -51,15 +51,20 @@ def choose_universe(root: Path, universe_id: str | None) -> Universe:
     return universes[universe_id]
 
 
-def load_kernel_config(path: Path) -> dict[str, Any]:
-    """The kernel's config with ``include`` merged in: mappings deeply, everything else replaced."""
+def load_kernel_config(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The kernel's config with ``include`` merged in: mappings deeply, everything else replaced.
+
+    ``including`` are the configs that led here; ArtifactError for broken YAML and for a circle of includes.
+    """
+    if path.resolve() in including:
+        raise ArtifactError(f"{path}: includes itself, by way of {' and '.join(map(str, including))}")
     config = _load_yaml(path)
     include = config.pop("include", None)
     if include is None:
         return config
     if not isinstance(include, str):
         raise ArtifactError(f"{path}: include must name one file, found {include!r}")
-    return _deep_merge(load_kernel_config(path.parent / include), config)
+    return _deep_merge(load_kernel_config(path.parent / include, (*including, path.resolve())), config)
 
 
 def minute_seconds(config: dict[str, Any]) -> float:
@@ -73,17 +78,14 @@ def _load_universe(directory: Path) -> Universe:
     swarms = _load_yaml(directory / "swarms.yaml") if (directory / "swarms.yaml").exists() else {}
     objectives = _load_yaml(directory / "objectives.yaml") if (directory / "objectives.yaml").exists() else {}
     limit = section(main, "policies", "budgets").get("max_run_minutes")
-    worlds = main.get("worlds") if isinstance(main.get("worlds"), list) else []
     return Universe(
         universe_id=str(main.get("universe_id") or directory.name),
-        default_swarm_id=section(main, "defaults").get("swarm_id"),
-        default_objective_id=section(main, "defaults").get("objective_id"),
+        default_swarm_id=string(section(main, "defaults"), "swarm_id"),
+        default_objective_id=string(section(main, "defaults"), "objective_id"),
         swarms=section(swarms, "swarms"),
         objectives=section(objectives, "objectives"),
         max_run_minutes=limit if isinstance(limit, int) else None,
-        world_tags={
-            w["world_id"]: w.get("tags") or [] for w in worlds or [] if isinstance(w, dict) and "world_id" in w
-        },
+        world_tags={str(world.get("world_id")): strings(world.get("tags")) for world in mappings(main.get("worlds"))},
     )
 
 
@@ -92,13 +94,22 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         document = yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not YAML: {error}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ArtifactError(f"{path}: a mapping was expected, found {type(document).__name__}")
-    return document
+    return {str(key): _plain(value) for key, value in document.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A YAML value as JSON has it: YAML knows keys that are no text (1, true), dates, sets and bytes."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from planner.artifacts.records import Quarantine, RunRecord, load_json_object, moment, number, section, strings
+from planner.artifacts.records import (
+    Quarantine,
+    RunRecord,
+    list_entries,
+    load_json_object,
+    mappings,
+    moment,
+    number,
+    section,
+    string,
+    strings,
+)
 from planner.artifacts.summaries import run_summary
 from planner.errors import ContractError
 
@@ -12,16 +23,20 @@ def read_world_runs(directory: Path, quarantine: Quarantine, world_tags: dict[st
     """Every evolution, and every world run that belongs to none, in name order."""
     if not directory.is_dir():
         return []
-    paths = sorted(directory.iterdir())
-    evolutions = [path for path in paths if (path / "evolve_world.json").exists()]
+    paths = list_entries(directory, quarantine)
+    evolutions: list[Path] = []
     records: list[RunRecord] = []
     members: set[str] = set()
-    for path in evolutions:
+    for path in paths:
         try:
             document = load_json_object(path / "evolve_world.json")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except (OSError, ContractError) as error:
             quarantine.dropped(path / "evolve_world.json", getattr(error, "reason", str(error)))
+            evolutions.append(path)
             continue
+        evolutions.append(path)
         members.update(candidate["run_id"] for candidate in _candidates(document))
         if (record := _evolution(path, document, quarantine, world_tags)) is not None:
             records.append(record)
@@ -34,13 +49,17 @@ def read_world_runs(directory: Path, quarantine: Quarantine, world_tags: dict[st
 
 
 def _candidates(evolution: dict[str, Any]) -> list[dict[str, Any]]:
-    generations = evolution.get("history") if isinstance(evolution.get("history"), list) else []
     return [
         candidate
-        for generation in generations or []
-        for candidate in (section({"g": generation}, "g").get("candidates") or [])
-        if isinstance(candidate, dict) and isinstance(candidate.get("run_id"), str)
+        for generation in mappings(evolution.get("history"))
+        for candidate in mappings(generation.get("candidates"))
+        if _is_name(candidate.get("run_id"))
     ]
+
+
+def _is_name(value: Any) -> bool:
+    """Whether ``value`` can only name an entry of the runs directory, and nothing outside it."""
+    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
 
 
 def _evolution(
@@ -57,14 +76,14 @@ def _evolution(
         )
         return None
     selected_id = next(
-        (g.get("selected_run_id") for g in reversed(document["history"]) if section({"g": g}, "g")), None
+        (generation.get("selected_run_id") for generation in reversed(mappings(document.get("history")))), None
     )
     selected: dict[str, Any] = next((c for c in reversed(_candidates(document)) if c["run_id"] == selected_id), {})
     passed = selected.get("passed") is True
     gates = _gates(quarantine.read_json(path.parent / str(selected_id) / "manifest.json") if selected else None)
-    world_id, swarm_id = document.get("world_id"), document.get("swarm_id")
+    world_id, swarm_id = string(document, "world_id"), string(document, "swarm_id")
     plan = None
-    if isinstance(swarm_id, str) and swarm_id:
+    if swarm_id:
         plan = {
             "schema_version": "cyntra.executed_plan.v1",
             "swarm_id_executed": swarm_id,
@@ -139,7 +158,7 @@ def _record(
     ended_ms: int,
     duration_ms: int,
 ) -> RunRecord:
-    issue_id = context.get("issue_id") if isinstance(context.get("issue_id"), str) else None
+    issue_id = string(context, "issue_id") or None
     return RunRecord(
         run_id=path.name,
         kind=kind,
@@ -164,14 +183,13 @@ def _record(
         executed_plan=plan,
         planner_input=None,
         world_id=str(world_id),
-        objective_id=context.get("objective_id"),
-        universe_id=context.get("universe_id"),
+        objective_id=string(context, "objective_id"),
+        universe_id=string(context, "universe_id"),
     )
 
 
 def _stages(manifest: dict[str, Any] | None) -> list[dict[str, Any]]:
-    stages = (manifest or {}).get("stages")
-    return [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+    return mappings((manifest or {}).get("stages"))
 
 
 def _stage_time(manifest: dict[str, Any] | None, metrics: dict[str, Any]) -> float:
@@ -183,8 +201,7 @@ def _stage_time(manifest: dict[str, Any] | None, metrics: dict[str, Any]) -> flo
 def _gates(manifest: dict[str, Any] | None) -> list[dict[str, Any]]:
     gates = []
     for stage in _stages(manifest):
-        listed = section(stage, "metadata").get("gates")
-        for gate in listed if isinstance(listed, list) else []:
-            if isinstance(gate, dict) and isinstance(gate.get("gate"), str) and isinstance(gate.get("passed"), bool):
+        for gate in mappings(section(stage, "metadata").get("gates")):
+            if isinstance(gate.get("gate"), str) and gate["gate"] and isinstance(gate.get("passed"), bool):
                 gates.append({"name": gate["gate"], "passed": gate["passed"]})
     return gates

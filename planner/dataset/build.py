@@ -25,9 +25,9 @@ from planner.artifacts.worlds import read_world_runs
 from planner.context import N_SIMILAR
 from planner.contracts import DatasetInfo, canonical_json
 from planner.dataset.encode import Encoded, concatenate, encode_contexts, fit_vocabulary
-from planner.dataset.examples import make_examples
+from planner.dataset.examples import Example, make_examples
 from planner.dataset.split import time_split
-from planner.dataset.storage import write_dataset
+from planner.dataset.storage import check_out, write_dataset
 
 READ_CHUNK = 256
 """Archives read by one Ray Data batch."""
@@ -67,17 +67,18 @@ def collector_paused() -> Iterator[None]:
 
 
 def _build(root: Path, kernel: Path, out: Path, progress: Progress) -> DatasetInfo:
+    check_out(out)
     quarantine = Quarantine(root)
     universes = load_universes(root)
     issues = read_issues(root, quarantine)
     events = read_events(kernel / "logs" / "events.jsonl", quarantine)
     runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
-    runs += _read_all(root, list_archives(kernel), events, quarantine, progress)
+    runs += _read_all(root, list_archives(kernel, quarantine), events, quarantine, progress)
     progress("join with history", 0, len(runs))
     found = make_examples(runs, issues, universes)
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
-    contexts = [canonical_json(example.context) for example in found.examples]
+    contexts = [example.context_json for example in found.examples]
     encoded = _encode_all(contexts, progress)
     progress("write", 0, len(contexts))
     config_path = kernel / "config.yaml"
@@ -112,9 +113,8 @@ def _build(root: Path, kernel: Path, out: Path, progress: Progress) -> DatasetIn
     return info
 
 
-def _joint_space(examples: Sequence[Any]) -> ActionSpace:
-    spaces = {orjson.dumps(e.context["action_space"], option=orjson.OPT_SORT_KEYS): e for e in examples}
-    return ActionSpace.union([ActionSpace.from_document(spaces[key].context["action_space"]) for key in sorted(spaces)])
+def _joint_space(examples: Sequence[Example]) -> ActionSpace:
+    return ActionSpace.union(sorted({e.space for e in examples}, key=lambda space: canonical_json(space.to_document())))
 
 
 def _read_all(
@@ -159,7 +159,7 @@ def _read_chunk(batch: dict[str, Any], root: str) -> dict[str, Any]:
     }
 
 
-def _encode_all(contexts: Sequence[bytes], progress: Progress) -> Encoded:
+def _encode_all(contexts: Sequence[str], progress: Progress) -> Encoded:
     chunks = [
         {"chunk": number, "contexts": list(contexts[start : start + ENCODE_CHUNK])}
         for number, start in enumerate(range(0, len(contexts), ENCODE_CHUNK))
@@ -186,7 +186,7 @@ def _rows(data: bytes, *shape: int) -> np.ndarray:
 def _encode_chunk(batch: dict[str, Any], n_similar: int) -> dict[str, Any]:
     """One Ray Data batch of one chunk: contexts in, arrays as bytes out."""
     with collector_paused():
-        encoded = encode_contexts([orjson.loads(context) for context in batch["contexts"][0]], n_similar)
+        encoded = encode_contexts(map(orjson.loads, batch["contexts"][0]), n_similar)
     return {
         "chunk": batch["chunk"],
         "examples": [len(encoded)],

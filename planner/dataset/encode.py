@@ -1,6 +1,6 @@
 """Contexts to arrays: tokens as ids of a growing string table, and features. Pure functions, no Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -38,12 +38,13 @@ class Encoded:
         return len(self.segments)
 
 
-def encode_contexts(contexts: Sequence[Mapping[str, Any]], n_similar: int) -> Encoded:
+def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> Encoded:
     """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept."""
     table = _Table()
     known: dict[tuple[str, int], _Run] = {}
     tokens: list[int] = []
     bounds: list[list[int]] = []
+    context_rows: list[list[float]] = []
     rows: list[tuple[float, ...]] = []
     for context in contexts:
         created_ms = timestamp_to_ms(context["created_at"])
@@ -62,18 +63,17 @@ def encode_contexts(contexts: Sequence[Mapping[str, Any]], n_similar: int) -> En
             tokens += [table[RUN], *asked, *run.tokens, table[SEP]]
             ends.append(len(tokens))
             rows.append(run_row(run.features, age, same_issue, tags))
+        context_rows.append(context_features(context))
         bounds.append(ends + [len(tokens)] * (n_similar + 2 - len(ends)))
     segments = np.array(bounds, dtype=np.int64).reshape(-1, n_similar + 2)
-    run_rows: NDArray[np.float32] = np.zeros((len(contexts), n_similar, len(RUN_FEATURES)), dtype=np.float32)
+    run_rows: NDArray[np.float32] = np.zeros((len(bounds), n_similar, len(RUN_FEATURES)), dtype=np.float32)
     if rows:
         run_rows[np.diff(segments, axis=1)[:, 1:] > 0] = rows
     return Encoded(
         strings=list(table),
         tokens=np.array(tokens, dtype=np.int32),
         segments=segments,
-        context_features=np.array([context_features(context) for context in contexts], dtype=np.float32).reshape(
-            -1, len(CONTEXT_FEATURES)
-        ),
+        context_features=np.array(context_rows, dtype=np.float32).reshape(-1, len(CONTEXT_FEATURES)),
         run_features=run_rows,
     )
 

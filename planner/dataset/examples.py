@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.beads import issue_context
 from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input
+from planner.contracts import canonical_json
 from planner.history import HistoryIndex, Query
 
 
@@ -21,7 +24,10 @@ class Example:
     """A context with its label and what came of it. Times are ms since the epoch, UTC; cost is US dollars."""
 
     example_id: str
-    context: dict[str, Any]
+    context_json: str
+    """planner_input.v1 as canonical JSON: the datasets of large repos would not fit in memory as objects."""
+    space: ActionSpace
+    """The context's own action space."""
     label: Action
     decided_ms: int
     issue_id: str
@@ -30,6 +36,17 @@ class Example:
     status: str
     duration_ms: int
     cost_usd: float | None
+
+    @classmethod
+    def of(cls, context: dict[str, Any], **fields: Any) -> "Example":
+        """An example of this context; ``fields`` are the others, besides ``space``."""
+        space = ActionSpace.from_document(context["action_space"])
+        return cls(context_json=canonical_json(context).decode(), space=space, **fields)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The planner_input.v1, parsed anew."""
+        return orjson.loads(self.context_json)
 
 
 @dataclass
@@ -55,37 +72,41 @@ def make_examples(
             result.unlabelled["executed plan unknown"] += 1
             continue
         if run.planner_input is not None:
-            context = _known_part(run.planner_input, ended, run.decided_ms, result.contexts)
+            context = _known_part(orjson.loads(run.planner_input), ended, run.decided_ms, result.contexts)
         else:
             rebuilt = _rebuild(run, issues, universes, history)
             if rebuilt is None:
                 result.unlabelled["issue unknown"] += 1
                 continue
             context = rebuilt
-        space = ActionSpace.from_document(context["action_space"])
-        label, reason = executed_label(run.executed_plan, space, context["job_type"])
-        if label is None:
+        example, reason = _example(run, run.executed_plan, context)
+        if example is None:
             result.unlabelled[reason] += 1
             continue
         result.contexts["recorded" if run.planner_input is not None else "rebuilt"] += 1
-        result.examples.append(_example(run, context, label))
+        result.examples.append(example)
     return result
 
 
-def _example(run: RunRecord, context: dict[str, Any], label: Action) -> Example:
-    summary = run.summary
-    return Example(
+def _example(run: RunRecord, plan: dict[str, Any], context: dict[str, Any]) -> tuple[Example | None, str]:
+    """The example that ``run`` amounts to in this context, or None and the reason why its plan is no label."""
+    job_type, summary = context["job_type"], run.summary
+    label, reason = executed_label(plan, ActionSpace.from_document(context["action_space"]), job_type)
+    if label is None:
+        return None, reason
+    example = Example.of(
+        context,
         example_id=run.run_id,
-        context=context,
         label=label,
         decided_ms=run.decided_ms,
         issue_id=context["issue"]["issue_id"],
-        job_type=context["job_type"],
+        job_type=job_type,
         domain=summary["domain"],
         status=summary["outcome"]["status"],
         duration_ms=summary["runtime"]["duration_ms"],
         cost_usd=summary.get("cost_usd_est"),
     )
+    return example, ""
 
 
 def _known_part(recorded: dict[str, Any], ended: dict[str, int], at_ms: int, counts: Counter[str]) -> dict[str, Any]:

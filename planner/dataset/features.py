@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from planner.dataset.tokens import hash_bucket
 
 PRIORITIES, RISKS, SIZES = ("P0", "P1", "P2", "P3"), ("low", "medium", "high", "critical"), ("XS", "S", "M", "L", "XL")
+MAX_COST_USD = 1e6
+"""A recorded cost beyond this, or below 0, is a slip of the pen, and must not reach the features as it is."""
 TAG_BUCKETS, KEYWORD_BUCKETS, HINT_BUCKETS = 32, 32, 8
 
 CONTEXT_FEATURES: tuple[str, ...] = (
@@ -98,7 +100,7 @@ def run_features(run: Mapping[str, Any]) -> RunFeatures:
         not passed and several,
         minutes * passed,
         math.log1p(run["runtime"]["duration_ms"] / 1000),
-        math.log1p(100 * (run.get("cost_usd_est") or 0.0)),
+        math.log1p(100 * min(max(run.get("cost_usd_est") or 0.0, 0.0), MAX_COST_USD)),
     )
     tags = frozenset(run.get("tags") or ())
     return RunFeatures(tuple(map(float, values)), tags, not passed, float(len(outcome["fail_codes"])))

@@ -7,8 +7,6 @@ DIR/{train,val,test}/*.npy              what training reads: see Split
 
 import hashlib
 import platform
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -30,6 +28,7 @@ from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES
 from planner.dataset.split import SPLITS
 from planner.dataset.tokens import TOKENS_PER_RUN
 from planner.errors import DatasetError
+from planner.files import staged_directory
 
 ARRAYS = ("tokens", "segments", "context_features", "run_features", "labels", "masks", "passed", "duration_ms", "seen")
 MANIFEST = "dataset.json"
@@ -113,10 +112,25 @@ def load_dataset(path: Path) -> Dataset:
         directory = path / name
         try:
             arrays = {key: np.load(directory / f"{key}.npy", mmap_mode="r") for key in ARRAYS}
-        except (OSError, ValueError) as error:
+            if len({len(arrays[key]) for key in ARRAYS if key != "tokens"}) > 1:
+                raise ValueError("its arrays differ in length")
+            pq.read_schema(directory / "examples.parquet")
+        except (OSError, ValueError, EOFError) as error:
             raise DatasetError(f"{directory}: incomplete dataset ({error}); build it again") from None
         splits[name] = Split(directory=directory, **arrays)
     return Dataset(path, info, splits)
+
+
+def check_out(out: Path) -> None:
+    """DatasetError when a dataset written to ``out`` would replace anything but a dataset."""
+    if not out.exists():
+        return
+    foreign = sorted({path.name for path in out.iterdir()} - {MANIFEST, *SPLITS}) if out.is_dir() else [out.name]
+    if foreign:
+        raise DatasetError(
+            f"{out} holds other files than a dataset ({', '.join(foreign[:3])}): "
+            "give an empty or new directory as --out"
+        )
 
 
 def write_dataset(
@@ -137,11 +151,8 @@ def write_dataset(
     ``account`` holds the fields of DatasetInfo that tell how the examples came about; ``normalisation_of`` is the
     dataset whose feature normalisation is kept (winners), otherwise it is fitted on train.
     """
-    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
-        raise DatasetError(f"{out} holds other files than a dataset: give an empty or new directory as --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    check_out(out)
+    with staged_directory(out) as staging:
         tokens = apply_vocabulary(encoded, vocabulary)
         digest = hashlib.sha256(canonical_json({"space": space.to_document(), "vocabulary": list(vocabulary)}))
         infos = {}
@@ -172,11 +183,6 @@ def write_dataset(
             }
         )
         (staging / MANIFEST).write_bytes(orjson.dumps(info.model_dump(), option=orjson.OPT_INDENT_2))
-        if out.exists():
-            shutil.rmtree(out)
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return info
 
 
@@ -222,7 +228,7 @@ def _arrays(
         "context_features": encoded.context_features[rows],
         "run_features": encoded.run_features[rows],
         "labels": np.array([space.index(example.label) for example in part], dtype=np.int64).reshape(-1, len(HEADS)),
-        "masks": np.array([admitted_values(example.context, space) for example in part], dtype=bool).reshape(
+        "masks": np.array([_admitted(example.space, example.job_type, space) for example in part], dtype=bool).reshape(
             -1, sum(space.widths)
         ),
         "passed": np.array([example.status == "success" for example in part], dtype=bool),
@@ -264,7 +270,7 @@ def _row(example: Example, seen: bool) -> dict[str, Any]:
         "duration_ms": example.duration_ms,
         "cost_usd": example.cost_usd,
         "seen_issue": seen,
-        "context": canonical_json(example.context).decode(),
+        "context": example.context_json,
     }
 
 

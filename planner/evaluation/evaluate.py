@@ -56,12 +56,13 @@ def _evaluate_split(
         labels_of(split), np.asarray(split.passed), np.asarray(split.duration_ms), dataset.info.minute_seconds
     )
     rule = decide_by_rule(dataset, split)
-    learned = decide_jointly(policy.name, policy.head_log_probs(inputs_of_split(split)), split, dataset.space)
+    learned = decide_jointly(policy.name, log_probs_on(policy, dataset, split), split, dataset.space)
     policies: list[Decisions] = [learned, rule, decide_most_frequent(dataset, split)]
     report = {}
     for group, rows in _groups(split).items():
         labels = [logged.labels[i] for i in rows]
         report[group] = {
+            "examples": len(rows),
             "label_entropy_swarm": entropy([action.swarm_id for action in labels]),
             "label_entropy_candidates": entropy([action.max_candidates_bin for action in labels]),
             "policies": {
@@ -70,6 +71,13 @@ def _evaluate_split(
             },
         }
     return report
+
+
+def log_probs_on(policy: LearnedPolicy, dataset: Dataset, split: Split) -> list[NDArray[np.float64]]:
+    """The policy's log-probabilities on a split, whose tokens are encoded anew when its vocabulary is another one."""
+    if policy.document.vocabulary == dataset.info.vocabulary:
+        return policy.head_log_probs(inputs_of_split(split))
+    return policy.log_probs_of(split.contexts())
 
 
 def _groups(split: Split) -> dict[str, NDArray[np.intp]]:

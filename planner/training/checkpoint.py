@@ -6,7 +6,6 @@ RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, po
 """
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from torch import nn
 
 from planner.contracts import ActionSpaceDocument, FeatureInfo
 from planner.errors import CheckpointError
+from planner.files import staged_directory, write_atomically
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -95,7 +95,7 @@ def read_run(run: Path) -> RunState:
 
 def write_run(run: Path, state: RunState) -> None:
     """Replace run.json in one step."""
-    _write_atomically(run / "run.json", orjson.dumps(state.model_dump(), option=orjson.OPT_INDENT_2))
+    write_atomically(run / "run.json", orjson.dumps(state.model_dump(), option=orjson.OPT_INDENT_2))
 
 
 def save_checkpoint(
@@ -103,14 +103,11 @@ def save_checkpoint(
 ) -> str:
     """Write checkpoints/epoch-NNN whole or not at all; returns its path relative to the run."""
     directory = run / "checkpoints" / f"epoch-{epoch:03d}"
-    directory.parent.mkdir(exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory.parent))
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, staging / "model.safetensors")
-    save_file(_optimizer_tensors(optimizer), staging / "optimizer.safetensors")
-    (staging / "policy.json").write_bytes(orjson.dumps(policy.model_dump(), option=orjson.OPT_INDENT_2))
-    if directory.exists():
-        shutil.rmtree(directory)
-    staging.rename(directory)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with staged_directory(directory) as staging:
+        save_file(weights, staging / "model.safetensors")
+        save_file(_optimizer_tensors(optimizer), staging / "optimizer.safetensors")
+        (staging / "policy.json").write_bytes(orjson.dumps(policy.model_dump(), option=orjson.OPT_INDENT_2))
     return directory.relative_to(run).as_posix()
 
 
@@ -144,7 +141,7 @@ def read_calibration(checkpoint: Path) -> CalibrationDocument | None:
 
 def write_calibration(checkpoint: Path, calibration: CalibrationDocument) -> None:
     """Put calibration.json beside a checkpoint's weights."""
-    _write_atomically(
+    write_atomically(
         checkpoint / "calibration.json", orjson.dumps(calibration.model_dump(), option=orjson.OPT_INDENT_2)
     )
 
@@ -162,12 +159,16 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
 
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put a checkpoint's optimizer state into ``optimizer``."""
-    tensors = load_file(checkpoint / "optimizer.safetensors")
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    try:
+        for name, tensor in load_file(checkpoint / "optimizer.safetensors").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: its optimizer state is broken: {error}; start a new run with --init-from this checkpoint"
+        ) from None
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -182,9 +183,3 @@ def _read(model: type[Model], path: Path, kind: str) -> Model:
         raise CheckpointError(f"{path.parent}: no {path.name}, so this is not {kind}") from None
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise CheckpointError(f"{path}: broken: {str(error).splitlines()[0]}") from None
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(data)
-    Path(file.name).replace(path)

@@ -10,13 +10,16 @@ import numpy as np
 import orjson
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
+from planner.actions import HEADS
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, Split, load_dataset, tool_versions
-from planner.errors import CheckpointError, ConfigError, DatasetError
+from planner.errors import CheckpointError, ConfigError, DatasetError, TrainingError
 from planner.models.base import ModelSpec, build_model
 from planner.models.heads import weighted_cross_entropy
 from planner.models.inputs import inputs_of_split
@@ -28,6 +31,7 @@ from planner.training.checkpoint import (
     load_optimizer,
     load_weights,
     prune_checkpoints,
+    read_policy,
     read_run,
     save_checkpoint,
     write_run,
@@ -61,7 +65,7 @@ def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None
     The directory must hold a run.json (see start_run). Every worker calls this; rank 0 alone writes.
     """
     state = read_run(run)
-    config = TrainConfig.model_validate(state.config)
+    config = _config_of(run, state)
     worker = Worker.current(gpu)
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -96,6 +100,13 @@ def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None
     return read_run(run)
 
 
+def _config_of(run: Path, state: RunState) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(state.config)
+    except ValidationError as error:
+        raise CheckpointError(f"{run / 'run.json'}: broken config: {error.errors(include_url=False)[0]}") from None
+
+
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -119,7 +130,8 @@ def train_epoch(
         # DDP averages gradients over workers; the sum over the global batch, divided by its size, is what we want.
         loss = losses.sum() * worker.world / len(batch)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} in epoch {epoch}, examples {sorted(map(int, batch))}")
+            broken = share[~losses.isfinite().cpu().numpy()]
+            raise TrainingError(f"loss is {loss.item()} in epoch {epoch}, examples {_names(split, broken)}")
         set_learning_rate(optimizer, config, epoch * steps_per_epoch + step, config.epochs * steps_per_epoch)
         optimizer.zero_grad()
         loss.backward()
@@ -184,6 +196,23 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, ste
         group["lr"] = config.lr * factor
 
 
+def _check_same_space(init_from: Path, dataset: Dataset, *, reads_tokens: bool) -> None:
+    """Weights mean the same only where heads and tokens list the same values: equal shapes are not enough."""
+    policy = read_policy(checkpoint_path(init_from))
+    theirs = policy.action_space
+    if reads_tokens and policy.vocabulary != dataset.info.vocabulary:
+        raise CheckpointError(
+            f"{init_from}: its vocabulary is not the dataset's: start from a run on the same base dataset"
+        )
+    for head in (f"{head}s" for head in HEADS):
+        found, wanted = getattr(theirs, head), getattr(dataset.info.action_space, head)
+        if found != wanted:
+            raise CheckpointError(
+                f"{init_from}: its {head} are {found}, the dataset's {wanted}: "
+                "start from a run on the same action space"
+            )
+
+
 def policy_document(config: TrainConfig, dataset: Dataset) -> PolicyDocument:
     """What a checkpoint must say besides the weights; its epoch is filled in when it is saved."""
     info = dataset.info
@@ -204,6 +233,10 @@ def policy_document(config: TrainConfig, dataset: Dataset) -> PolicyDocument:
     )
 
 
+def _names(split: Split, positions: NDArray[np.int64]) -> list[str]:
+    return [split.table["example_id"][position] for position in positions]
+
+
 def start_run(
     run: Path, config: TrainConfig, dataset: Path, *, init_from: Path | None, workers: int, resume: bool
 ) -> RunState:
@@ -220,6 +253,7 @@ def start_run(
         )
     model = build_model(config.class_path, config.model, ModelSpec.of(opened.info))
     if init_from is not None:
+        _check_same_space(init_from, opened, reads_tokens=model.reads == "tokens")
         load_weights(checkpoint_path(init_from), model)
     wanted = RunState(
         config=config.model_dump(),

@@ -1,0 +1,102 @@
+"""What a dataset build costs beside merely reading and parsing the same files, and how both grow.
+
+python -m benchmarks.dataset                  5,000 and 20,000 archives, some minutes
+python -m benchmarks.dataset --sizes 500 2000 on a small machine
+"""
+
+import argparse
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks.archives import write_repo
+from cluster.connect import connect
+from planner.dataset.build import READ_CHUNK, build_dataset
+
+FILES = ("manifest.json", "proof.json", "rollout.json")
+
+
+def main() -> None:
+    """Measure every size and print one row each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dataset", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 20_000], help="numbers of archives")
+    parser.add_argument("--cpus", type=int, default=2, help="CPUs given to Ray")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    print("archives  parse, 1 thread  parse, Ray Data  build  build / parse  examples  dataset_hash")
+    seconds = []
+    with connect(num_cpus=arguments.cpus):
+        with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
+            _measure(Path(directory), 50, arguments.seed)  # starts Ray's workers and their imports
+        for size in arguments.sizes:
+            with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
+                row = _measure(Path(directory), size, arguments.seed)
+            seconds.append(row["build"])
+            print(
+                f"{size:8d}  {row['parse']:13.1f} s  {row['ray']:13.1f} s  {row['build']:3.1f} s  "
+                f"{row['build'] / row['parse']:13.2f}  {row['examples']:8d}  {row['hash'][:12]}",
+                flush=True,
+            )
+    for (small, fast), (large, slow) in itertools.pairwise(zip(arguments.sizes, seconds, strict=True)):
+        growth = math.log(slow / fast) / math.log(large / small)
+        print(f"growth of the build from {small} to {large} archives: n^{growth:.2f} (1 is linear)")
+
+
+def _measure(directory: Path, size: int, seed: int) -> dict[str, Any]:
+    root = directory / "repo"
+    write_repo(root, size, seed)
+    archives = root / ".cyntra" / "archives"
+    parse_archives(sorted(archives.iterdir()))  # once unmeasured, so that all three find the files in the page cache
+    parse, _ = _timed(lambda: parse_archives(sorted(archives.iterdir())))
+    ray, _ = _timed(lambda: _parse_with_ray(sorted(archives.iterdir())))
+    build, info = _timed(lambda: build_dataset(root, directory / "dataset"))
+    return {
+        "parse": parse,
+        "ray": ray,
+        "build": build,
+        "examples": info.counts["examples"],
+        "hash": info.dataset_hash,
+    }
+
+
+def parse_archives(directories: Sequence[Path]) -> int:
+    """Read and parse the three files of every directory, and nothing else; returns how many there were."""
+    parsed = 0
+    for directory in directories:
+        for name in FILES:
+            try:
+                orjson.loads((directory / name).read_bytes())
+            except FileNotFoundError:
+                continue
+            parsed += 1
+    return parsed
+
+
+def _parse_with_ray(directories: Sequence[Path]) -> int:
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    paths = [str(path) for path in directories]
+    chunks = [{"paths": paths[start : start + READ_CHUNK]} for start in range(0, len(paths), READ_CHUNK)]
+    data = ray.data.from_items(chunks, override_num_blocks=len(chunks)).map_batches(_parse_chunk, batch_size=1)
+    return sum(row["parsed"] for row in data.iter_rows())
+
+
+def _parse_chunk(batch: dict[str, Any]) -> dict[str, Any]:
+    return {"parsed": [parse_archives([Path(path) for path in batch["paths"][0]])]}
+
+
+def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+if __name__ == "__main__":
+    main()

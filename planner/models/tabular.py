@@ -1,0 +1,37 @@
+"""One row of standardised numbers per context, for policies that are not neural."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.contracts import DatasetInfo
+from planner.models.inputs import Inputs
+
+CLIP = 8.0
+"""Standard deviations beyond which a feature counts as this far."""
+
+
+class Standardiser:
+    """Context features beside the mean over the similar runs, standardised as the dataset says."""
+
+    def __init__(self, info: DatasetInfo) -> None:
+        self._context = _moments(info, "context_features")
+        self._runs = _moments(info, "run_features")
+
+    def rows(self, inputs: Inputs) -> NDArray[np.float64]:
+        """(n, context features + run features)."""
+        context = _standardise(np.asarray(inputs.context_features), *self._context)
+        present = (np.diff(np.asarray(inputs.segments), axis=1)[:, 1:] > 0)[..., None]
+        runs = _standardise(np.asarray(inputs.run_features), *self._runs) * present
+        mean = runs.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+        return np.concatenate([context, mean], axis=1)
+
+
+def _moments(info: DatasetInfo, kind: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    features = getattr(info, kind)
+    return np.array([f.mean for f in features]), np.array([f.scale for f in features])
+
+
+def _standardise(
+    values: NDArray[np.float32], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.clip((values - mean) / scale, -CLIP, CLIP)

@@ -1,0 +1,125 @@
+"""A Cyntra repo with scripted agents on PATH, and a look at what a bench may leave behind."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+SMALL_KERNEL = [sys.executable, str(Path(__file__).with_name("small_kernel.py"))]
+SOLVES = """#!/bin/sh
+cat > prompt.txt
+sleep {sleep}
+echo done > solved.txt
+echo "working on it"
+echo '{{"confidence": 0.9, "cost": {cost}}}'
+"""
+NEVER_SOLVES = """#!/bin/sh
+cat > /dev/null
+echo '{"cost": 0.5}'
+"""
+
+
+class KernelRepo:
+    """A git repo with issues and a config, and the directory of its scripted agents."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "repo"
+        self.tools = directory / "tools"
+        self.tools.mkdir()
+        (self.root / ".beads").mkdir(parents=True)
+        (self.root / ".cyntra").mkdir()
+        (self.root / ".gitignore").write_text(".beads/\n.cyntra/\n.workcells/\n")
+        for arguments in (
+            ("init", "--quiet", "--initial-branch=main"),
+            ("config", "user.name", "Tester"),
+            ("config", "user.email", "tester@example.org"),
+            ("add", "."),
+            ("commit", "--quiet", "--message=base"),
+        ):
+            self.git(*arguments)
+        self.write_config()
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the repo."""
+        return subprocess.run(
+            ["git", *arguments], cwd=self.root, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
+
+    def write_config(self, seconds_per_minute: float = 60.0, **overrides: Any) -> None:
+        """Write the kernel's config; ``overrides`` replace whole sections."""
+        names = ("codex", "claude", "opencode")
+        config = {
+            "toolchain_priority": list(names),
+            "toolchains": {name: {"enabled": True, "path": name, "timeout_minutes": 60} for name in names},
+            "speculation": {"enabled": True, "default_parallelism": 2, "max_parallelism": 3},
+            "sandbox": {"seconds_per_minute": seconds_per_minute},
+        }
+        (self.root / ".cyntra" / "config.yaml").write_text(yaml.safe_dump({**config, **overrides}))
+
+    def write_issues(self, *issues: Mapping[str, Any]) -> None:
+        """Write the tracker: each issue is open and asks for solved.txt unless it says otherwise."""
+        lines = [
+            {"status": "open", "title": "A title", "dk_quality_gates": {"test": "test -f solved.txt"}, **issue}
+            for issue in issues
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (self.root / ".beads" / "issues.jsonl").write_text(text)
+
+    def write_tool(self, name: str, text: str) -> Path:
+        """Write one scripted agent."""
+        path = self.tools / name
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def state(self) -> dict[str, Any]:
+        """Everything about the repo that a bench must not change."""
+        files = {
+            str(path.relative_to(self.root)): (path.lstat().st_mtime_ns, path.read_bytes())
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and not path.is_relative_to(self.root / ".cyntra" / "planner")
+        }
+        return {
+            "files": files,
+            "status": self.git("--no-optional-locks", "status", "--porcelain"),
+            "refs": self.git("for-each-ref"),
+            "head": self.git("symbolic-ref", "HEAD"),
+            "worktrees": self.git("worktree", "list"),
+        }
+
+
+@pytest.fixture
+def kernel_repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelRepo:
+    """A repo with issues "1" and "2" and three agents: codex fails the gate, claude is cheap, opencode is slow."""
+    repo = KernelRepo(tmp_path)
+    repo.write_issues({"id": "1"}, {"id": "2"})
+    repo.write_tool("codex", NEVER_SOLVES)
+    repo.write_tool("claude", SOLVES.format(sleep=0.2, cost=0.1))
+    repo.write_tool("opencode", SOLVES.format(sleep=0.6, cost=0.3))
+    monkeypatch.setenv("PATH", f"{repo.tools}{os.pathsep}{os.environ['PATH']}")
+    return repo
+
+
+@pytest.fixture
+def processes_with() -> Callable[[str], list[str]]:
+    """A function that lists the command lines of living processes which contain a text."""
+
+    def find(text: str) -> list[str]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    continue
+                if text in command:
+                    found.append(command)
+        return found
+
+    return find

@@ -1,0 +1,88 @@
+"""Tests of the cases that a repo yields."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.cases import build_cases, natural_order, select_issues
+from planner.actions import ActionSpace, action_from_document
+from planner.errors import BenchError
+from tests.bench.conftest import KernelRepo
+
+NOW_MS = 1_795_376_942_000
+
+
+def test_schedulable_issues_come_in_natural_order_and_the_others_are_set_aside_with_a_reason() -> None:
+    issues = {
+        "10": {"status": "open"},
+        "9": {"status": "ready"},
+        "done": {"status": "done"},
+        "human": {"status": "open", "tags": ["escalation"]},
+        "../up": {"status": "open"},
+        "a/b": {"status": "open"},
+        "-x": {"status": "open"},
+        "new\nline": {"status": "open"},
+    }
+    selection = select_issues(issues)
+    assert selection.issue_ids == ["9", "10"]
+    assert set(selection.set_aside) == set(issues) - {"9", "10"}
+    assert selection.set_aside["done"] == "status 'done'"
+    assert select_issues(issues, ["done"]).issue_ids == ["done"]
+    with pytest.raises(BenchError, match=r"issue '\.\./up'.*rename it"):
+        select_issues(issues, ["../up"])
+    with pytest.raises(BenchError, match="no issue 'nope'"):
+        select_issues(issues, ["nope"])
+
+
+def test_natural_order_counts() -> None:
+    assert sorted(["CY-10", "b", "CY-9", "10", "9"], key=natural_order) == ["9", "10", "CY-9", "CY-10", "b"]
+
+
+def test_a_case_has_the_commit_of_main_a_context_and_valid_actions(kernel_repo: KernelRepo) -> None:
+    first, second = build_cases(kernel_repo.root, created_ms=NOW_MS, n_actions=4)
+    assert (first.issue_id, second.issue_id) == ("1", "2")
+    assert first.base_commit == kernel_repo.git("rev-parse", "main")
+    state = first.context.system_state
+    assert state is not None and state.available_toolchains == ["codex", "claude", "opencode"]
+    space = ActionSpace.from_document(first.context.action_space.model_dump(by_alias=True))
+    actions = [action_from_document(action.model_dump()) for action in first.actions]
+    assert len(set(actions)) == 4
+    assert all(space.is_valid(action, "code") for action in actions)
+
+
+def test_the_same_call_gives_the_same_cases_and_stored_ones_are_kept(kernel_repo: KernelRepo) -> None:
+    cases = build_cases(kernel_repo.root, created_ms=NOW_MS)
+    assert cases == build_cases(kernel_repo.root, created_ms=NOW_MS)
+    assert [c.case_id for c in cases] == [c.case_id for c in build_cases(kernel_repo.root, created_ms=NOW_MS + 10**7)]
+    kernel_repo.write_issues({"id": "1", "status": "done"}, {"id": "2"}, {"id": "3"})
+    later = build_cases(kernel_repo.root, seed=9, n_actions=2, stored=cases[:1])
+    assert later[0] == cases[0]
+    assert [case.issue_id for case in later] == ["1", "2", "3"]
+    assert [case.issue_id for case in build_cases(kernel_repo.root, stored=cases[:1], limit=2)] == ["1", "2"]
+    assert [case.issue_id for case in build_cases(kernel_repo.root, stored=cases, issue_ids=["2"])] == ["2"]
+
+
+def test_no_case_asks_for_more_candidates_than_there_are_toolchains(kernel_repo: KernelRepo) -> None:
+    (kernel_repo.tools / "opencode").unlink()
+    cases = build_cases(kernel_repo.root, n_actions=20)
+    assert {action.max_candidates_bin for case in cases for action in case.actions} == {1, 2}
+
+
+def test_a_repo_without_a_branch_main_or_without_git_is_named(kernel_repo: KernelRepo, tmp_path: Path) -> None:
+    kernel_repo.git("branch", "-m", "main", "trunk;$(rm)")
+    with pytest.raises(BenchError, match="no local branch main"):
+        build_cases(kernel_repo.root)
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(BenchError, match="not a git repository"):
+        build_cases(tmp_path / "plain")
+    with pytest.raises(BenchError, match="missing"):
+        build_cases(tmp_path / "missing")
+
+
+def test_a_repo_that_cyntra_never_saw_is_named(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=tmp_path, check=True)
+    with pytest.raises(BenchError, match=r"no \.cyntra directory"):
+        build_cases(tmp_path)

@@ -1,0 +1,169 @@
+"""Tests of the ledger: its states, its lock, and what a killed owner leaves."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.ledger import Ledger
+from bench.processes import ProcessIdentity
+from planner.actions import Action, ActionSpace
+from planner.contracts import BenchCase
+from planner.errors import BenchError
+from tests.bench.test_objective import FAULT, outcome
+
+ACTIONS = [Action("serial_handoff", 1, 15, "NA"), Action("speculate_vote", 2, 30, "NA")]
+
+
+def bench_case(issue_id: str) -> BenchCase:
+    issue = {"issue_id": issue_id, "dk_priority": "P2", "dk_risk": "low", "dk_size": "M", "dk_tool_hint": None}
+    context = {
+        "schema_version": "cyntra.planner_input.v1",
+        "created_at": "2026-11-22T19:49:03Z",
+        "universe_id": "default",
+        "job_type": "code",
+        "universe_defaults": {"swarm_id": None, "objective_id": None},
+        "issue": {**issue, "dk_attempts": 0, "tags": []},
+        "history": {"last_n_similar_runs": []},
+        "action_space": ActionSpace.default(["serial_handoff", "speculate_vote"]).to_document(),
+        "system_state": None,
+    }
+    return BenchCase.model_validate(
+        {
+            "schema_version": "cyntra.bench_case.v1",
+            "case_id": f"case-{issue_id}",
+            "issue_id": issue_id,
+            "base_commit": "0" * 40,
+            "context": context,
+            "actions": [action._asdict() for action in ACTIONS],
+        }
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "ledger.sqlite"
+
+
+def test_an_execution_goes_from_planned_over_started_to_finished_once(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+        first, second = ledger.planned()
+        assert [first.action, second.action] == ACTIONS
+        ledger.start(first.execution_id)
+        with pytest.raises(BenchError, match="not in the state"):
+            ledger.start(first.execution_id)
+        ledger.finish(first.execution_id, outcome())
+        with pytest.raises(BenchError, match="not in the state"):
+            ledger.finish(first.execution_id, outcome())
+        with pytest.raises(BenchError, match="not in the state"):
+            ledger.finish(second.execution_id, outcome())
+        assert (ledger.progress().planned, ledger.progress().finished, ledger.progress().passed) == (1, 1, 1)
+
+
+def test_documents_come_back_as_they_were_stored(path: Path) -> None:
+    cases = [bench_case("1"), bench_case("2; rm -rf /\n\"'")]
+    with Ledger.open(path) as ledger:
+        ledger.add_cases(cases)
+        for execution in ledger.planned():
+            ledger.start(execution.execution_id)
+            ledger.finish(execution.execution_id, outcome(cost=0.125))
+    with Ledger.read(path) as reader:
+        assert reader.cases() == cases
+        (execution, _) = reader.executions(cases[1].case_id)
+        assert (execution.case_id, execution.outcome) == (cases[1].case_id, outcome(cost=0.125))
+        assert len(reader.executions()) == 4
+
+
+def test_adding_the_same_cases_again_changes_nothing_and_more_repeats_are_added(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+        ledger.add_cases([bench_case("1")])
+        assert ledger.progress().total == 2
+        ledger.add_cases([bench_case("1")], repeats=3)
+        assert ledger.progress().total == 6
+
+
+def test_faults_can_be_planned_again(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+        for execution, result in zip(ledger.planned(), (FAULT, outcome()), strict=True):
+            ledger.start(execution.execution_id)
+            ledger.finish(execution.execution_id, result)
+        assert ledger.progress().faults == 1
+        assert ledger.plan_faults_again() == 1
+        assert (ledger.progress().planned, ledger.progress().finished, ledger.progress().faults) == (1, 1, 0)
+
+
+def test_a_second_live_bench_is_refused_while_readers_are_not(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+        code = "import sys; from pathlib import Path; from bench.ledger import Ledger; Ledger.open(Path(sys.argv[1]))"
+        second = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+        assert f"{path}: another bench writes to it (process " in second.stderr
+        with Ledger.read(path) as reader:
+            assert len(reader.cases()) == 1
+            with pytest.raises(BenchError, match="readonly"):
+                reader.add_cases([bench_case("2")])
+    Ledger.open(path).close()
+
+
+def test_a_killed_owners_lock_is_taken_over_and_its_started_executions_are_planned_again(path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from bench.ledger import Ledger\n"
+        "from tests.bench.test_ledger import bench_case\n"
+        "ledger = Ledger.open(Path(sys.argv[1])); ledger.add_cases([bench_case('1')])\n"
+        "ledger.start(ledger.planned()[0].execution_id); os.kill(os.getpid(), 9)"
+    )
+    owner = subprocess.run([sys.executable, "-c", code, str(path)])
+    assert owner.returncode == -signal.SIGKILL
+    with Ledger.read(path) as reader:
+        assert reader.progress().started == 1
+    with Ledger.open(path) as ledger:
+        assert [execution.attempts for execution in ledger.planned()] == [1, 0]
+
+
+def set_owner(path: Path, **owner: object) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", [json.dumps(owner)])
+
+
+def test_a_number_that_the_system_gave_out_again_is_not_taken_for_the_owner(path: Path) -> None:
+    Ledger.open(path).close()
+    own = ProcessIdentity.own()
+    set_owner(path, host=own.host, pid=own.pid, started_ticks=own.started_ticks - 1)
+    Ledger.open(path).close()
+
+
+def test_an_owner_on_another_host_is_only_replaced_on_demand(path: Path) -> None:
+    Ledger.open(path).close()
+    set_owner(path, host="elsewhere", pid=1, started_ticks=1)
+    with pytest.raises(BenchError, match=r"on host elsewhere.*--take-over"):
+        Ledger.open(path)
+    Ledger.open(path, take_over=True).close()
+
+
+def test_other_settings_are_refused(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.bind({"command": ["cyntra"]})
+        ledger.bind({"command": ["cyntra"]})
+        with pytest.raises(BenchError, match=r"made with command \['cyntra'\].*--ledger"):
+            ledger.bind({"command": ["cyntra-sandbox"]})
+
+
+def test_what_is_no_ledger_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("this is no database, however long it may be " * 100)
+    for read in (Ledger.open, Ledger.read):
+        with pytest.raises(BenchError, match="text: cannot be used as a ledger"):
+            read(tmp_path / "text")
+    with pytest.raises(BenchError, match="no ledger; make one with"):
+        Ledger.read(tmp_path / "none")
+    with sqlite3.connect(tmp_path / "newer") as connection:
+        connection.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', '99')")
+    with pytest.raises(BenchError, match="version 99"):
+        Ledger.open(tmp_path / "newer")

@@ -1,0 +1,70 @@
+"""A Ray head of our own, started as a user starts one and stopped without touching anybody else's."""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.tune.processes import BIN, assert_nothing_left, new_environment, wait_until
+
+START_S = 90.0
+WORKER_PORTS = range(10002, 20000)
+"""Ray's workers listen here."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head: its address, its dashboard's, and the environment that finds it as `auto`."""
+
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+
+
+@contextlib.contextmanager
+def ray_head() -> Iterator[Head]:
+    """`ray start --head` with a dashboard; afterwards every process of it is gone."""
+    # Not pytest's own directory: Ray puts sockets there, whose paths may have 107 characters at most.
+    directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    # RAY_TMPDIR is where `auto` looks first for a head; without it, it might find somebody else's.
+    environment = {**new_environment(), "RAY_TMPDIR": str(directory)}
+    port, dashboard, client, agent = free_ports(4)
+    command = f"""{BIN / "ray"} start --head --block --num-cpus 2 --object-store-memory 100000000 --disable-usage-stats
+        --temp-dir {directory / "ray"} --port {port} --include-dashboard true --dashboard-port {dashboard}
+        --ray-client-server-port {client} --dashboard-agent-listen-port {agent}"""
+    with (directory / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            command.split(), env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        for number in (port, dashboard):
+            wait_until(lambda number=number: answers(number), START_S, (directory / "head.log").read_text())
+        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        assert_nothing_left(environment)
+        shutil.rmtree(directory)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, outside of the workers' range."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            number = probe.getsockname()[1]
+        if number not in WORKER_PORTS and number not in found:
+            found.append(number)
+    return found
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on ``port``."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,76 @@
+"""Connecting to Ray: quick and clear when nothing answers, and nothing left after Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.cluster.heads import free_ports
+from tests.tune.processes import assert_nothing_left, new_environment, run_planner, wait_until
+
+WAITS = """
+import sys, time
+from pathlib import Path
+from cluster.connect import connect
+with connect(num_cpus=1) as ray:
+    Path(sys.argv[1]).write_text(str(ray.cluster_resources()["CPU"]))
+    ray.get(ray.remote(time.sleep).remote(600))
+"""
+IN_A_THREAD = """
+import threading
+from cluster.connect import connect
+def start():
+    with connect():
+        pass
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+"""
+
+
+def test_an_address_where_nothing_answers_is_reported_in_seconds(small_dataset: Path, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    begun = time.monotonic()
+    code, output = run_planner(
+        new_environment(), "tune", small_dataset, "--out", tmp_path / "tune", "--address", address
+    )
+    assert code == 1
+    assert f"error: Ray at {address}: nothing answers" in output
+    assert "Traceback" not in output
+    # Ray itself needs more than two minutes to say so.
+    assert time.monotonic() - begun < 60
+
+
+def test_a_text_that_is_no_address_is_reported(small_dataset: Path, tmp_path: Path) -> None:
+    environment = {**new_environment(), "RAY_ADDRESS": "myhead"}
+    code, output = run_planner(environment, "tune", small_dataset, "--out", tmp_path / "tune")
+    assert code == 1
+    assert "error: Ray at myhead: not an address; write HOST:PORT, or auto for a head on this machine" in output
+    assert "Traceback" not in output
+
+
+def test_ctrl_c_ends_a_command_and_the_ray_inside_it(tmp_path: Path) -> None:
+    environment = new_environment()
+    ready = tmp_path / "ready"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, str(ready)],
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(ready.exists, 90, "Ray started")
+    assert ready.read_text() == "1.0"
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.strip().endswith("KeyboardInterrupt")
+    assert_nothing_left(environment)
+
+
+def test_an_embedded_ray_is_started_in_the_main_thread_only() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", IN_A_THREAD], env=new_environment(), capture_output=True, text=True, timeout=60
+    )
+    assert "must be called in the main thread" in result.stderr

@@ -1,0 +1,53 @@
+"""Fixtures for all tests."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+CORPUS = FIXTURES / "corpus"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """One small Ray for the whole session; yields the ray module."""
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=100_000_000,
+        log_to_driver=False,
+        logging_level="warning",
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A writable copy of the excerpt of real kernel output (see tests/fixtures/README.md)."""
+    return copy_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture(scope="session")
+def corpus_dataset(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset built from the excerpt. Tests must not change it."""
+    from planner.dataset.build import build_dataset
+
+    directory = tmp_path_factory.mktemp("corpus")
+    build_dataset(copy_corpus(directory / "repo"), directory / "dataset")
+    return directory / "dataset"
+
+
+def copy_corpus(target: Path) -> Path:
+    """Copy the excerpt to ``target``, with the empty archive that git cannot keep."""
+    shutil.copytree(CORPUS, target, copy_function=shutil.copyfile)
+    (target / ".cyntra" / "archives" / "wc-99-20260101T000000Z").mkdir()
+    return target

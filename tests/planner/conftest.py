@@ -1,0 +1,18 @@
+"""Fixtures of the planner's tests."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.archives import write_repo
+from planner.dataset.build import build_dataset
+
+
+@pytest.fixture(scope="session")
+def synthetic(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A repo of 240 generated archives, a quarter of them without a recorded context; and its dataset."""
+    directory = tmp_path_factory.mktemp("synthetic")
+    write_repo(directory / "repo", 240, seed=3)
+    build_dataset(directory / "repo", directory / "dataset")
+    return directory / "repo", directory / "dataset"

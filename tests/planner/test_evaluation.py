@@ -1,0 +1,197 @@
+"""Metrics against numbers worked out by hand, and reports whose groups add up."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from planner.actions import Action, ActionSpace
+from planner.config import load_config
+from planner.dataset.storage import load_dataset
+from planner.errors import DatasetError
+from planner.evaluation.bootstrap import mean_interval
+from planner.evaluation.decisions import Decisions, decide_jointly
+from planner.evaluation.evaluate import evaluate_run, log_probs_on
+from planner.evaluation.metrics import Logged, entropy, expected_calibration_error, metrics
+from planner.models.learned import LearnedPolicy
+from planner.training.loop import start_run, train
+from tests.planner.test_training import damaged_copy
+
+SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
+LABELS = [SERIAL, VOTE, VOTE, SERIAL]
+CHOSEN = [
+    SERIAL,  # all four agree
+    VOTE._replace(max_minutes_bin=15),  # same topology, fewer minutes
+    SERIAL,  # another topology
+    SERIAL._replace(max_minutes_bin="NA"),  # same topology, no limit
+]
+LOGGED = Logged(LABELS, np.array([True, True, True, False]), np.array([600_000, 1_200_000, 1_000, 3_000_000]), 60.0)
+LEARNED = Decisions("learned", CHOSEN, np.array([0.9, 0.2, 0.6, 0.3]), np.log([0.9, 0.1, 0.2, 0.3]))
+RULE = Decisions("rule", [SERIAL, VOTE, SERIAL, SERIAL], np.full(4, np.nan), np.full(4, np.nan))
+
+
+def test_metrics_are_those_worked_out_by_hand() -> None:
+    found = metrics(LEARNED, LOGGED, np.arange(4), abstain_below=0.5, default=RULE)
+    assert found["examples"] == 4
+    assert found["accuracy_swarm_id"] == found["accuracy_max_candidates_bin"] == 0.75
+    assert found["accuracy_max_minutes_bin"] == 0.5
+    assert found["accuracy_max_iterations_bin"] == 1.0
+    assert found["exact_match"] == 0.25
+    assert found["log_likelihood"] == pytest.approx(np.log([0.9, 0.1, 0.2, 0.3]).mean())
+    assert found["same_topology"] == 3
+    assert found["mean_duration_s"] == pytest.approx((600 + 1200 + 3000) / 3)
+    # 600 s of 30 minutes passed; 1200 s are more than 15 minutes; the third of them did not pass.
+    assert found["success_under_budget"] == pytest.approx(1 / 3)
+    assert found["entropy_swarm"] == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
+    assert found["top1_share"] == 0.5
+    assert found["abstain_rate"] == 0.5
+    # The two abstained cases match 0 times, the rule 2 times.
+    assert found["abstain_cost"] == -1.0
+    assert found["risk_accepted"] == 0.5
+    # Four bins of one example each: |0.9 - 1|, |0.2 - 0|, |0.6 - 0|, |0.3 - 0|.
+    assert found["ece"] == pytest.approx((0.1 + 0.2 + 0.6 + 0.3) / 4)
+
+
+def test_a_policy_without_probabilities_never_abstains_and_has_no_calibration() -> None:
+    found = metrics(RULE, LOGGED, np.arange(4), abstain_below=0.5, default=RULE)
+    assert (found["abstain_rate"], found["abstain_cost"], found["ece"], found["log_likelihood"]) == (
+        0,
+        None,
+        None,
+        None,
+    )
+    assert found["exact_match"] == 0.75
+
+
+def test_metrics_of_no_examples_are_absent_and_no_crash() -> None:
+    found = metrics(LEARNED, LOGGED, np.arange(0), abstain_below=0.5, default=RULE)
+    assert found["examples"] == 0 and found["exact_match"] is None and found["ece"] is None
+
+
+def test_a_sandbox_minute_shortens_the_budget() -> None:
+    shorter = Logged(LABELS, LOGGED.passed, LOGGED.duration_ms, 10.0)
+    found = metrics(LEARNED, shorter, np.arange(4), abstain_below=0.5, default=RULE)
+    assert found["success_under_budget"] == 0.0
+
+
+def test_calibration_error_is_nearly_zero_for_honest_confidences_and_large_for_boasts() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0, 1, 50_000)
+    correct = (random.uniform(0, 1, 50_000) < confidence).astype(float)
+    honest, boasting = (expected_calibration_error(c, correct) for c in (confidence, np.full(50_000, 0.99)))
+    assert honest is not None and honest < 0.02
+    assert boasting is not None and boasting == pytest.approx(0.49, abs=0.02)
+
+
+def test_entropy_is_zero_for_one_value_and_log_n_for_n_equal_ones() -> None:
+    assert entropy(["a", "a"]) == 0
+    assert entropy([1, 2, 3, "NA"]) == pytest.approx(np.log(4))
+    assert entropy([]) is None
+
+
+def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
+    random = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        mean, low, high = mean_interval(random.normal(3, 1, 60), resamples=400, seed=trial)
+        assert low <= mean <= high
+        covered += low <= 3 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_the_bootstrap_is_repeatable_and_narrows_with_more_cases() -> None:
+    values = np.random.default_rng(2).normal(size=400)
+    assert mean_interval(values) == mean_interval(values)
+    _, low, high = mean_interval(values[:40])
+    _, narrow_low, narrow_high = mean_interval(values)
+    assert narrow_high - narrow_low < high - low
+    assert all(np.isnan(mean_interval([])))
+
+
+class FourRows:
+    """As much of a split as joint decoding reads: one code job and one world job, each with the same head scores."""
+
+    labels = np.array([[0, 0, 0, 1], [1, 1, 0, 0]])
+    table: dict[str, Any] = {"job_type": ["code", "fab-world"]}  # noqa: RUF012
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_decisions_are_valid_for_their_job_type_and_their_confidences_are_joint_probabilities() -> None:
+    space = ActionSpace.from_document(
+        {
+            **ActionSpace.default(["serial_handoff", "speculate_vote"]).to_document(),
+            "max_candidates_bins": [1, 2],
+            "max_minutes_bins": [15],
+            "max_iterations_bins": [1, "NA"],
+        }
+    )
+    # Serial is likelier by itself, two candidates are likelier by themselves, and both together are not allowed.
+    heads = [np.log(np.tile(p, (2, 1))) for p in ([0.6, 0.4], [0.2, 0.8], [1.0], [0.5, 0.5])]
+    found = decide_jointly("hand", heads, FourRows(), space)  # type: ignore[arg-type]
+    assert found.actions[0] == Action("speculate_vote", 2, 15, "NA")
+    # code: serial 1: 0.12, vote 1: 0.08, vote 2: 0.32, each times 0.5 for "NA".
+    assert found.confidence[0] == pytest.approx(0.32 / 0.52)
+    assert np.exp(found.label_log_prob[0]) == pytest.approx(0.12 / 0.52)
+    assert found.actions[1].swarm_id == "speculate_vote"
+    assert found.confidence[1] == pytest.approx(0.16 / 0.52)
+    assert np.exp(found.label_log_prob[1]) == pytest.approx(0.16 / 0.52)
+
+
+@pytest.fixture(scope="module")
+def run(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small MLP trained on the excerpt for two epochs."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    settings = load_config("mlp_planner", None, ["epochs=2", "model.hidden=8"])
+    start_run(path, settings, corpus_dataset, init_from=None, workers=1, resume=False)
+    train(path)
+    return path
+
+
+def test_a_report_sets_the_policy_beside_the_rule_and_its_groups_add_up(run: Path, corpus_dataset: Path) -> None:
+    report = evaluate_run(run)
+    dataset = load_dataset(corpus_dataset)
+    orjson.dumps(report)
+    assert set(report["splits"]) == {name for name, split in dataset.splits.items() if len(split)}
+    for name, groups in report["splits"].items():
+        policies = groups["all"]["policies"]
+        assert {"FeatureMLP", "heuristic", "most frequent"} <= set(policies)
+
+        def examples(prefix: str, groups: dict[str, Any] = groups) -> int:
+            return sum(
+                group["policies"]["heuristic"]["examples"] for key, group in groups.items() if key.startswith(prefix)
+            )
+
+        n = len(dataset.splits[name])
+        assert examples("all") == examples("job_type=") == examples("domain=") == n
+        assert examples("seen issues") + examples("unseen issues") == n
+        assert examples("seen issues") == dataset.info.splits[name].of_seen_issues
+        assert len(groups) >= 3
+
+
+def test_another_action_space_is_refused(run: Path, corpus_dataset: Path, tmp_path: Path) -> None:
+    space = load_dataset(corpus_dataset).info.action_space.model_dump()
+    other = damaged_copy(
+        corpus_dataset, tmp_path / "other", action_space={**space, "swarm_ids": ["serial_handoff", "round_table"]}
+    )
+    with pytest.raises(DatasetError, match="round_table"):
+        evaluate_run(run, other)
+
+
+def test_a_dataset_with_another_vocabulary_is_encoded_anew(corpus_dataset: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    small = ["epochs=1", "model.hidden=8", "model.layers=1", "model.heads=1", "model.dropout=0"]
+    settings = load_config("transformer_planner", None, small)
+    start_run(path, settings, corpus_dataset, init_from=None, workers=1, resume=False)
+    train(path)
+    policy, dataset = LearnedPolicy(path), load_dataset(corpus_dataset)
+    here = log_probs_on(policy, dataset, dataset.splits["val"])
+    turned = damaged_copy(corpus_dataset, tmp_path / "turned", vocabulary=dataset.info.vocabulary[::-1])
+    ids = np.load(turned / "val" / "tokens.npy")
+    np.save(turned / "val" / "tokens.npy", len(dataset.info.vocabulary) - 1 - ids)
+    other = load_dataset(turned)
+    for a, b in zip(here, log_probs_on(policy, other, other.splits["val"]), strict=True):
+        assert np.allclose(a, b, atol=1e-6)

@@ -1,0 +1,322 @@
+"""Training: the same curve whatever the workers, the same end after a kill, clear errors, and a model that learns."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import torch
+
+from planner.config import TrainConfig, load_config
+from planner.dataset.build import build_dataset
+from planner.dataset.storage import load_dataset
+from planner.errors import CheckpointError, ConfigError, DatasetError, PlannerError, TrainingError
+from planner.models.inputs import inputs_of_split
+from planner.models.learned import LearnedPolicy
+from planner.training.__main__ import main
+from planner.training.checkpoint import read_run
+from planner.training.driver import train_with_ray
+from planner.training.loop import start_run, train
+
+SMALL = ("model.hidden=16", "model.layers=1", "model.dropout=0.0", "batch_size=11", "epochs=3", "warmup_steps=2")
+"""The synthetic dataset has 177 examples to train on: batches of 11 leave a last one that two workers cannot share."""
+REPO = Path(__file__).parents[2]
+
+
+def config(*overrides: str) -> TrainConfig:
+    """A small MLP without dropout, with overrides."""
+    return load_config("mlp_planner", None, [*SMALL, *overrides])
+
+
+def begin(run: Path, dataset: Path, *overrides: str, **options: Any) -> Path:
+    """A new run that nobody has trained yet."""
+    start_run(run, config(*overrides), dataset, **{"init_from": None, "workers": 1, "resume": False, **options})
+    return run
+
+
+def curve(run: Path) -> list[dict[str, Any]]:
+    """The metrics of every epoch."""
+    return [orjson.loads(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
+
+
+def losses(run: Path) -> list[float]:
+    """Train loss and validation log-likelihood of every epoch."""
+    return [value for line in curve(run) for value in (line["train_loss"], line["val_log_likelihood"])]
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    """Every file of the last checkpoint that holds numbers."""
+    state = read_run(run)
+    assert state.last is not None
+    return {path.name: path.read_bytes() for path in sorted((run / state.last).glob("*.safetensors"))}
+
+
+def command(dataset: Path, run: Path, *options: str, overrides: tuple[str, ...] = ()) -> list[str]:
+    """The arguments of `python -m planner.training` for a small run."""
+    settings = [part for setting in (*SMALL, *overrides) for part in ("--set", setting)]
+    return ["planner.training", str(dataset), "--out", str(run), *settings, *options]
+
+
+@pytest.fixture(scope="module")
+def dataset(synthetic: tuple[Path, Path]) -> Path:
+    """The synthetic dataset."""
+    return synthetic[1]
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one worker."""
+    run = begin(tmp_path_factory.mktemp("runs") / "run", dataset)
+    assert train(run).finished
+    return run
+
+
+def test_two_workers_go_the_way_of_one(dataset: Path, trained: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    subprocess.run([*launcher, *command(dataset, tmp_path / "run")], cwd=REPO, check=True, capture_output=True)
+    assert read_run(tmp_path / "run").workers == 2
+    assert len(load_dataset(dataset).splits["train"]) % 11 == 1, "the last batch leaves a worker without examples"
+    assert losses(tmp_path / "run") == pytest.approx(losses(trained), abs=1e-6)
+
+
+def test_ray_train_with_two_workers_goes_the_same_way(
+    dataset: Path, trained: Path, tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    run = begin(tmp_path / "run", dataset, workers=2)
+    reported: list[dict[str, Any]] = []
+    state = train_with_ray(run, workers=2, progress=reported.append)
+    assert state.finished and [line["epoch"] for line in reported] == [0, 1, 2]
+    assert losses(run) == pytest.approx(losses(trained), abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
+    dataset: Path, trained: Path, tmp_path: Path
+) -> None:
+    train(begin(tmp_path / "again", dataset))
+    assert weights(tmp_path / "again") == weights(trained)
+    train(begin(tmp_path / "other", dataset, "seed=1"))
+    assert weights(tmp_path / "other") != weights(trained)
+
+
+def test_a_killed_run_goes_on_to_the_same_end(dataset: Path, tmp_path: Path) -> None:
+    longer = ("epochs=30", "patience=100", "model.dropout=0.0")
+    run = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command(dataset, run, overrides=longer)], cwd=REPO, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() or len(curve(run)) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 2 <= read_run(run).epoch < 29
+    begin(run, dataset, *longer, resume=True)
+    train(run)
+    train(begin(tmp_path / "whole", dataset, *longer))
+    assert weights(run) == weights(tmp_path / "whole")
+    assert read_run(run).best_metric == read_run(tmp_path / "whole").best_metric
+    assert {line["epoch"]: line for line in curve(run)}[29] == curve(tmp_path / "whole")[29]
+    assert {path.name for path in (run / "checkpoints").iterdir()} <= {
+        Path(str(name)).name for name in (read_run(run).last, read_run(run).best)
+    }
+
+
+def test_resuming_a_finished_run_changes_nothing(dataset: Path, trained: Path) -> None:
+    before = weights(trained), curve(trained)
+    begin(trained, dataset, resume=True)
+    train(trained)
+    assert (weights(trained), curve(trained)) == before
+
+
+def test_a_checkpoint_holds_everything_that_is_needed_to_decide(dataset: Path, trained: Path, tmp_path: Path) -> None:
+    split = load_dataset(dataset).splits["val"]
+    here = LearnedPolicy(trained).head_log_probs(inputs_of_split(split))
+    state = read_run(trained)
+    shutil.copytree(trained / str(state.best), tmp_path / "alone")
+    policy = LearnedPolicy(tmp_path / "alone")
+    for a, b in zip(here, policy.log_probs_of(split.contexts()), strict=True):
+        assert np.array_equal(a, b)
+    job_types = split.table["job_type"]
+    for row, job_type in enumerate(job_types):
+        assert policy.space.is_valid(policy.space.decode([head[row] for head in here], job_type), job_type)
+
+
+def test_early_stopping_keeps_the_best_epoch(dataset: Path, tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", dataset, "epochs=40", "patience=2", "lr=0.05", "model.hidden=64")
+    state = train(run)
+    scores = [line["val_log_likelihood"] for line in curve(run)]
+    assert state.finished and len(scores) < 40
+    assert state.best_epoch == int(np.argmax(scores)) == len(scores) - 3
+    assert state.best_metric == max(scores)
+    assert state.best == f"checkpoints/epoch-{state.best_epoch:03d}"
+
+
+def test_a_model_learns_a_small_dataset_by_heart(tmp_path: Path, ray_cluster: Any) -> None:
+    from benchmarks.archives import write_repo
+
+    write_repo(tmp_path / "repo", 30, seed=1)
+    build_dataset(tmp_path / "repo", tmp_path / "dataset")
+    settings = ("epochs=90", "patience=1000", "lr=0.02", "weight_decay=0", "model.hidden=64", "batch_size=32")
+    run = begin(tmp_path / "run", tmp_path / "dataset", *settings)
+    train(run)
+    found = [line["train_loss"] for line in curve(run)]
+    assert found[0] > 2 and found[-1] < 0.1
+    split = load_dataset(tmp_path / "dataset").splits["train"]
+    policy = LearnedPolicy(run / str(read_run(run).last))
+    heads = policy.head_log_probs(inputs_of_split(split))
+    for row, label in enumerate(split.labels):
+        chosen = policy.space.decode([head[row] for head in heads], split.table["job_type"][row])
+        assert policy.space.index(chosen) == tuple(label)
+
+
+def test_tensorboard_events_are_written(trained: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained / "tensorboard"))
+    events.Reload()
+    assert [round(event.value, 4) for event in events.Scalars("train_loss")] == [
+        round(line["train_loss"], 4) for line in curve(trained)
+    ]
+
+
+# --- what may go wrong -----------------------------------------------------------------------------------------------
+
+
+def damaged_copy(dataset: Path, target: Path, **changes: Any) -> Path:
+    """A copy of the dataset with other values in dataset.json."""
+    shutil.copytree(dataset, target)
+    document = orjson.loads((target / "dataset.json").read_bytes())
+    (target / "dataset.json").write_bytes(orjson.dumps({**document, **changes}))
+    return target
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_examples(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = damaged_copy(dataset, tmp_path / "dataset")
+    path = copy / "train" / "context_features.npy"
+    features = np.load(path)
+    features[7, 0] = np.nan
+    np.save(path, features)
+    name = load_dataset(copy).splits["train"].table["example_id"][7]
+    with pytest.raises(TrainingError, match=rf"nan in epoch 0, examples \['{name}'\]"):
+        train(begin(tmp_path / "run", copy))
+    monkeypatch.setattr(sys, "argv", command(copy, tmp_path / "command"))
+    assert main() == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and name in printed
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": 1}'])
+def test_a_broken_run_json_is_a_clear_error(text: str, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(text)
+    for use in (train, LearnedPolicy):
+        with pytest.raises(CheckpointError, match=r"run\.json"):
+            use(tmp_path / "run")
+
+
+def test_a_run_json_whose_settings_make_no_sense_is_a_clear_error(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    document = orjson.loads((tmp_path / "run" / "run.json").read_bytes())
+    document["config"]["lr"] = "fast"
+    (tmp_path / "run" / "run.json").write_bytes(orjson.dumps(document))
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        train(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "policy.json"])
+@pytest.mark.parametrize("content", [b"", b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!", None])
+def test_a_broken_checkpoint_is_a_clear_error(name: str, content: bytes | None, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    document = orjson.loads((tmp_path / "run" / "run.json").read_bytes())
+    file = tmp_path / "run" / document["last"] / name
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="epoch"):
+        if name == "optimizer.safetensors":
+            (tmp_path / "run" / "run.json").write_bytes(orjson.dumps({**document, "finished": False}))
+            train(tmp_path / "run")
+        else:
+            LearnedPolicy(tmp_path / "run" / document["last"])
+
+
+def test_weights_from_another_action_space_are_refused(dataset: Path, trained: Path, tmp_path: Path) -> None:
+    space = load_dataset(dataset).info.action_space.model_dump()
+    other = damaged_copy(
+        dataset, tmp_path / "renamed", action_space={**space, "swarm_ids": ["serial_handoff", "round_table"]}
+    )
+    with pytest.raises(CheckpointError, match="swarm_ids"):
+        begin(tmp_path / "run", other, init_from=trained)
+    wider = damaged_copy(
+        dataset, tmp_path / "wider", action_space={**space, "swarm_ids": [*space["swarm_ids"], "third"]}
+    )
+    with pytest.raises(CheckpointError, match="swarm_ids"):
+        begin(tmp_path / "run", wider, init_from=trained)
+    with pytest.raises(CheckpointError, match="weights do not fit"):
+        begin(tmp_path / "run", dataset, "model.hidden=8", init_from=trained)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_starts_from_the_weights_it_is_given(dataset: Path, trained: Path, tmp_path: Path) -> None:
+    frozen = ("lr=1e-12", "weight_decay=0", "epochs=1")
+    train(begin(tmp_path / "run", dataset, *frozen, init_from=trained))
+    new, old = LearnedPolicy(tmp_path / "run"), LearnedPolicy(trained)
+    for name, tensor in old.model.state_dict().items():
+        assert torch.allclose(tensor, new.model.state_dict()[name], atol=1e-9)
+
+
+def test_a_runs_directory_is_never_overwritten(dataset: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="--resume"):
+        begin(trained, dataset)
+    with pytest.raises(CheckpointError, match="config"):
+        begin(trained, dataset, "lr=0.5", resume=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="other files"):
+        begin(tmp_path / "home", dataset)
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("lr=fast", "lr"),
+        ("lr=-1", "lr"),
+        ("learning_rate=1", "learning_rate"),
+        ("model.width=3", "model.width"),
+        ("model.dropout=1", "model.dropout"),
+        ("n_similar=99", "n_similar"),
+        ("class_path=planner.models.mlp@Nothing", "Nothing"),
+        ("class_path=nowhere@Nothing", "nowhere"),
+        ("epochs", "key=value"),
+    ],
+)
+def test_a_wrong_setting_is_named(override: str, named: str, dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=named):
+        begin(tmp_path / "run", dataset, override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="planner dataset build"):
+        begin(tmp_path / "run", tmp_path)
+
+
+def test_more_workers_than_cpus_are_refused_and_not_waited_for(dataset: Path, tmp_path: Path, ray_cluster: Any) -> None:
+    run = begin(tmp_path / "run", dataset, workers=64)
+    with pytest.raises(PlannerError, match="64 CPU"):
+        train_with_ray(run, workers=64)
+    with pytest.raises(PlannerError, match="GPU"):
+        train_with_ray(run, workers=1, gpu=True)

@@ -1,0 +1,67 @@
+"""Real `planner` commands as children of a test, and a look at what they leave behind."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+MARK = "PLANNER_TEST_MARK"
+ENDING_S = 60.0
+"""How long Ray's processes may take to end on a busy machine."""
+
+
+def new_environment() -> dict[str, str]:
+    """An environment without this session's Ray, marked so that every descendant can be found."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    path = os.pathsep.join([str(BIN), kept.get("PATH", "")])
+    return {**kept, "PATH": path, "RAY_AUTH_MODE": "disabled", "COLUMNS": "200", MARK: uuid.uuid4().hex}
+
+
+def start_planner(environment: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
+    """`planner ARGUMENTS` in a process group of its own."""
+    return subprocess.Popen(
+        [str(BIN / "planner"), *map(str, arguments)],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run_planner(environment: dict[str, str], *arguments: object) -> tuple[int, str]:
+    """The exit code of `planner ARGUMENTS` and everything it printed."""
+    process = start_planner(environment, *arguments)
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
+    """Poll until ``condition`` holds; AssertionError that names ``what`` after ``limit_s`` seconds."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s:g} s: {what}"
+        time.sleep(0.1)
+
+
+def survivors(environment: dict[str, str]) -> list[str]:
+    """The command lines of all living processes that inherited ``environment``."""
+    mark = f"{MARK}={environment[MARK]}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120])
+        except OSError:
+            # It ended while we looked, or belongs to somebody else.
+            continue
+    return found
+
+
+def assert_nothing_left(environment: dict[str, str]) -> None:
+    """Every process that inherited ``environment`` ends by itself."""
+    wait_until(lambda: not survivors(environment), ENDING_S, f"end of {survivors(environment)}")

@@ -1,0 +1,119 @@
+"""A real search: Ray Tune, Optuna, and training runs on real kernel artifacts."""
+
+import fcntl
+import shutil
+from pathlib import Path
+
+import numpy as np
+import optuna
+import orjson
+import pytest
+from optuna.trial import TrialState
+
+from planner.config import load_config
+from planner.errors import ConfigError, DatasetError
+from planner.models.learned import LearnedPolicy
+from planner.training.checkpoint import read_run
+from tune.search import SearchResult, run_search
+from tune.study import SearchProgress
+
+TRIALS, EPOCHS = 4, 8
+Finished = tuple[SearchResult, list[SearchProgress]]
+
+
+@pytest.fixture(scope="module")
+def finished(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A search of four trials, and the progress it told."""
+    seen: list[SearchProgress] = []
+    out = tmp_path_factory.mktemp("search") / "tune"
+    return run_search(small_dataset, out, trials=TRIALS, epochs=EPOCHS, progress=seen.append), seen
+
+
+def test_a_search_writes_settings_that_train_takes(finished: Finished) -> None:
+    result, _ = finished
+    config = load_config("mlp_planner", result.best_config)
+    run = result.best_config.parent / result.best.run
+    assert config.model_dump() == read_run(run).config
+    assert config.epochs == EPOCHS
+    assert LearnedPolicy(run).document.model == config.model
+
+
+def test_every_trial_is_a_training_run_of_its_own(finished: Finished) -> None:
+    result, _ = finished
+    out = result.best_config.parent
+    assert sorted(path.name for path in (out / "trials").iterdir()) == ["000", "001", "002", "003"]
+    for record in result.trials:
+        state = read_run(out / record.run)
+        assert state.best_metric == record.val_log_likelihood
+        assert state.epoch + 1 == record.epochs
+        assert state.finished == (record.state == "complete")
+
+
+def test_the_study_agrees_with_the_table_and_calls_no_stopped_trial_complete(
+    finished: Finished,
+) -> None:
+    result, _ = finished
+    study = optuna.load_study(study_name="planner", storage=f"sqlite:///{result.study}")
+    states = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+    assert {entry.user_attrs["run"]: entry.state for entry in study.trials} == {
+        record.number: states[record.state] for record in result.trials
+    }
+    assert (
+        study.best_value
+        == result.best.val_log_likelihood
+        == max(record.val_log_likelihood for record in result.trials if record.state == "complete")
+    )
+    assert orjson.loads((result.study.parent / "trials.json").read_bytes())[0]["number"] == result.best.number
+
+
+def test_progress_counts_every_trial_once(finished: Finished) -> None:
+    result, seen = finished
+    assert [progress.ended for progress in seen] == sorted(progress.ended for progress in seen)
+    assert (seen[0].ended, seen[-1].ended, seen[-1].total) == (0, TRIALS, TRIALS)
+    assert seen[-1].best == max(record.val_log_likelihood for record in result.trials)
+
+
+def test_more_trials_are_added_to_a_finished_search_and_a_broken_one_is_only_itself(
+    finished: Finished, small_dataset: Path
+) -> None:
+    result, _ = finished
+    out = result.best_config.parent
+    before = {record.number: (out / record.run / "run.json").read_bytes() for record in result.trials}
+    broken = out / "trials" / f"{TRIALS:03d}"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    again = run_search(small_dataset, out, trials=TRIALS + 2, epochs=EPOCHS, resume=True)
+    assert again.resumed == TRIALS
+    assert len(again.trials) == TRIALS + 2
+    failed = [record for record in again.trials if record.state == "failed"]
+    assert [record.number for record in failed] == [TRIALS]
+    assert "CheckpointError" in str(failed[0].reason)
+    assert {number: (out / "trials" / f"{number:03d}" / "run.json").read_bytes() for number in before} == before
+
+
+def test_a_dataset_without_validation_is_refused(small_dataset: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(small_dataset, dataset)
+    for path in (dataset / "val").glob("*.npy"):
+        np.save(path, np.load(path)[:0])
+    with pytest.raises(DatasetError, match="val split is empty, so trials cannot be compared; build"):
+        run_search(dataset, tmp_path / "tune")
+
+
+def test_a_directory_with_a_search_is_left_alone_without_resume(finished: Finished, small_dataset: Path) -> None:
+    result, _ = finished
+    with pytest.raises(ConfigError, match="holds a search already: pass --resume"):
+        run_search(small_dataset, result.best_config.parent)
+
+
+def test_a_directory_with_other_files_is_left_alone(small_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other files"):
+        run_search(small_dataset, tmp_path)
+
+
+def test_two_searches_cannot_share_a_directory(small_dataset: Path, tmp_path: Path) -> None:
+    with (tmp_path / "search.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="a search is running there"):
+            run_search(small_dataset, tmp_path)

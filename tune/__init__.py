@@ -1,0 +1,1 @@
+"""Hyper-parameter search over the planner's training settings: search space, Optuna study, Ray Tune trials."""

@@ -1,0 +1,120 @@
+"""``planner tune``: a search with a progress display, a table of its trials, and the command that comes next."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tune.search import SearchResult
+    from tune.study import SearchProgress
+
+DATASET = Path(".cyntra/planner/dataset")
+DEFAULT_ARCH = "mlp_planner"
+INTERRUPTED_EXIT_CODE = 130
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Mount ``planner tune``."""
+    app.command("tune")(tune)
+
+
+def tune(
+    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, resumed ones included.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="Directory of the search. [default: tune beside DATASET]")] = None,
+    arch: Annotated[str, typer.Option(help="Architecture: its name, or a YAML file.")] = DEFAULT_ARCH,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs per trial, at most. [default: the architecture's]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the choice of settings and every trial's training.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials at the same time. [default: as many as Ray has CPUs]")
+    ] = None,
+) -> None:
+    """Search for better training settings with Ray Tune and Optuna.
+
+    Trials that fall behind are stopped early. The best settings on validation go to best.yaml, for `planner train`.
+    """
+    from rich.console import Console
+
+    from cluster.connect import connect
+    from tune.search import run_search
+
+    console = Console()
+    out = out or dataset.parent / "tune"
+    try:
+        with _Display(console, trials) as display, connect(address, workers):
+            result = run_search(
+                dataset,
+                out,
+                arch=arch,
+                trials=trials,
+                epochs=epochs,
+                seed=seed,
+                resume=resume,
+                max_concurrent=workers,
+                progress=display.show,
+            )
+    except KeyboardInterrupt:
+        _print_line(console, f"Stopped. The same command with --resume goes on from here; trials so far are in {out}.")
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    _print_result(console, result)
+    arch_option = "" if arch == DEFAULT_ARCH else f" --arch {arch}"
+    _print_line(console, f"next: planner train {dataset}{arch_option} --config {result.best_config}")
+
+
+class _Display:
+    """A progress bar over trials that shows the best value so far."""
+
+    def __init__(self, console, trials: int) -> None:  # type: ignore[no-untyped-def]
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=console)
+        self._task = self._bar.add_task("trials (starting)", total=trials)
+
+    def __enter__(self) -> "_Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, progress: "SearchProgress") -> None:
+        """Draw the state of the search."""
+        best = "" if progress.best is None else f", best validation log-likelihood {progress.best:.3f}"
+        self._bar.update(self._task, description=f"trials{best}", completed=progress.ended, total=progress.total)
+
+
+def _print_result(console, result: "SearchResult") -> None:  # type: ignore[no-untyped-def]
+    from rich.table import Table
+
+    table = Table("trial", "val log-likelihood", "epochs (best)", "state", "settings")
+    for record in result.trials:
+        value = "-" if record.val_log_likelihood is None else f"{record.val_log_likelihood:.4f}"
+        best_epoch = "-" if record.best_epoch is None else str(record.best_epoch + 1)
+        settings = " ".join(f"{name.rpartition('.')[2]}={_short(v)}" for name, v in record.settings.items())
+        state = record.state if record.reason is None else f"{record.state}: {record.reason}"
+        table.add_row(f"{record.number:03d}", value, f"{record.epochs} ({best_epoch})", state, settings)
+    console.print(table)
+    states = [record.state for record in result.trials]
+    _print_line(
+        console,
+        f"{len(states)} trials: {states.count('complete')} complete, {states.count('stopped')} stopped early, "
+        f"{states.count('failed')} failed; {result.resumed} from an earlier session",
+    )
+    _print_line(console, f"study: {result.study}")
+    _print_line(console, f"best settings: {result.best_config}")
+
+
+def _print_line(console, text: str) -> None:  # type: ignore[no-untyped-def]
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,177 @@
+"""Search for good training settings: Ray Tune runs the trials, Optuna chooses them, ASHA ends the poor ones early.
+
+OUT/study.sqlite     the Optuna study, for optuna-dashboard
+OUT/trials/NNN/      one training run per trial
+OUT/trials.json      every trial with settings, best validation value, epochs and state, best first
+OUT/best.yaml        the best settings, for `planner train --config`
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from planner.config import TrainConfig, load_config
+from planner.dataset.storage import Dataset, load_dataset
+from planner.errors import ClusterError, ConfigError, DatasetError
+from tune.space import apply_settings, space_of
+from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
+from tune.trial import EPOCHS, METRIC, run_trial
+
+TRIAL_CPUS = 1
+"""CPUs of a trial: training runs on one thread."""
+WORKER_RETRIES = 2
+"""How often a trial goes on from its last checkpoint after its worker died."""
+GRACE_EPOCHS = 5
+"""Epochs before ASHA may stop a trial, or all when there are fewer."""
+REDUCTION = 3
+"""ASHA keeps the best third at each rung, and rungs are three times as many epochs apart."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found."""
+
+    trials: list[TrialRecord]
+    """Best first."""
+    best: TrialRecord
+    best_config: Path
+    study: Path
+    resumed: int
+    """Trials that had ended in an earlier session."""
+
+
+def run_search(
+    dataset: Path,
+    out: Path,
+    *,
+    arch: str = "mlp_planner",
+    trials: int = 8,
+    epochs: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    max_concurrent: int | None = None,
+    progress: Progress = lambda state: None,
+) -> SearchResult:
+    """Search until ``trials`` trials have ended, and write the best settings. Ray must be connected.
+
+    ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
+    as many as Ray has CPUs). With ``resume`` a search in ``out`` goes on: trials that ended stay, those that were
+    interrupted continue from their last checkpoint, new ones make up the number. On a cluster ``out`` and ``dataset``
+    must be on a disk that all nodes share. Raises ConfigError, DatasetError or ClusterError.
+    """
+    config = _base_config(arch, epochs, seed)
+    opened = _usable_dataset(dataset)
+    _check_out(out, resume)
+    with _only_search_in(out):
+        study = SearchStudy(
+            out.resolve(),
+            config,
+            stored_similar=opened.info.n_similar,
+            seed=seed,
+            describes={"dataset_hash": opened.info.dataset_hash, **config.model_dump()},
+        )
+        resumed = study.ended()
+        if resumed < trials:
+            _run_trials(study, dataset.resolve(), trials, max_concurrent, progress)
+        records = study.write_table()
+    best = records[0]
+    if best.val_log_likelihood is None or best.state not in ("complete", "stopped"):
+        raise ConfigError(f"{out}: every trial failed; the first: {best.reason}")
+    _write_best(out / "best.yaml", config, best)
+    return SearchResult(records, best, out / "best.yaml", out / "study.sqlite", resumed)
+
+
+def _run_trials(study: SearchStudy, dataset: Path, trials: int, max_concurrent: int | None, progress: Progress) -> None:
+    """Run the missing trials with Ray Tune."""
+    import ray
+    from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner, with_resources
+    from ray.tune.schedulers import ASHAScheduler
+
+    if ray.cluster_resources().get("CPU", 0) < TRIAL_CPUS:
+        raise ClusterError(f"a trial needs {TRIAL_CPUS} CPU and Ray has none: start it with CPUs, or add a worker node")
+
+    epochs = study.config.epochs
+    tuner = Tuner(
+        with_resources(run_trial, {"cpu": TRIAL_CPUS}),
+        tune_config=TuneConfig(
+            search_alg=StudySearcher(study, dataset, trials, progress),
+            # Stopping at max_t is left to the training loop, which then closes its run properly.
+            scheduler=ASHAScheduler(
+                time_attr=EPOCHS,
+                metric=METRIC,
+                mode="max",
+                max_t=epochs + 1,
+                grace_period=min(GRACE_EPOCHS, epochs),
+                reduction_factor=REDUCTION,
+            ),
+            num_samples=trials - study.ended(),
+            max_concurrent_trials=max_concurrent,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=RunConfig(
+            name=_session_name(study.out / "ray"),
+            storage_path=str(study.out / "ray"),
+            failure_config=FailureConfig(max_failures=WORKER_RETRIES),
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    except (ray.exceptions.RayError, TuneError) as error:
+        raise ClusterError(f"the search broke off: {error}; `planner tune --resume` goes on from here") from error
+
+
+def _base_config(arch: str, epochs: int | None, seed: int) -> TrainConfig:
+    overrides = [f"seed={seed}"] + ([f"epochs={epochs}"] if epochs is not None else [])
+    config = load_config(arch, overrides=overrides)
+    space_of(config)
+    return config
+
+
+def _usable_dataset(path: Path) -> Dataset:
+    dataset = load_dataset(path)
+    for name, purpose in (("train", "there is nothing to learn from"), ("val", "trials cannot be compared")):
+        if not len(dataset.splits[name]):
+            raise DatasetError(f"{path}: its {name} split is empty, so {purpose}; build a dataset from more runs")
+    return dataset
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    exists = (out / "study.sqlite").exists()
+    if exists and not resume:
+        raise ConfigError(f"{out} holds a search already: pass --resume to go on, or another --out")
+    if not exists and out.exists() and any(entry.name != "search.lock" for entry in out.iterdir()):
+        raise ConfigError(f"{out} holds other files than a search: give an empty or new directory as --out")
+
+
+@contextmanager
+def _only_search_in(out: Path) -> Iterator[None]:
+    """Hold the directory's lock, which the system releases however this process ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "search.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{out}: a search is running there; wait for it, or give another --out") from None
+        yield
+
+
+def _session_name(directory: Path) -> str:
+    """A name Ray has not used in this search: it would take up its own state under an old one."""
+    return f"session-{len(list(directory.glob('session-*')))}"
+
+
+def _write_best(path: Path, config: TrainConfig, best: TrialRecord) -> None:
+    """The settings that differ from trial to trial, and those that the result depends on besides."""
+    chosen = apply_settings(config, best.settings).model_dump(include={"model", "epochs", "seed"})
+    flat = {name: value for name, value in best.settings.items() if "." not in name}
+    header = (
+        f"# Best of a `planner tune` search: trial {best.number}, validation log-likelihood "
+        f"{best.val_log_likelihood:.4f} nats per example after {(best.best_epoch or 0) + 1} epochs ({best.state}).\n"
+    )
+    path.write_text(header + yaml.safe_dump(flat | chosen, sort_keys=False), "utf-8")
