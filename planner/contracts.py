@@ -32,13 +32,13 @@ Size = Literal["XS", "S", "M", "L", "XL"]
 class Document(BaseModel):
     """Base of all documents: no coercion of types, no unknown keys."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
 
 class OpenDocument(Document):
     """A document to which Cyntra may add further keys."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 # --- run_summary.v1 ---------------------------------------------------------------------------------------------------

@@ -79,9 +79,13 @@ def archive_workcell(kernel_dir: Path, cell: Cell) -> Path:
 
 
 def close_workcell(repo_root: Path, cell: Cell) -> None:
-    """Remove the worktree and its branch."""
+    """Remove the worktree and its branch. All processes of the workcell have ended."""
+    branch = _git_branch(cell)
+    # A tool that was killed while it committed leaves its lock on the branch behind.
+    git_directory = Path(_git(repo_root, "rev-parse", "--path-format=absolute", "--git-common-dir").stdout.strip())
+    (git_directory / "refs" / "heads" / f"{branch}.lock").unlink(missing_ok=True)
     _git(repo_root, "worktree", "remove", "--force", str(cell.path))
-    _git(repo_root, "branch", "--quiet", "-D", _git_branch(cell))
+    _git(repo_root, "branch", "--quiet", "-D", branch)
 
 
 def _git_branch(cell: Cell) -> str:

@@ -383,6 +383,17 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
+def test_a_tool_killed_while_it_commits_is_a_timeout_like_any_other(
+    repo: Path, run_kernel: Callable[..., Run], fake_tool: Callable[[str], str]
+) -> None:
+    # What git leaves of a commit that was killed: the lock on the branch.
+    tool = fake_tool('touch "$(git rev-parse --git-common-dir)/$(git symbolic-ref HEAD).lock"; sleep 30')
+    settings = {"toolchains": {"codex": {"path": tool}}, "sandbox": {"seconds_per_minute": 0.02}}
+    force(repo, ForcedAction("serial_handoff", 1, 15), **settings)
+    run = run_kernel("--issue", "1")
+    assert (run.exit_code, run.events[-1]["data"]["error"]) == (0, "Gate failures: timeout")
+
+
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_nothing_survives_a_timeout(
     repo: Path, run_kernel: Callable[..., Run], fake_tool: Callable[[str], str]

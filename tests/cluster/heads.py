@@ -43,7 +43,7 @@ def ray_head() -> Iterator[Head]:
         )
     try:
         for number in (port, dashboard):
-            wait_until(lambda number=number: answers(number), START_S, (directory / "head.log").read_text())
+            wait_until(lambda number=number: answers(number), START_S, f"an answer on port {number}")
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -14,9 +14,11 @@ WAITS = """
 import sys, time
 from pathlib import Path
 from cluster.connect import connect
+def wait(ready):
+    Path(ready).write_text("working")
+    time.sleep(600)
 with connect(num_cpus=1) as ray:
-    Path(sys.argv[1]).write_text(str(ray.cluster_resources()["CPU"]))
-    ray.get(ray.remote(time.sleep).remote(600))
+    ray.get(ray.remote(wait).remote(sys.argv[1]))
 """
 IN_A_THREAD = """
 import threading
@@ -61,8 +63,7 @@ def test_ctrl_c_ends_a_command_and_the_ray_inside_it(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(ready.exists, 90, "Ray started")
-    assert ready.read_text() == "1.0"
+    wait_until(ready.exists, 90, "task started")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert errors.strip().endswith("KeyboardInterrupt")

@@ -394,7 +394,7 @@ def test_strange_files_in_an_archives_place_are_set_aside(tmp_path: Path) -> Non
 
 def test_a_directory_whose_name_is_no_text_is_set_aside(tmp_path: Path) -> None:
     archives = write_archive(tmp_path / "repo", DOCUMENTS).parent
-    os.mkdir(os.fsencode(archives) + b"/wc-\xff")
+    Path(os.fsdecode(os.fsencode(archives) + b"/wc-\xff")).mkdir()
     found = read_repo(tmp_path / "repo")
     assert len(found.runs) == 1
     orjson.dumps(found.quarantine)
@@ -477,5 +477,5 @@ def test_a_config_that_cannot_be_used_is_a_clear_error(tmp_path: Path, text: str
 
 
 def test_a_directory_without_cyntra_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no .cyntra directory"):
+    with pytest.raises(ArtifactError, match=r"no \.cyntra directory"):
         read_repo(tmp_path)

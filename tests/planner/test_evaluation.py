@@ -183,7 +183,7 @@ def test_another_action_space_is_refused(run: Path, corpus_dataset: Path, tmp_pa
 
 def test_a_dataset_with_another_vocabulary_is_encoded_anew(corpus_dataset: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    small = ["epochs=1", "model.hidden=8", "model.layers=1", "model.heads=1", "model.dropout=0"]
+    small = ["epochs=1", "model.d_model=16", "model.layers=1", "model.heads=2", "n_similar=2"]
     settings = load_config("transformer_planner", None, small)
     start_run(path, settings, corpus_dataset, init_from=None, workers=1, resume=False)
     train(path)
