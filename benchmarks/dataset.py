@@ -7,6 +7,7 @@ python -m benchmarks.dataset --sizes 500 2000 on a small machine
 import argparse
 import itertools
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,9 +32,10 @@ def main() -> None:
     arguments = parser.parse_args()
     print("archives  parse, 1 thread  parse, Ray Data  build  build / parse  examples  dataset_hash")
     seconds = []
-    with connect(num_cpus=arguments.cpus):
+    with connect(num_cpus=arguments.cpus) as ray:
+        _start_workers(ray, arguments.cpus)
         with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
-            _measure(Path(directory), 50, arguments.seed)  # starts Ray's workers and their imports
+            _measure(Path(directory), 4 * READ_CHUNK, arguments.seed)
         for size in arguments.sizes:
             with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
                 row = _measure(Path(directory), size, arguments.seed)
@@ -43,9 +45,25 @@ def main() -> None:
                 f"{row['build'] / row['parse']:13.2f}  {row['examples']:8d}  {row['hash'][:12]}",
                 flush=True,
             )
+    print(f"load average over the last minutes: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     for (small, fast), (large, slow) in itertools.pairwise(zip(arguments.sizes, seconds, strict=True)):
         growth = math.log(slow / fast) / math.log(large / small)
         print(f"growth of the build from {small} to {large} archives: n^{growth:.2f} (1 is linear)")
+
+
+def _start_workers(ray: Any, cpus: int) -> None:
+    """Have every worker of Ray running, with what the build imports: that is the price of a session, not of a build."""
+
+    @ray.remote
+    def start() -> None:
+        import ray.data
+
+        import planner.dataset.build
+
+        assert ray.data and planner.dataset.build
+        time.sleep(2)
+
+    ray.get([start.remote() for _ in range(cpus)])
 
 
 def _measure(directory: Path, size: int, seed: int) -> dict[str, Any]:

@@ -194,6 +194,7 @@ def plan(**changes: Any) -> dict[str, Any]:
         ({"timeout_seconds_executed": None}, Action("speculate_vote", 3, "NA", "NA")),
         ({"timeout_seconds_executed": 2}, None),
         ({"timeout_seconds_executed": 899}, None),
+        ({"timeout_seconds_executed": 901}, None),
         ({"timeout_seconds_executed": 60}, None),
         ({"max_candidates_executed": 4}, None),
         ({"swarm_id_executed": "serial_handoff"}, None),

@@ -94,6 +94,8 @@ def test_one_process_without_ray_data_would_write_the_same_bytes(
             yield {key: value[0] for key, value in row.items()}
 
     monkeypatch.setattr(build, "_map_chunks", one_after_another)
+    monkeypatch.setattr(build, "READ_CHUNK", 5)
+    monkeypatch.setattr(build, "ENCODE_CHUNK", 3)
     build_dataset(corpus, tmp_path / "dataset")
     assert contents(tmp_path / "dataset") == contents(corpus_dataset)
 
@@ -208,8 +210,12 @@ def test_splits_follow_one_another_in_time_and_hold_everything_once(synthetic: t
     assert len(dataset.splits["train"]) == round(0.8 * len(names))
 
 
-def test_an_issue_is_marked_as_seen_exactly_when_train_has_it(synthetic: tuple[Path, Path]) -> None:
-    dataset = load_dataset(synthetic[1])
+def test_an_issue_is_marked_as_seen_exactly_when_train_has_it(corpus: Path, tmp_path: Path) -> None:
+    latest = corpus / ".cyntra/archives/wc-15-20261122T200012Z-spec-opencode/manifest.json"
+    latest.write_text(latest.read_text().replace('"issue_id": "15"', '"issue_id": "brand-new"'))
+    build_dataset(corpus, tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.splits["test"].table["issue_id"].count("brand-new") == 1
     trained = set(dataset.splits["train"].table["issue_id"])
     for name, split in dataset.splits.items():
         marks = [issue in trained for issue in split.table["issue_id"]]

@@ -94,6 +94,13 @@ def test_a_run_takes_at_most_64_tokens_however_full_it_is() -> None:
     assert all(segment[0] == "[RUN]" and segment[-1] == "[SEP]" for segment in segments[1:])
 
 
+def test_a_full_run_keeps_something_of_all_its_lists() -> None:
+    segment = context_segments(context([summary(1)]))[1]
+    for key, kind in (("TAGS", "TAG"), ("FAIL_CODES", "FAIL"), ("FAIL_GATES", "GATE"), ("PASS_GATES", "GATE")):
+        place = segment.index(f"[KEY:{key}]")
+        assert segment[place + 1].startswith(f"[{kind}_HASH_")
+
+
 def test_no_run_of_the_corpus_takes_more_than_64_tokens(corpus_dataset: Path) -> None:
     for split in load_dataset(corpus_dataset).splits.values():
         assert (np.diff(split.segments, axis=1)[:, 1:] <= 64).all()

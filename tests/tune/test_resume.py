@@ -8,7 +8,14 @@ import optuna
 import orjson
 from optuna.trial import TrialState
 
-from tests.tune.processes import assert_nothing_left, new_environment, run_planner, start_planner, wait_until
+from tests.tune.processes import (
+    AGENTS,
+    assert_nothing_left,
+    new_environment,
+    run_planner,
+    start_planner,
+    wait_until,
+)
 from tune.search import run_search
 
 TRIALS, EPOCHS = 4, 40
@@ -22,7 +29,7 @@ def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: 
     wait_until((out / "trials" / "001" / "metrics.jsonl").exists, 120, "second trial started")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert_nothing_left(environment)
+    assert_nothing_left(environment, besides=AGENTS)
     study = optuna.load_study(study_name="planner", storage=f"sqlite:///{out / 'study.sqlite'}")
     done = [entry.user_attrs["run"] for entry in study.trials if entry.state.is_finished()]
     assert done == [0]
@@ -46,7 +53,7 @@ def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: 
     assert TrialState.RUNNING not in states
     assert TrialState.WAITING not in states
     assert sum(state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states) == TRIALS
-    assert_nothing_left(environment)
+    assert_nothing_left(environment, besides=AGENTS)
 
 
 def test_resuming_a_search_that_is_complete_trains_nothing(small_dataset: Path, tmp_path: Path) -> None:
