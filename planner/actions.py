@@ -156,14 +156,15 @@ class ActionSpace:
     def joint_log_probs(self, head_log_probs: Sequence[NDArray[np.floating]], job_type: str) -> NDArray[np.float64]:
         """Log-probability of every valid tuple, normalised over them.
 
-        ``head_log_probs`` are four arrays of shape (..., width); the result has shape (..., n_valid).
+        ``head_log_probs`` are four arrays of shape (..., width); the result has shape (..., n_valid). Where they give
+        no valid tuple any probability, all are -inf.
         """
         indices = self.valid_indices(job_type)
         scores = sum(np.asarray(head, dtype=np.float64)[..., indices[:, i]] for i, head in enumerate(head_log_probs))
         top = np.max(scores, axis=-1, keepdims=True)
         top = np.where(np.isfinite(top), top, 0.0)
-        with np.errstate(divide="ignore"):
-            return scores - top - np.log(np.sum(np.exp(scores - top), axis=-1, keepdims=True))
+        total = np.sum(np.exp(scores - top), axis=-1, keepdims=True)
+        return scores - top - np.log(np.where(total > 0, total, 1.0))
 
     def decode(self, head_log_probs: Sequence[NDArray[np.floating]], job_type: str) -> Action:
         """The valid tuple with the largest summed log-probability; of equals, the first in the fixed order."""

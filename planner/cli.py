@@ -141,6 +141,29 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    policies: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs of each neural policy.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Directory of the result. [default: compare beside DATASET]")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of every neural policy.")] = None,
+    address: Address = None,
+) -> None:
+    """Fit every policy on one dataset and set them side by side; interrupted, it goes on where it stopped."""
+    from cluster.connect import connect
+    from planner.display import StageBars, print_comparison
+    from planner.evaluation.compare import compare as compare_policies
+    from planner.evaluation.compare import policy_names
+
+    names = policy_names() if policies == "all" else [name.strip() for name in policies.split(",")]
+    out = out or dataset.parent / "compare"
+    with StageBars() as bars, connect(address):
+        report = compare_policies(dataset, out, policies=names, seeds=seeds, overrides=set_ or [], progress=bars.update)
+    print_comparison(report)
+    typer.echo(f"numbers: {out / 'comparison.json'}, table: {out / 'comparison.md'}")
+
+
+@app.command()
 def calibrate(
     run: Annotated[Path | None, typer.Argument(help="Trained run. [default: the latest]")] = None,
     dataset: Annotated[Path | None, typer.Option(help="Dataset whose validation split is used. [default: own]")] = None,

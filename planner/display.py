@@ -168,6 +168,27 @@ def print_regret(report: dict[str, Any]) -> None:
     )
 
 
+def print_comparison(report: dict[str, Any]) -> None:
+    """Policies down, metrics across; seen and unseen issues apart where there are both."""
+    columns = {"log_likelihood": "log lik.", "ece": "ECE", "entropy_swarm": "H swarm", "entropy_candidates": "H cand."}
+    names = ("split", "issues", "n", "policy", "exact", "95 % interval", *columns.values(), "parameters", "train s")
+    table = Table(*(Column(name, no_wrap=True) for name in names), padding=(0, 0))
+    for row in sorted(report["rows"], key=lambda row: (row["split"] == "test", row["issues"])):
+        table.add_row(
+            row["split"],
+            row["issues"],
+            str(row["examples"]),
+            row["policy"],
+            f"{row['exact_match']:.3f}",
+            f"{row['exact_match_low']:.3f} to {row['exact_match_high']:.3f}",
+            *(_short(row[key]) for key in columns),
+            "-" if row["parameters"] is None else str(int(row["parameters"])),
+            "-" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}",
+        )
+    console.print(table)
+    say(f"neural policies: mean over {report['seeds']} seeds; the interval is over examples (bootstrap)")
+
+
 def say(text: str) -> None:
     """A line of plain text: no markup, no colours, not wrapped, so that paths can be copied."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

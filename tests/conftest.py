@@ -20,6 +20,7 @@ def ray_cluster() -> Iterator[Any]:
     import ray
 
     ray.init(
+        address="local",
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=100_000_000,

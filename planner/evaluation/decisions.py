@@ -1,7 +1,7 @@
 """What each policy decides on every example of a split, in one form that the metrics read."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from planner.actions import HEADS, Action, ActionSpace
 from planner.dataset.storage import Dataset, Split, label_of
 from planner.models.heuristic import HeuristicPolicy, nearest_valid
+from planner.models.inputs import inputs_of_split
+from planner.models.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,32 @@ def labels_of(split: Split) -> list[Action]:
 def decide_jointly(
     policy: str, head_log_probs: Sequence[NDArray[np.float64]], split: Split, space: ActionSpace
 ) -> Decisions:
-    """Joint decoding of four heads over the valid tuples of each example's job type."""
+    """Joint decoding of four heads (n, width) over the valid tuples of each example's job type."""
+    return _decide(
+        policy,
+        lambda rows, job_type: space.joint_log_probs([head[rows] for head in head_log_probs], job_type),
+        split,
+        space,
+    )
+
+
+def decide_by_score(policy: Policy, split: Split) -> Decisions:
+    """A fitted policy's favourite for each example."""
+    inputs = inputs_of_split(split)
+    return _decide(policy.name, lambda rows, job_type: policy.score(inputs.take(rows), job_type), split, policy.space)
+
+
+def _decide(
+    policy: str, joint_of: Callable[[NDArray[np.intp], str], NDArray[np.float64]], split: Split, space: ActionSpace
+) -> Decisions:
+    """The best of ``joint_of(rows, job_type)``, log-probabilities (rows, n_valid), job type by job type."""
     job_types = np.array(split.table["job_type"])
     actions: list[Action] = [Action("", 1, 1, 1)] * len(split)
     confidence, label_log_prob = np.zeros(len(split)), np.full(len(split), -np.inf)
     for job_type in np.unique(job_types):
         rows = np.flatnonzero(job_types == job_type)
         valid, indices = space.valid_actions(job_type), space.valid_indices(job_type)
-        joint = space.joint_log_probs([head[rows] for head in head_log_probs], job_type)
+        joint = joint_of(rows, job_type)
         best = joint.argmax(axis=1)
         confidence[rows] = np.exp(joint[np.arange(len(rows)), best])
         is_label = (indices[None] == split.labels[rows][:, None]).all(axis=2)

@@ -25,6 +25,12 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.segments)
 
+    def take(self, rows: NDArray[np.intp]) -> "Inputs":
+        """The contexts at ``rows``; their segments still point into the whole token array."""
+        return Inputs(
+            self.tokens, self.segments[rows], self.context_features[rows], self.run_features[rows], self.masks[rows]
+        )
+
 
 def inputs_of_split(split: Split) -> Inputs:
     """A split's arrays, still memory-mapped."""

@@ -55,6 +55,10 @@ class LearnedPolicy:
         temperatures = [self.calibration.temperatures[name] for name in HEADS]
         return [scale(head, temperature) for head, temperature in zip(heads, temperatures, strict=True)]
 
+    def score(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
+        """Log-probability of every valid action, (n, n_valid)."""
+        return self.space.joint_log_probs(self.head_log_probs(inputs), job_type)
+
     def log_probs_of(self, contexts: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float64]]:
         """The same for planner_input.v1 documents."""
         document = self.document

@@ -27,7 +27,12 @@ class BoostedTrees:
         labels = np.asarray(split.labels)
         self._classifiers = [
             HistGradientBoostingClassifier(
-                max_iter=100, learning_rate=0.05, max_leaf_nodes=15, l2_regularization=1.0, random_state=seed
+                max_iter=100,
+                learning_rate=0.05,
+                max_leaf_nodes=15,
+                min_samples_leaf=5,
+                l2_regularization=1.0,
+                random_state=seed,
             ).fit(rows, labels[:, head])
             if len(np.unique(labels[:, head])) > 1
             else int(labels[0, head])

@@ -192,6 +192,12 @@ def test_of_equals_the_later_comes_first_and_then_the_smaller_name() -> None:
     assert [run.run_id for run in found] == ["run-002", "run-001", "run-003"]
 
 
+def test_of_more_equals_than_are_wanted_the_smallest_names_are_taken() -> None:
+    runs = [run_record(9 - number, tags=(f"tag-{number}",), duration_ms=0) for number in range(8)]
+    found = HistoryIndex(runs).similar_runs(Query(NOW, "code", "code", frozenset(), None), 3)
+    assert [run.run_id for run in found] == ["run-002", "run-003", "run-004"]
+
+
 def test_history_does_not_go_back_in_time() -> None:
     index = HistoryIndex([run_record(0)])
     index.advance(NOW)

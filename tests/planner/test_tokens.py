@@ -95,7 +95,8 @@ def test_a_run_takes_at_most_64_tokens_however_full_it_is() -> None:
 
 
 def test_a_full_run_keeps_something_of_all_its_lists() -> None:
-    segment = context_segments(context([summary(1)]))[1]
+    gates = [{"name": f"gate-{i}", "passed": i % 2 == 0} for i in range(16)]
+    segment = context_segments(context([summary(1, gates=gates)]))[1]
     for key, kind in (("TAGS", "TAG"), ("FAIL_CODES", "FAIL"), ("FAIL_GATES", "GATE"), ("PASS_GATES", "GATE")):
         place = segment.index(f"[KEY:{key}]")
         assert segment[place + 1].startswith(f"[{kind}_HASH_")

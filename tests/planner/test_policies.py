@@ -1,0 +1,94 @@
+"""One suite over all policies that give probabilities: what every one of them must do, whatever it learned."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from planner.config import arch_names, load_config
+from planner.dataset.storage import Dataset, load_dataset
+from planner.evaluation.compare import FITTED
+from planner.evaluation.decisions import decide_by_score
+from planner.models.inputs import inputs_of_split
+from planner.models.learned import LearnedPolicy
+from planner.models.policy import Policy
+from planner.training.loop import start_run, train
+
+POLICIES = [*FITTED, *arch_names()]
+
+
+@pytest.fixture(scope="module")
+def fit(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Policy]:
+    kept: dict[str, Policy] = {}
+
+    def make(name: str) -> Policy:
+        if name not in kept:
+            kept[name] = fitted(name, corpus_dataset, tmp_path_factory.mktemp(name) / "run")
+        return kept[name]
+
+    return make
+
+
+def fitted(name: str, dataset: Path, run: Path) -> Policy:
+    if name in FITTED:
+        return FITTED[name](load_dataset(dataset))
+    small = [] if name == "mlp_planner" else ["model.d_model=32", "model.layers=1", "n_similar=2"]
+    config = load_config(name, None, ["epochs=1", *small])
+    start_run(run, config, dataset, init_from=None, workers=1, resume=False)
+    train(run)
+    return LearnedPolicy(run)
+
+
+@pytest.fixture(scope="module")
+def dataset(corpus_dataset: Path) -> Dataset:
+    return load_dataset(corpus_dataset)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_scores_are_a_distribution_over_the_valid_actions(
+    name: str, fit: Callable[[str], Policy], dataset: Dataset
+) -> None:
+    policy = fit(name)
+    for job_type in ("code", "fab-world"):
+        rows = np.flatnonzero(np.array(dataset.splits["train"].table["job_type"]) == job_type)
+        if not len(rows):
+            continue
+        scores = policy.score(inputs_of_split(dataset.splits["train"]).take(rows), job_type)
+        assert scores.shape == (len(rows), len(dataset.space.valid_actions(job_type)))
+        np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_an_action_that_the_context_does_not_admit_is_never_chosen(
+    name: str, fit: Callable[[str], Policy], dataset: Dataset
+) -> None:
+    inputs = inputs_of_split(dataset.splits["train"])
+    rows = np.flatnonzero(np.array(dataset.splits["train"].table["job_type"]) == "code")
+    masks = np.array(inputs.masks[rows])
+    masks[:, dataset.space.swarm_ids.index("serial_handoff")] = False
+    narrowed = type(inputs)(
+        inputs.tokens, inputs.segments[rows], inputs.context_features[rows], inputs.run_features[rows], masks
+    )
+    best = fit(name).score(narrowed, "code").argmax(axis=1)
+    assert {dataset.space.valid_actions("code")[i].swarm_id for i in best} == {"speculate_vote"}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_same_contexts_get_the_same_scores_alone_and_together(
+    name: str, fit: Callable[[str], Policy], dataset: Dataset
+) -> None:
+    inputs = inputs_of_split(dataset.splits["train"])
+    rows = np.flatnonzero(np.array(dataset.splits["train"].table["job_type"]) == "code")
+    together = fit(name).score(inputs.take(rows), "code")
+    alone = np.concatenate([fit(name).score(inputs.take(rows[i : i + 1]), "code") for i in range(3)])
+    np.testing.assert_allclose(together[:3], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["per_group", "nearest_neighbours", "boosted_trees"])
+def test_a_policy_that_reads_the_context_fits_train_better_than_the_label_shares(
+    name: str, fit: Callable[[str], Policy], dataset: Dataset
+) -> None:
+    split = dataset.splits["train"]
+    baseline = decide_by_score(fit("single_best"), split).label_log_prob.mean()
+    assert decide_by_score(fit(name), split).label_log_prob.mean() > baseline + 0.05
