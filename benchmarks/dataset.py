@@ -99,7 +99,9 @@ def parse_archives(directories: Sequence[Path]) -> int:
 def _parse_with_ray(directories: Sequence[Path]) -> int:
     import ray.data
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars = False
+    settings.op_resource_reservation_enabled = False
     paths = [str(path) for path in directories]
     chunks = [{"paths": paths[start : start + READ_CHUNK]} for start in range(0, len(paths), READ_CHUNK)]
     data = ray.data.from_items(chunks, override_num_blocks=len(chunks)).map_batches(_parse_chunk, batch_size=1)

@@ -211,7 +211,9 @@ def _map_chunks(
     if not chunks:
         return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars = False
+    settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
     progress(stage, 0, len(chunks))
     data = ray.data.from_items(list(chunks), override_num_blocks=len(chunks))
     mapped = data.map_batches(function, batch_size=1, fn_kwargs=arguments)

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
 import pytest
 
+from bench.ledger import Ledger
+from bench.sandbox.create import create_sandbox
 from planner.config import load_config
 from tests.cluster.heads import Head, ray_head
-from tests.tune.processes import BIN, run_planner
+from tests.tune.processes import BIN, run_planner, wait_until
 
 SEARCH = ("--trials", "2", "--epochs", "2", "--workers", "1")
 PRINTS_CPUS = """
@@ -28,18 +29,22 @@ def head() -> Iterator[Head]:
         yield started
 
 
-def test_a_command_with_an_address_runs_on_that_head(head: Head, small_dataset: Path, tmp_path: Path) -> None:
-    out = tmp_path / "tune"
-    code, output = run_planner(head.environment, "tune", small_dataset, *SEARCH, "--out", out, "--address", "auto")
+def test_a_bench_with_an_address_runs_on_that_head(head: Head, tmp_path: Path) -> None:
+    repo = create_sandbox(tmp_path / "repo", issues=4)
+    command = ("bench", repo, "--k", "4", "--limit", "1", "--cyntra", BIN / "cyntra-sandbox", "--address", "auto")
+    code, output = run_planner(head.environment, *command)
     assert code == 0, output
-    assert len(orjson.loads((out / "trials.json").read_bytes())) == 2
-    jobs = subprocess.run(
-        [BIN / "ray", "list", "jobs", "--address", head.dashboard, "--format", "json"],
-        env=head.environment,
-        capture_output=True,
-        check=True,
-    )
-    assert str(out) in jobs.stdout.decode()
+    with Ledger.read(repo / ".cyntra/planner/bench/ledger.sqlite") as ledger:
+        outcomes = [execution.outcome for execution in ledger.executions()]
+    assert len(outcomes) == 4
+    assert [outcome.fault for outcome in outcomes if outcome.fault] == []
+    # The head learns of a finished driver a little later.
+    wait_until(lambda: str(repo) in listed_jobs(head), 30, "the bench among the head's jobs")
+
+
+def listed_jobs(head: Head) -> str:
+    command = [BIN / "ray", "list", "jobs", "--address", head.dashboard, "--format", "json"]
+    return subprocess.run(command, env=head.environment, capture_output=True, check=True, text=True).stdout
 
 
 @pytest.mark.parametrize("named", [True, False])

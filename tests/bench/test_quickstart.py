@@ -1,0 +1,40 @@
+"""The main job, small: the whole loop on a sandbox repo, and again without doing anything twice."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+
+from bench.ledger import Ledger
+from planner.contracts import DatasetInfo, read_document
+
+
+def quickstart(directory: Path) -> str:
+    planner = Path(sys.executable).with_name("planner")
+    command = [planner, "quickstart", directory, "--issues", "10", "--k", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_whole_loop_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    directory = tmp_path / "loop"
+    output = quickstart(directory)
+    report = orjson.loads((directory / "results.json").read_bytes())
+    names = [row["policy"] for row in report["policies"]]
+    wanted = ["heuristic", "mlp before retraining", "mlp after retraining", "single best action", "best per case"]
+    assert names == wanted
+    assert all(name in output for name in wanted)
+    assert report["learning_cases"] + report["held_out_cases"] == 5
+    best = report["policies"][-1]
+    assert all(row["regret"] >= best["regret"] == 0 for row in report["policies"])
+    assert read_document(DatasetInfo, directory / "dataset" / "dataset.json").counts["runs"] == 10
+    with Ledger.read(directory / "bench" / "ledger.sqlite") as ledger:
+        executions = [execution.execution_id for execution in ledger.executions()]
+    assert len(executions) == 10
+
+    (directory / "results.json").unlink()
+    again = quickstart(directory)
+    assert "0 executions run, 10 resumed" in again
+    assert orjson.loads((directory / "results.json").read_bytes()) == report
