@@ -10,7 +10,9 @@ import select
 import sys
 import time
 
-SIGKILL, SIGTERM, SIGPIPE, SIGXFSZ = 9, 15, 13, 25
+SIGKILL, SIGTERM = 9, 15
+DEFAULTED = (1, 2, 3, 13, 15, 25)
+"""SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGXFSZ."""
 PR_SET_CHILD_SUBREAPER = 36
 KILL_PATIENCE_S = 30.0
 """How long processes that SIGKILL does not end (stuck in the operating system) are waited for."""
@@ -56,8 +58,8 @@ class ProcessTree:
         self.cpu_s = 0.0
         self.status: int | None = None
         self.left = 0
-        # Python ignores two signals; the command must find them at their defaults.
-        self.root = os.posix_spawnp(command[0], command, os.environ, setsid=True, setsigdef=[SIGPIPE, SIGXFSZ])
+        # The command must find signals at their defaults: Python ignores some, and so may whoever started the bench.
+        self.root = os.posix_spawnp(command[0], command, os.environ, setsid=True, setsigdef=DEFAULTED)
 
     def wait(self, liveness: int, deadline: float) -> str | None:
         """Wait for the command's end; returns why we stop it before, or None when it ended by itself."""
