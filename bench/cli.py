@@ -131,8 +131,12 @@ def _print_report(console: "Console", report: "BenchReport") -> None:
         passed = f"{case.passed} of {case.finished}"
         table.add_row(case.issue_id, str(case.winner or "none"), passed, str(case.faults))
     console.print(table)
+    by_reason: dict[str, list[str]] = {}
     for issue_id, reason in report.set_aside.items():
-        console.print(f"set aside: issue {issue_id!r}: {reason}", markup=False, highlight=False)
+        by_reason.setdefault(reason, []).append(repr(issue_id))
+    for reason, issue_ids in by_reason.items():
+        text = f"set aside: {reason}: {len(issue_ids)} issues, {', '.join(issue_ids)}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
         f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty; "
