@@ -135,8 +135,7 @@ def _print_report(console: "Console", report: "BenchReport") -> None:
     for issue_id, reason in report.set_aside.items():
         by_reason.setdefault(reason, []).append(repr(issue_id))
     for reason, issue_ids in by_reason.items():
-        text = f"set aside: {reason}: {len(issue_ids)} issues, {', '.join(issue_ids)}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"set aside: {reason}: {', '.join(issue_ids)}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
         f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty; "

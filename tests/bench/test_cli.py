@@ -27,7 +27,7 @@ def test_the_table_names_winners_and_the_summary_counts(
     arguments = ["bench", str(kernel_repo.root), "--k", "1", "--cyntra", " ".join(SMALL_KERNEL)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "set aside: its id cannot be a file name: 1 issues, '[red]2'" in result.output
+    assert "set aside: its id cannot be a file name, which Cyntra makes of it: '[red]2'" in result.output
     assert (
         "read 2 issues (1 set aside); 1 cases: 1 executions run, 0 resumed from the ledger, 0 faulty" in result.output
     )
