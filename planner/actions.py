@@ -136,6 +136,10 @@ class ActionSpace:
                 ) from None
         return tuple(positions)
 
+    def action(self, positions: Sequence[int]) -> Action:
+        """The action at these positions in the heads."""
+        return Action(*(self.bins(head)[at] for head, at in zip(HEADS, positions, strict=True)))
+
     def is_valid(self, action: Action, job_type: str) -> bool:
         """Whether every value is in the space and every rule holds for a job of this type."""
         return action in self._valid_set(job_type)

@@ -16,6 +16,7 @@ from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input
 from planner.contracts import canonical_json
+from planner.dataset.outcomes import ActionOutcome
 from planner.history import HistoryIndex, Query
 
 
@@ -36,6 +37,17 @@ class Example:
     status: str
     duration_ms: int
     cost_usd: float | None
+    compared: tuple[ActionOutcome, ...] = ()
+    """What came of every action that was tried on this context; empty when only the label was executed."""
+
+    @property
+    def executed(self) -> tuple[ActionOutcome, ...]:
+        """What came of every executed action."""
+        # A run's own artifacts do not tell the time of a speculation's losers, so its utility is not known.
+        own = ActionOutcome(
+            self.label, self.status == "success", self.duration_ms, None, self.status == "timeout", None
+        )
+        return self.compared or (own,)
 
     @classmethod
     def of(cls, context: dict[str, Any], **fields: Any) -> "Example":

@@ -25,6 +25,7 @@ from planner.contracts import DatasetInfo, canonical_json, read_document
 from planner.dataset.encode import Encoded, apply_vocabulary
 from planner.dataset.examples import Example
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES
+from planner.dataset.outcomes import OUTCOME_FIELDS, Outcomes, make_outcomes, outcomes_of
 from planner.dataset.split import SPLITS
 from planner.dataset.tokens import TOKENS_PER_RUN
 from planner.errors import DatasetError
@@ -41,7 +42,7 @@ class Split:
     tokens (t,) int32; segments (n, N + 2) int64, boundaries in tokens; context_features (n, F) float32;
     run_features (n, N, R) float32; labels (n, 4) int64, positions in the heads; masks (n, H) bool, the values an
     example's own action space and job type admit; passed (n,) bool; duration_ms (n,) int64; seen (n,) bool, whether
-    train holds the same issue.
+    train holds the same issue; outcomes of every executed action, the labels' included.
     """
 
     directory: Path
@@ -54,6 +55,7 @@ class Split:
     passed: NDArray[np.bool_]
     duration_ms: NDArray[np.int64]
     seen: NDArray[np.bool_]
+    outcomes: Outcomes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,12 +114,13 @@ def load_dataset(path: Path) -> Dataset:
         directory = path / name
         try:
             arrays = {key: np.load(directory / f"{key}.npy", mmap_mode="r") for key in ARRAYS}
-            if len({len(arrays[key]) for key in ARRAYS if key != "tokens"}) > 1:
+            outcomes = outcomes_of({f: np.load(directory / f"outcome_{f}.npy", mmap_mode="r") for f in OUTCOME_FIELDS})
+            if len({len(outcomes), *(len(arrays[key]) for key in ARRAYS if key != "tokens")}) > 1:
                 raise ValueError("its arrays differ in length")
             pq.read_schema(directory / "examples.parquet")
         except (OSError, ValueError, EOFError) as error:
             raise DatasetError(f"{directory}: incomplete dataset ({error}); build it again") from None
-        splits[name] = Split(directory=directory, **arrays)
+        splits[name] = Split(directory=directory, outcomes=outcomes, **arrays)
     return Dataset(path, info, splits)
 
 
@@ -222,6 +225,7 @@ def _arrays(
     rows = slice(span.start, span.stop)
     segments = encoded.segments[rows]
     first, last = (int(segments[0, 0]), int(segments[-1, -1])) if len(part) else (0, 0)
+    outcomes = make_outcomes([example.executed for example in part], space)
     return {
         "tokens": tokens[first:last],
         "segments": segments - first,
@@ -234,12 +238,13 @@ def _arrays(
         "passed": np.array([example.status == "success" for example in part], dtype=bool),
         "duration_ms": np.array([example.duration_ms for example in part], dtype=np.int64),
         "seen": seen,
+        **{f"outcome_{name}": array for name, array in outcomes.arrays().items()},
     }
 
 
 def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, NDArray[Any]], digest: Any) -> None:
     directory.mkdir()
-    for name in ARRAYS:
+    for name in arrays:
         array = np.ascontiguousarray(arrays[name])
         np.save(directory / f"{name}.npy", array)
         digest.update(f"{directory.name}/{name}{array.dtype}{array.shape}".encode())

@@ -1,7 +1,7 @@
 """What each policy decides on every example of a split, in one form that the metrics read."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace
 from planner.dataset.storage import Dataset, Split, label_of
+from planner.evaluation.regret import JointScores, Preference, fixed_choices, policy_preference, regrets
 from planner.models.heuristic import HeuristicPolicy, nearest_valid
 from planner.models.inputs import inputs_of_split
 from planner.models.policy import Policy
@@ -20,12 +21,14 @@ class Decisions:
 
     ``confidence`` (n,) is the joint probability of the decided tuple among the valid ones, ``label_log_prob`` (n,) that
     of the executed one as a logarithm; both are NaN for policies without probabilities, which never abstain.
+    ``regret`` (n,) is the utility lost against the best executed action, NaN where a single one was executed.
     """
 
     policy: str
     actions: list[Action]
     confidence: NDArray[np.float64]
     label_log_prob: NDArray[np.float64]
+    regret: NDArray[np.float64]
 
 
 def labels_of(split: Split) -> list[Action]:
@@ -52,30 +55,32 @@ def decide_by_score(policy: Policy, split: Split) -> Decisions:
     return _decide(policy.name, lambda rows, job_type: policy.score(inputs.take(rows), job_type), split, policy.space)
 
 
-def _decide(
-    policy: str, joint_of: Callable[[NDArray[np.intp], str], NDArray[np.float64]], split: Split, space: ActionSpace
-) -> Decisions:
+def _decide(policy: str, joint_of: JointScores, split: Split, space: ActionSpace) -> Decisions:
     """The best of ``joint_of(rows, job_type)``, log-probabilities (rows, n_valid), job type by job type."""
     job_types = np.array(split.table["job_type"])
     actions: list[Action] = [Action("", 1, 1, 1)] * len(split)
     confidence, label_log_prob = np.zeros(len(split)), np.full(len(split), -np.inf)
-    for job_type in np.unique(job_types):
+    joints = {}
+    for job_type in np.unique(job_types).tolist():
         rows = np.flatnonzero(job_types == job_type)
         valid, indices = space.valid_actions(job_type), space.valid_indices(job_type)
-        joint = joint_of(rows, job_type)
+        joint = joints[job_type] = joint_of(rows, job_type)
         best = joint.argmax(axis=1)
         confidence[rows] = np.exp(joint[np.arange(len(rows)), best])
         is_label = (indices[None] == split.labels[rows][:, None]).all(axis=2)
         label_log_prob[rows] = np.where(is_label, joint, -np.inf).max(axis=1)
         for row, choice in zip(rows, best, strict=True):
             actions[row] = valid[choice]
-    return Decisions(policy, actions, confidence, label_log_prob)
+    preference = policy_preference(
+        lambda rows, job_type: joints[job_type], space, job_types.tolist(), split.outcomes, space
+    )
+    return Decisions(policy, actions, confidence, label_log_prob, _regret(preference, split))
 
 
 def decide_by_rule(dataset: Dataset, split: Split) -> Decisions:
     """Today's rule, with the kernel config that the dataset's repo had."""
     rule = HeuristicPolicy(dataset.info.kernel_config)
-    return _certain("heuristic", [rule.decide(context) for context in split.contexts()])
+    return _certain("heuristic", [rule.decide(context) for context in split.contexts()], dataset, split)
 
 
 def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
@@ -83,9 +88,16 @@ def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
     counts = Counter(labels_of(dataset.splits["train"]))
     favourite = min(counts, key=lambda action: (-counts[action], dataset.space.index(action)))
     decided = [nearest_valid(favourite, dataset.space, job_type) for job_type in split.table["job_type"]]
-    return _certain("most frequent", decided)
+    return _certain("most frequent", decided, dataset, split)
 
 
-def _certain(policy: str, actions: list[Action]) -> Decisions:
+def _certain(policy: str, actions: list[Action], dataset: Dataset, split: Split) -> Decisions:
     unknown = np.full(len(actions), np.nan)
-    return Decisions(policy, actions, unknown, unknown)
+    preference = fixed_choices(actions, split.outcomes, dataset.space)
+    return Decisions(policy, actions, unknown, unknown, _regret(preference, split))
+
+
+def _regret(preference: Preference, split: Split) -> NDArray[np.float64]:
+    regret = np.full(len(split), np.nan)
+    regret[split.outcomes.comparable] = regrets(preference.of_action, split.outcomes)
+    return regret

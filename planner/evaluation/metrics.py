@@ -36,7 +36,8 @@ def metrics(
     minutes. entropy_*: of the decisions, in nats. top1_share: the most frequent decision's share. ece: expected
     calibration error of the joint confidence, equal-mass bins. abstain_rate: share below ``abstain_below``;
     abstain_cost: exact match lost there by taking ``default`` instead; risk_accepted: share of the other decisions that
-    disagree with the executed action.
+    disagree with the executed action. regret: mean utility lost against the best executed action, over the examples of
+    which several actions were executed.
     """
     chosen, labels = [decisions.actions[i] for i in rows], [logged.labels[i] for i in rows]
     match = np.array([a == b for a, b in zip(chosen, labels, strict=True)], dtype=float)
@@ -57,6 +58,9 @@ def metrics(
     fallback = np.array([default.actions[i] == logged.labels[i] for i in rows], dtype=float)
     result["abstain_rate"] = _mean(abstained)
     result["abstain_cost"] = _mean((match - fallback)[abstained])
+    regret = decisions.regret[rows]
+    mean, low, high = mean_interval(regret[np.isfinite(regret)])
+    result |= {"regret": _number(mean), "regret_low": _number(low), "regret_high": _number(high)}
     return result
 
 
