@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,9 +26,11 @@ class TrainConfig(BaseModel):
     n_similar: Annotated[int, Field(ge=0)] = 16
     """Similar runs the policy sees, at most as many as the dataset stores."""
     lr: Positive = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
+    optimizer: Literal["adamw", "adam_atan2", "muon"] = "adamw"
+    """muon: hidden matrices by Muon, everything else (embeddings, heads, vectors) by its Adam."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay of AdamW."""
+    """Decoupled weight decay."""
     batch_size: Whole = 64
     """Examples per step, over all workers together."""
     epochs: Whole = 60
@@ -39,8 +41,18 @@ class TrainConfig(BaseModel):
     """Steps of linear warm-up; a cosine down to a tenth of lr follows."""
     grad_clip: Positive = 1.0
     """Largest gradient norm."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of the moving average of weights that is validated and saved; 0 = the trained weights are."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrix products in bf16, on GPUs that have it."""
+    compile: bool = False
+    """Compile the transformer block with torch.compile; pays off after some minutes of training."""
     head_weights: Annotated[list[float], Field(min_length=4, max_length=4)] = [1.0, 1.0, 1.0, 1.0]
-    """Weight of each head's cross-entropy: swarm, candidates, minutes, iterations."""
+    """Weight of each head's cross-entropy: swarm, candidates, minutes, iterations; not for a joint head."""
+    value_weights: Literal["equal", "inverse", "effective"] = "equal"
+    """Weight of a head's values by how often train shows them: equal; by inverse count; by effective number."""
+    max_value_weight: Positive = 10.0
+    """Largest weight of a value, where 1 is the mean over train's examples."""
     seed: int = 0
     """Seeds the weights, the data order and dropout."""
 

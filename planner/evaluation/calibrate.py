@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from planner.actions import HEADS
 from planner.dataset.storage import load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.calibration import choose_threshold, scale, temperatures_of
@@ -30,7 +29,7 @@ def calibrate_run(
     if not len(split):
         raise DatasetError(f"{dataset.path}: validation is empty, there is nothing to calibrate on")
     raw = policy.head_log_probs(inputs_of_split(split))
-    temperatures = temperatures_of(raw, split.labels)
+    temperatures = temperatures_of(raw, policy.model.targets(split.labels))
     scaled = [scale(head, temperature) for head, temperature in zip(raw, temperatures, strict=True)]
     labels = labels_of(split)
     errors = {}
@@ -40,7 +39,7 @@ def calibrate_run(
         errors[name] = expected_calibration_error(decisions.confidence, match)
     threshold = choose_threshold(decisions.confidence, 1 - match, max_risk=max_risk, level=confidence)
     calibration = CalibrationDocument(
-        temperatures=dict(zip(HEADS, temperatures, strict=True)),
+        temperatures=dict(zip(policy.outputs, temperatures, strict=True)),
         threshold=threshold.value,
         guaranteed=threshold.guaranteed,
         max_risk=max_risk,

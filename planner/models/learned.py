@@ -1,4 +1,4 @@
-"""A trained policy, loaded from a checkpoint: contexts or arrays in, log-probabilities of the four heads out."""
+"""A trained policy, loaded from a checkpoint: contexts or arrays in, log-probabilities of its head out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from planner.actions import HEADS, ActionSpace
+from planner.actions import ActionSpace
 from planner.evaluation.calibration import scale
 from planner.models.base import ModelSpec, build_model
 from planner.models.inputs import Inputs, inputs_of_contexts
@@ -32,27 +32,29 @@ class LearnedPolicy:
         self.document = read_policy(self.checkpoint)
         document = self.document
         self.space = ActionSpace.from_document(document.action_space.model_dump(), str(self.checkpoint))
-        spec = ModelSpec(self.space.widths, document.vocabulary, document.context_features, document.run_features)
+        spec = ModelSpec(self.space, document.vocabulary, document.context_features, document.run_features)
         self.model = build_model(document.class_path, document.model, spec)
         load_weights(self.checkpoint, self.model)
         self.model.eval()
         self.reads = str(self.model.reads)
         self.name = document.class_path.partition("@")[2]
+        self.outputs = self.model.outputs
+        """What each array of :meth:`head_log_probs` is about; each has a temperature of its own."""
 
     @torch.no_grad()
     def head_log_probs(self, inputs: Inputs) -> list[NDArray[np.float64]]:
-        """Four arrays (n, width); -inf where the context does not admit the value."""
+        """Four arrays (n, width), or one (n, n_tuples) of a joint head; -inf where a context admits no such value."""
         batcher = batcher_for(self.model, inputs, self.document.n_similar, torch.device("cpu"))
         parts = []
         for start in range(0, len(inputs), _BATCH):
             batch = batcher.batch(np.arange(start, min(start + _BATCH, len(inputs))))
             parts.append([head.double().numpy() for head in self.model(batch)])
         if not parts:
-            return [np.zeros((0, width)) for width in self.space.widths]
+            return [np.zeros((0, width)) for width in self.model.widths]
         heads = [np.concatenate(head) for head in zip(*parts, strict=True)]
         if self.calibration is None:
             return heads
-        temperatures = [self.calibration.temperatures[name] for name in HEADS]
+        temperatures = [self.calibration.temperatures[name] for name in self.outputs]
         return [scale(head, temperature) for head, temperature in zip(heads, temperatures, strict=True)]
 
     def score(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
