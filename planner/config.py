@@ -36,7 +36,7 @@ class TrainConfig(BaseModel):
     epochs: Whole = 60
     """Passes over train, at most."""
     patience: Whole = 10
-    """Epochs without a better validation log-likelihood before training stops."""
+    """Epochs without a better validation metric (see select_by) before training stops."""
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     """Steps of linear warm-up; a cosine down to a tenth of lr follows."""
     grad_clip: Positive = 1.0
@@ -53,6 +53,20 @@ class TrainConfig(BaseModel):
     """Weight of a head's values by how often train shows them: equal; by inverse count; by effective number."""
     max_value_weight: Positive = 10.0
     """Largest weight of a value, where 1 is the mean over train's examples."""
+    labels: Literal["hard", "soft"] = "hard"
+    """soft: where an example's actions have been compared, its label is a distribution over them, by utility."""
+    label_temperature: Positive = 0.1
+    """Utility by which an action falls behind for its share of a soft label to fall by e."""
+    cost_sensitive: bool = False
+    """Weigh an example by the utility lost without its label, where its actions have been compared."""
+    policy_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the policy's loss; 0 = train the value head alone."""
+    value_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the value head's loss, in a model that has one (model.value_head)."""
+    bootstrap: bool = False
+    """Train on as many examples drawn with replacement, by seed: the runs of several seeds are a bagged ensemble."""
+    select_by: Literal["auto", "log_likelihood", "regret"] = "auto"
+    """What the best epoch is best in on validation; auto: regret where its actions have been compared."""
     seed: int = 0
     """Seeds the weights, the data order and dropout."""
 

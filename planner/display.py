@@ -77,7 +77,8 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
 
 def print_run(run: Path, state: Any) -> None:
     """How a training run ended."""
-    best = "no validation" if state.best_metric is None else f"validation log-likelihood {state.best_metric:.3f}"
+    metric = state.selected_by.replace("_", " ").replace("log likelihood", "log-likelihood")
+    best = "no validation" if state.best_metric is None else f"validation {metric} {state.best_metric:.3f}"
     say(f"{state.epoch + 1} epochs, best epoch {state.best_epoch + 1}: {best}")
     if state.note:
         say(f"note: {state.note}")

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from planner.actions import HEADS, ActionSpace
 from planner.contracts import DatasetInfo, FeatureInfo
 from planner.errors import ConfigError
-from planner.models.heads import FourHeads, HeadSettings, JointHead
+from planner.models.heads import FourHeads, HeadSettings, JointHead, ValueHead, Values
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,36 @@ class ModelSpec:
         return cls(space, info.vocabulary, info.context_features, info.run_features)
 
 
+class Prediction(NamedTuple):
+    """What a neural policy gives for a batch."""
+
+    log_probs: list[Tensor]
+    """Four (batch, width of the head), or of a joint head one (batch, n_tuples)."""
+    values: Values | None
+    """None without a value head."""
+
+
 class NeuralPolicy(nn.Module):
     """A body that turns a batch into one vector per context, and the head that chooses from it.
 
-    A policy sets ``reads`` ("tokens" or "features") and ``Settings``, builds its body and then ``heads`` (with
-    make_heads), and has :meth:`hidden`.
+    A policy sets ``reads`` ("tokens" or "features") and ``Settings``, builds its body, calls :meth:`end_in`, and
+    has :meth:`hidden`.
     """
 
     reads: str
     Settings: type[HeadSettings]
     heads: FourHeads | JointHead
+    value: ValueHead | None
 
     def __init__(self, settings: HeadSettings, spec: ModelSpec) -> None:
         super().__init__()
         self.settings, self.space = settings, spec.space
+
+    def end_in(self, width: int) -> None:
+        """Add the heads that the settings ask for, over vectors of ``width``."""
+        joint = self.settings.action_head == "joint"
+        self.heads = JointHead(width, len(self.space.tuples)) if joint else FourHeads(width, self.space.widths)
+        self.value = ValueHead(width, self.space) if self.settings.value_head else None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -69,15 +85,15 @@ class NeuralPolicy(nn.Module):
         """What the head reads, (batch, width)."""
         raise NotImplementedError
 
-    def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """Log-probabilities: four (batch, width of the head), or of a joint head one (batch, n_tuples)."""
+    def forward(self, batch: dict[str, Tensor]) -> Prediction:
+        """Log-probabilities of the actions, and their values if there is a value head."""
         hidden = self.hidden(batch).float()
         # Under bf16 the body alone is rounded: probabilities stay in fp32.
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.heads(hidden, batch)
+            return Prediction(self.heads(hidden, batch), self.value(hidden) if self.value is not None else None)
 
     def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """The same before masks and normalisation, for export."""
+        """The log-probabilities before masks and normalisation, for export."""
         return self.heads.logits(self.hidden(batch))
 
 

@@ -1,8 +1,11 @@
-"""The heads that neural policies end in: four masked ones, or one over the tuples of the action space."""
+"""The heads that neural policies end in: four masked ones or one over whole actions; and one that values actions."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -16,6 +19,8 @@ class HeadSettings(BaseModel):
 
     action_head: Literal["four", "joint"] = "four"
     """four: independent distributions over swarm, candidates, minutes, iterations; joint: one over whole actions."""
+    value_head: bool = False
+    """Whether the policy also predicts each action's pass probability and times."""
 
 
 class FourHeads(nn.Module):
@@ -55,8 +60,46 @@ class JointHead(nn.Module):
         return [self.linear(hidden)]
 
 
-def make_heads(settings: HeadSettings, width: int, space: ActionSpace) -> FourHeads | JointHead:
-    """The head that the settings ask for, over vectors of ``width``."""
-    if settings.action_head == "joint":
-        return JointHead(width, len(space.tuples))
-    return FourHeads(width, space.widths)
+class Values(NamedTuple):
+    """What a value head predicts of every tuple of the action space."""
+
+    pass_logits: Tensor
+    """(batch, n_tuples)"""
+    log_ms: Tensor
+    """Mean of the logarithm of wall time and agent time in ms, were there no limit, (batch, n_tuples, 2)."""
+    log_ms_deviation: Tensor
+    """Standard deviation of these logarithms, (2,)."""
+
+
+class ValueHead(nn.Module):
+    """For every tuple of the action space: how probably it passes, and the log-normal distributions of its times.
+
+    An action is the sum of its four values' vectors, so that actions which were rarely tried learn from similar ones.
+    """
+
+    rows: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, space: ActionSpace, width: int = 64) -> None:
+        super().__init__()
+        offsets = np.cumsum([0, *space.widths[:-1]])
+        self.register_buffer("rows", torch.from_numpy(space.tuples + offsets), persistent=False)
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("scale", torch.ones(2))
+        self.action = nn.Embedding(sum(space.widths), width)
+        self.context = nn.Linear(features, width)
+        self.output = nn.Linear(width, 3)
+        self.log_deviation = nn.Parameter(torch.zeros(2))
+
+    def standardise(self, mean: Tensor, scale: Tensor) -> None:
+        """Start from these means and standard deviations of the logarithms of wall and agent time in ms, (2,) each."""
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+
+    def forward(self, hidden: Tensor) -> Values:
+        """(batch, features) to values of (batch, n_tuples)."""
+        actions = self.action(self.rows).sum(dim=1)
+        output = self.output(F.gelu(self.context(hidden).unsqueeze(1) + actions))
+        log_ms = self.mean + self.scale * output[..., 1:]
+        return Values(output[..., 0], log_ms, self.scale * self.log_deviation.exp())

@@ -9,14 +9,31 @@ import torch
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
+from planner.errors import CheckpointError
 from planner.evaluation.calibration import scale
-from planner.models.base import ModelSpec, build_model
+from planner.models.base import ModelSpec, NeuralPolicy, Prediction, build_model
+from planner.models.heads import Values
 from planner.models.inputs import Inputs, inputs_of_contexts
 from planner.training.batches import batcher_for
 from planner.training.checkpoint import checkpoint_path, load_weights, read_calibration, read_policy
 
 _BATCH = 64
 """Examples in one forward pass."""
+
+
+@torch.no_grad()
+def predict(model: NeuralPolicy, inputs: Inputs, n_similar: int, device: torch.device) -> Prediction:
+    """What a model in evaluation mode gives for all contexts, batch by batch."""
+    batcher = batcher_for(model, inputs, n_similar, device)
+    # One batch at least, so that no context at all gives outputs of length 0.
+    starts = range(0, max(len(inputs), 1), _BATCH)
+    parts: list[Prediction] = [model(batcher.batch(np.arange(i, min(i + _BATCH, len(inputs))))) for i in starts]
+    log_probs = [torch.cat(heads) for heads in zip(*(part.log_probs for part in parts), strict=True)]
+    values = [part.values for part in parts if part.values is not None]
+    if not values:
+        return Prediction(log_probs, None)
+    joined = torch.cat([v.pass_logits for v in values]), torch.cat([v.log_ms for v in values])
+    return Prediction(log_probs, Values(*joined, values[0].log_ms_deviation))
 
 
 class LearnedPolicy:
@@ -41,17 +58,9 @@ class LearnedPolicy:
         self.outputs = self.model.outputs
         """What each array of :meth:`head_log_probs` is about; each has a temperature of its own."""
 
-    @torch.no_grad()
     def head_log_probs(self, inputs: Inputs) -> list[NDArray[np.float64]]:
         """Four arrays (n, width), or one (n, n_tuples) of a joint head; -inf where a context admits no such value."""
-        batcher = batcher_for(self.model, inputs, self.document.n_similar, torch.device("cpu"))
-        parts = []
-        for start in range(0, len(inputs), _BATCH):
-            batch = batcher.batch(np.arange(start, min(start + _BATCH, len(inputs))))
-            parts.append([head.double().numpy() for head in self.model(batch)])
-        if not parts:
-            return [np.zeros((0, width)) for width in self.model.widths]
-        heads = [np.concatenate(head) for head in zip(*parts, strict=True)]
+        heads = [head.double().numpy() for head in self._predict(inputs).log_probs]
         if self.calibration is None:
             return heads
         temperatures = [self.calibration.temperatures[name] for name in self.outputs]
@@ -60,6 +69,16 @@ class LearnedPolicy:
     def score(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
         """Log-probability of every valid action, (n, n_valid)."""
         return self.space.joint_log_probs(self.head_log_probs(inputs), job_type)
+
+    def values(self, inputs: Inputs) -> Values:
+        """What the value head predicts, (n, n_tuples); CheckpointError when the policy has none."""
+        values = self._predict(inputs).values
+        if values is None:
+            raise CheckpointError(f"{self.checkpoint}: no value head; train it with model.value_head=true")
+        return values
+
+    def _predict(self, inputs: Inputs) -> Prediction:
+        return predict(self.model, inputs, self.document.n_similar, torch.device("cpu"))
 
     def log_probs_of(self, contexts: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float64]]:
         """The same for planner_input.v1 documents."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from planner.contracts import FeatureInfo
 from planner.models.base import ModelSpec, NeuralPolicy
-from planner.models.heads import HeadSettings, make_heads
+from planner.models.heads import HeadSettings
 
 
 class MLPSettings(HeadSettings):
@@ -38,7 +38,7 @@ class FeatureMLP(NeuralPolicy):
             layers += [nn.Linear(width, settings.hidden), nn.GELU(), nn.Dropout(settings.dropout)]
             width = settings.hidden
         self.body = nn.Sequential(*layers)
-        self.heads = make_heads(settings, width, spec.space)
+        self.end_in(width)
 
     def hidden(self, batch: dict[str, Tensor]) -> Tensor:
         """What the head reads, (batch, hidden)."""

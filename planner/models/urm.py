@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from planner.models.base import ModelSpec, NeuralPolicy
 from planner.models.blocks import Block, MLPKind, Rotary, mlp_width
-from planner.models.heads import HeadSettings, make_heads
+from planner.models.heads import HeadSettings
 
 
 class TokenSettings(HeadSettings):
@@ -105,7 +105,7 @@ class URMPlanner(NeuralPolicy):
     def __init__(self, settings: URMSettings, spec: ModelSpec) -> None:
         super().__init__(settings, spec)
         self.core = LoopedTransformer(settings, len(spec.vocabulary))
-        self.heads = make_heads(settings, settings.d_model, spec.space)
+        self.end_in(settings.d_model)
 
     def hidden(self, batch: dict[str, Tensor]) -> Tensor:
         """What the head reads: the first token's state, (batch, d_model)."""

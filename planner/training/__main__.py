@@ -54,7 +54,7 @@ def main() -> int:
         if dist.is_initialized():
             dist.destroy_process_group()
     if int(os.environ.get("RANK", "0")) == 0:
-        print(f"best epoch {state.best_epoch}, validation log-likelihood {state.best_metric}: {arguments.out}")
+        print(f"best epoch {state.best_epoch}, validation {state.selected_by} {state.best_metric}: {arguments.out}")
     return 0
 
 

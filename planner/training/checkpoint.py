@@ -9,7 +9,7 @@ RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, po
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 import torch
@@ -26,6 +26,8 @@ from planner.errors import CheckpointError
 from planner.files import staged_directory, write_atomically
 
 Model = TypeVar("Model", bound=BaseModel)
+Selection = Literal["log_likelihood", "value_log_likelihood", "regret"]
+"""What the best epoch of a run is best in, on validation."""
 
 
 class PolicyDocument(BaseModel):
@@ -105,7 +107,10 @@ class RunState(BaseModel):
     last: str | None = None
     best: str | None = None
     best_metric: float | None = None
-    """Validation joint log-likelihood per example of the best checkpoint; higher is better."""
+    """The best checkpoint's validation metric, per example, that ``selected_by`` names."""
+    selected_by: Selection = "log_likelihood"
+    """log_likelihood: joint, of the label; value_log_likelihood: of the outcomes, where only the value head is trained;
+    regret: utility lost against the best executed action. Regret is best when low, the others when high."""
     best_epoch: int = -1
     finished: bool = False
     note: str | None = None
@@ -173,10 +178,19 @@ def write_calibration(checkpoint: Path, calibration: CalibrationDocument) -> Non
     )
 
 
-def load_weights(checkpoint: Path, model: nn.Module, file: str = "model.safetensors") -> None:
-    """Put a checkpoint's weights into ``model``; CheckpointError when names or shapes differ."""
+def load_weights(
+    checkpoint: Path, model: nn.Module, file: str = "model.safetensors", *, may_lack: str | None = None
+) -> None:
+    """Put a checkpoint's weights into ``model``; CheckpointError when names or shapes differ.
+
+    Weights whose names start with ``may_lack`` may be absent, and then stay as they are.
+    """
     try:
-        model.load_state_dict(load_file(checkpoint / file))
+        weights = load_file(checkpoint / file)
+        if may_lack is not None:
+            kept = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(may_lack)}
+            weights = {**kept, **weights}
+        model.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             f"{checkpoint}: these weights do not fit the model: {error}; use the settings and the base dataset "

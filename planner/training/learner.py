@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from planner.config import TrainConfig
+from planner.dataset.outcomes import Outcomes
 from planner.dataset.storage import Dataset
 from planner.models.base import ModelSpec, NeuralPolicy, build_model
 from planner.training.checkpoint import (
@@ -21,7 +22,7 @@ from planner.training.checkpoint import (
 )
 from planner.training.ema import MovingAverage
 from planner.training.hardware import Worker, check_precision, compile_blocks
-from planner.training.losses import PolicyLoss
+from planner.training.losses import Loss, log_times
 from planner.training.optimizers import build_optimizer
 
 TRAINED = "trained.safetensors"
@@ -36,7 +37,7 @@ class Learner:
     wrapped: nn.Module
     average: MovingAverage
     optimizer: torch.optim.Optimizer
-    loss: PolicyLoss
+    loss: Loss
 
     @classmethod
     def start(cls, run: Path, state: RunState, config: TrainConfig, dataset: Dataset, worker: Worker) -> "Learner":
@@ -46,8 +47,9 @@ class Learner:
         seed_epoch(config.seed, -1, 0)
         torch.use_deterministic_algorithms(True, warn_only=worker.device.type == "cuda")
         model = build_model(config.class_path, config.model, ModelSpec.of(dataset.info)).to(worker.device)
+        standardise_times(model, dataset.splits["train"].outcomes)
         if state.last is None and state.init_from is not None:
-            load_weights(checkpoint_path(Path(state.init_from)), model)
+            load_weights(checkpoint_path(Path(state.init_from)), model, may_lack="value.")
         average = MovingAverage(model, config.ema)
         optimizer = build_optimizer(model, config)
         if state.last is not None:
@@ -59,7 +61,7 @@ class Learner:
         compile_blocks(model, config)
         compile_blocks(average.model, config)
         wrapped = DistributedDataParallel(model) if worker.world > 1 else model
-        loss = PolicyLoss(dataset.splits["train"], model, config, worker.device)
+        loss = Loss(dataset.splits["train"], model, config, worker.device)
         return cls(model, wrapped, average, optimizer, loss)
 
     def save(self, run: Path, policy: PolicyDocument) -> str:
@@ -68,6 +70,16 @@ class Learner:
         if self.average.model is not self.model:
             models[TRAINED] = self.model
         return save_checkpoint(run, policy, models, self.optimizer)
+
+
+def standardise_times(model: NeuralPolicy, outcomes: Outcomes) -> None:
+    """Let the value head, if there is one, start from the mean and spread of the times that train shows."""
+    if model.value is None:
+        return
+    known = [column[np.isfinite(column)] for column in log_times(outcomes).T]
+    mean = torch.tensor([column.mean() if len(column) else 0.0 for column in known])
+    spread = torch.tensor([column.std() if len(column) and column.std() > 0 else 1.0 for column in known])
+    model.value.standardise(mean, spread)
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:

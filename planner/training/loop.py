@@ -31,8 +31,12 @@ from planner.training.checkpoint import (
 from planner.training.hardware import Worker, autocast
 from planner.training.learner import Learner, seed_epoch
 from planner.training.log import RunLog
+from planner.training.losses import Loss
 from planner.training.optimizers import set_learning_rate
-from planner.training.validation import after_epoch, validate
+from planner.training.validation import after_epoch, selection, validate
+
+BOOTSTRAP_STREAM = 2**32 - 1
+"""Stands where an epoch's number stands in the seeds of the data order."""
 
 Report = Callable[[dict[str, Any]], None]
 """Called after every epoch, on every worker, with the epoch's metrics."""
@@ -53,15 +57,17 @@ def start_run(
             f"n_similar {config.n_similar}: the dataset stores {opened.info.n_similar} similar runs, take no more"
         )
     model = build_model(config.class_path, config.model, ModelSpec.of(opened.info))
+    Loss(opened.splits["train"], model, config, torch.device("cpu"))
     if init_from is not None:
         check_same_space(init_from, opened.info, reads_tokens=model.reads == "tokens")
-        load_weights(checkpoint_path(init_from), model)
+        load_weights(checkpoint_path(init_from), model, may_lack="value.")
     wanted = RunState(
         config=config.model_dump(),
         dataset=str(dataset.resolve()),
         dataset_hash=opened.info.dataset_hash,
         init_from=str(init_from.resolve()) if init_from else None,
         workers=workers,
+        selected_by=selection(opened, config),
     )
     if (run / "run.json").exists():
         state = read_run(run)
@@ -94,7 +100,7 @@ def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None
         if state.finished:
             break
         metrics: dict[str, Any] = {"epoch": epoch, **train_epoch(learner, dataset, config, worker, epoch)}
-        metrics |= validate(learner.average.model, dataset.splits["val"], config, worker.device)
+        metrics |= validate(learner.average.model, dataset, config, worker.device)
         state = after_epoch(state, metrics, config)
         if worker.rank == 0:
             state.last = learner.save(run, policy.model_copy(update={"epoch": epoch}))
@@ -120,12 +126,15 @@ def train_epoch(
     batcher = batcher_for(learner.model, inputs_of_split(split), config.n_similar, worker.device)
     steps_per_epoch = math.ceil(len(split) / config.batch_size)
     total = torch.zeros((), dtype=torch.float64)
-    batches = batch_positions(len(split), config.batch_size, config.seed, epoch, batcher.lengths)
-    for step, batch in enumerate(batches, start=epoch * steps_per_epoch):
+    drawn = training_examples(len(split), config)
+    lengths = None if batcher.lengths is None else batcher.lengths[drawn]
+    batches = batch_positions(len(split), config.batch_size, config.seed, epoch, lengths)
+    for step, positions in enumerate(batches, start=epoch * steps_per_epoch):
+        batch = drawn[positions]
         share = batch[worker.rank :: worker.world]
         with autocast(config.precision, worker.device):
-            log_probs = learner.wrapped(batcher.batch(share))
-        losses = learner.loss(log_probs, torch.from_numpy(share).to(worker.device))
+            prediction = learner.wrapped(batcher.batch(share))
+        losses = learner.loss(prediction, share)
         # DDP averages gradients over workers; the sum over the global batch, divided by its size, is what we want.
         loss = losses.sum() * worker.world / len(batch)
         if not torch.isfinite(loss):
@@ -143,6 +152,13 @@ def train_epoch(
     if worker.world > 1:
         dist.all_reduce(total)
     return {"train_loss": total.item() / len(split), "lr": learner.optimizer.param_groups[0]["lr"]}
+
+
+def training_examples(n: int, config: TrainConfig) -> NDArray[np.int64]:
+    """The examples of an epoch, (n,): each once, or with ``bootstrap`` a resample that the seed determines."""
+    if not config.bootstrap:
+        return np.arange(n)
+    return np.random.default_rng((config.seed, BOOTSTRAP_STREAM)).integers(0, n, n)
 
 
 def _config_of(run: Path, state: RunState) -> TrainConfig:

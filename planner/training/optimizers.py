@@ -120,7 +120,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     matrices = {
         module.weight
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith("heads")
+        if isinstance(module, nn.Linear) and not name.startswith(("heads", "value"))
     }
     chosen = [parameter for parameter in model.parameters() if parameter in matrices]
     others = [parameter for parameter in model.parameters() if parameter not in matrices]
