@@ -94,7 +94,7 @@ def train(
 
     settings = load_config(arch, config, set_ or [])
     run = out or (_latest_run() if resume else _new_run(Path(arch).stem))
-    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume)
+    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume, gpu=gpu)
     with EpochBar(settings.epochs) as bar, connect(address, None if gpu else workers):
         state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
     print_run(run, state)

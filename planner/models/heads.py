@@ -75,11 +75,13 @@ class ValueHead(nn.Module):
     """For every tuple of the action space: how probably it passes, and the log-normal distributions of its times.
 
     An action is the sum of its four values' vectors, so that actions which were rarely tried learn from similar ones.
+    ``tried`` (n_tuples,) counts the outcomes of each that it has learned from: of others it knows nothing.
     """
 
     rows: Tensor
     mean: Tensor
     scale: Tensor
+    tried: Tensor
 
     def __init__(self, features: int, space: ActionSpace, width: int = 64) -> None:
         super().__init__()
@@ -87,10 +89,11 @@ class ValueHead(nn.Module):
         self.register_buffer("rows", torch.from_numpy(space.tuples + offsets), persistent=False)
         self.register_buffer("mean", torch.zeros(2))
         self.register_buffer("scale", torch.ones(2))
+        self.register_buffer("tried", torch.zeros(len(space.tuples), dtype=torch.int64))
         self.action = nn.Embedding(sum(space.widths), width)
         self.context = nn.Linear(features, width)
         self.output = nn.Linear(width, 3)
-        self.log_deviation = nn.Parameter(torch.zeros(2))
+        self.log_deviation = nn.Parameter(torch.full((2,), -1.0))
 
     def standardise(self, mean: Tensor, scale: Tensor) -> None:
         """Start from these means and standard deviations of the logarithms of wall and agent time in ms, (2,) each."""

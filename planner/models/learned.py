@@ -12,7 +12,7 @@ from planner.actions import ActionSpace
 from planner.errors import CheckpointError
 from planner.evaluation.calibration import scale
 from planner.models.base import ModelSpec, NeuralPolicy, Prediction, build_model
-from planner.models.heads import Values
+from planner.models.heads import ValueHead, Values
 from planner.models.inputs import Inputs, inputs_of_contexts
 from planner.training.batches import batcher_for
 from planner.training.checkpoint import checkpoint_path, load_weights, read_calibration, read_policy
@@ -72,10 +72,19 @@ class LearnedPolicy:
 
     def values(self, inputs: Inputs) -> Values:
         """What the value head predicts, (n, n_tuples); CheckpointError when the policy has none."""
+        self._value_head()
         values = self._predict(inputs).values
-        if values is None:
-            raise CheckpointError(f"{self.checkpoint}: no value head; train it with model.value_head=true")
+        assert values is not None
         return values
+
+    def tried(self) -> NDArray[np.int64]:
+        """Outcomes of each of ``space.tuples`` that the value head has learned from, (n_tuples,)."""
+        return self._value_head().tried.numpy()
+
+    def _value_head(self) -> ValueHead:
+        if self.model.value is None:
+            raise CheckpointError(f"{self.checkpoint}: no value head; train it with model.value_head=true")
+        return self.model.value
 
     def _predict(self, inputs: Inputs) -> Prediction:
         return predict(self.model, inputs, self.document.n_similar, torch.device("cpu"))

@@ -95,9 +95,9 @@ class ValueEnsemble:
         )
 
     def best(self, inputs: Inputs, job_type: str) -> list[Action]:
-        """For each context the admitted action of largest expected utility."""
+        """For each context the action of largest expected utility, of those admitted that were tried in training."""
         utility = self.predict(inputs, job_type).utility(self.minute_seconds).mean(axis=0)
-        chosen = np.where(admitted(inputs, self.space, job_type), utility, -np.inf).argmax(axis=1)
+        chosen = np.where(self._allowed(inputs, job_type, min_tried=1), utility, -np.inf).argmax(axis=1)
         return [self.space.valid_actions(job_type)[at] for at in chosen]
 
     def safe(
@@ -108,14 +108,25 @@ class ValueEnsemble:
         *,
         delta: float = 0.02,
         confidence: float = 0.95,
+        min_tried: int = 10,
     ) -> list[Action]:
-        """For each context the safe choice (see safe_choices); ``defaults`` (n,), for instance of today's rule."""
+        """For each context the safe choice (see safe_choices); ``defaults`` (n,), for instance of today's rule.
+
+        Actions with fewer than ``min_tried`` outcomes in training are left out: about what nobody has seen, members
+        that were built alike can agree and be wrong.
+        """
         valid = self.space.valid_actions(job_type)
         columns = np.array([valid.index(action) for action in defaults], dtype=np.int64)
         values = self.predict(inputs, job_type)
-        allowed = admitted(inputs, self.space, job_type)
+        allowed = self._allowed(inputs, job_type, min_tried)
         chosen = safe_choices(values, columns, allowed, delta=delta, confidence=confidence)
         return [valid[at] for at in chosen]
+
+    def _allowed(self, inputs: Inputs, job_type: str, min_tried: int) -> NDArray[np.bool_]:
+        """Which valid actions each context admits and every member has seen that often, (n, n_valid)."""
+        columns = self.space.tuple_rows(self.space.valid_indices(job_type))
+        tried = np.min([member.tried()[columns] for member in self._members], axis=0)
+        return admitted(inputs, self.space, job_type) & (tried >= min_tried)
 
 
 def safe_choices(

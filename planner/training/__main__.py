@@ -43,6 +43,7 @@ def main() -> int:
                 init_from=arguments.init_from,
                 workers=world,
                 resume=arguments.resume,
+                gpu=arguments.gpu,
             )
         if world > 1:
             dist.barrier()

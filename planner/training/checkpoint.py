@@ -26,7 +26,7 @@ from planner.errors import CheckpointError
 from planner.files import staged_directory, write_atomically
 
 Model = TypeVar("Model", bound=BaseModel)
-Selection = Literal["log_likelihood", "value_log_likelihood", "regret"]
+Selection = Literal["log_likelihood", "pass_log_likelihood", "regret"]
 """What the best epoch of a run is best in, on validation."""
 
 
@@ -109,7 +109,7 @@ class RunState(BaseModel):
     best_metric: float | None = None
     """The best checkpoint's validation metric, per example, that ``selected_by`` names."""
     selected_by: Selection = "log_likelihood"
-    """log_likelihood: joint, of the label; value_log_likelihood: of the outcomes, where only the value head is trained;
+    """log_likelihood: joint, of the label; pass_log_likelihood: of passes, where only the value head is trained;
     regret: utility lost against the best executed action. Regret is best when low, the others when high."""
     best_epoch: int = -1
     finished: bool = False

@@ -46,15 +46,12 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def compile_blocks(model: nn.Module, config: TrainConfig) -> None:
-    """With ``compile`` set, compile each transformer block in place; ConfigError for a model that has none.
+def blocks_to_compile(model: nn.Module, config: TrainConfig) -> list[Block]:
+    """The model's transformer blocks if ``compile`` is set; ConfigError for a model that has none.
 
     The block and not the model: compiling the model would unroll all loops and layers.
     """
-    if not config.compile:
-        return
-    blocks = [module for module in model.modules() if isinstance(module, Block)]
-    if not blocks:
+    blocks = [module for module in model.modules() if isinstance(module, Block)] if config.compile else []
+    if config.compile and not blocks:
         raise ConfigError("compile: this model has no transformer block to compile; set compile=false")
-    for block in blocks:
-        block.compile(dynamic=True)
+    return blocks

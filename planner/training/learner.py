@@ -21,7 +21,7 @@ from planner.training.checkpoint import (
     save_checkpoint,
 )
 from planner.training.ema import MovingAverage
-from planner.training.hardware import Worker, check_precision, compile_blocks
+from planner.training.hardware import Worker, blocks_to_compile, check_precision
 from planner.training.losses import Loss, log_times
 from planner.training.optimizers import build_optimizer
 
@@ -47,9 +47,12 @@ class Learner:
         seed_epoch(config.seed, -1, 0)
         torch.use_deterministic_algorithms(True, warn_only=worker.device.type == "cuda")
         model = build_model(config.class_path, config.model, ModelSpec.of(dataset.info)).to(worker.device)
-        standardise_times(model, dataset.splits["train"].outcomes)
-        if state.last is None and state.init_from is not None:
-            load_weights(checkpoint_path(Path(state.init_from)), model, may_lack="value.")
+        if state.last is None:
+            outcomes = dataset.splits["train"].outcomes
+            standardise_times(model, outcomes)
+            if state.init_from is not None:
+                load_weights(checkpoint_path(Path(state.init_from)), model, may_lack="value.")
+            count_tried(model, outcomes)
         average = MovingAverage(model, config.ema)
         optimizer = build_optimizer(model, config)
         if state.last is not None:
@@ -58,8 +61,8 @@ class Learner:
             if config.ema:
                 load_weights(checkpoint, model, TRAINED)
             load_optimizer(checkpoint, optimizer)
-        compile_blocks(model, config)
-        compile_blocks(average.model, config)
+        for block in {*blocks_to_compile(model, config), *blocks_to_compile(average.model, config)}:
+            block.compile(dynamic=True)
         wrapped = DistributedDataParallel(model) if worker.world > 1 else model
         loss = Loss(dataset.splits["train"], model, config, worker.device)
         return cls(model, wrapped, average, optimizer, loss)
@@ -80,6 +83,13 @@ def standardise_times(model: NeuralPolicy, outcomes: Outcomes) -> None:
     mean = torch.tensor([column.mean() if len(column) else 0.0 for column in known])
     spread = torch.tensor([column.std() if len(column) and column.std() > 0 else 1.0 for column in known])
     model.value.standardise(mean, spread)
+
+
+def count_tried(model: NeuralPolicy, outcomes: Outcomes) -> None:
+    """Add the actions that train has outcomes of to those that the value head, if there is one, has learned from."""
+    if model.value is not None:
+        rows = model.space.tuple_rows(np.asarray(outcomes.actions))
+        model.value.tried += torch.from_numpy(np.bincount(rows, minlength=len(model.space.tuples)))
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:

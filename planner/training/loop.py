@@ -28,7 +28,7 @@ from planner.training.checkpoint import (
     read_run,
     write_run,
 )
-from planner.training.hardware import Worker, autocast
+from planner.training.hardware import Worker, autocast, blocks_to_compile, check_precision
 from planner.training.learner import Learner, seed_epoch
 from planner.training.log import RunLog
 from planner.training.losses import Loss
@@ -43,12 +43,22 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def start_run(
-    run: Path, config: TrainConfig, dataset: Path, *, init_from: Path | None, workers: int, resume: bool
+    run: Path,
+    config: TrainConfig,
+    dataset: Path,
+    *,
+    init_from: Path | None,
+    workers: int,
+    resume: bool,
+    gpu: bool = False,
 ) -> RunState:
     """Make the directory of a new run, or check that the one to resume is the same run; returns its state.
 
     Settings that cannot work are refused here, before any worker starts.
     """
+    if not gpu:
+        # The GPU is where the workers are, which may be elsewhere: they check it.
+        check_precision(config.precision, torch.device("cpu"))
     opened = load_dataset(dataset)
     if not len(opened.splits["train"]):
         raise DatasetError(f"{dataset}: train is empty, there is nothing to learn from")
@@ -58,6 +68,7 @@ def start_run(
         )
     model = build_model(config.class_path, config.model, ModelSpec.of(opened.info))
     Loss(opened.splits["train"], model, config, torch.device("cpu"))
+    blocks_to_compile(model, config)
     if init_from is not None:
         check_same_space(init_from, opened.info, reads_tokens=model.reads == "tokens")
         load_weights(checkpoint_path(init_from), model, may_lack="value.")

@@ -36,7 +36,8 @@ class Loss:
         """Loss of each example (b,); the prediction is for the split's ``positions`` (b,)."""
         loss = self._policy_weight * self._policy(prediction.log_probs, positions)
         if self._value is not None and prediction.values is not None:
-            loss = loss + self._value_weight * self._value(prediction.values, positions)
+            passing, timing = self._value(prediction.values, positions)
+            loss = loss + self._value_weight * (passing + timing)
         return loss
 
 
@@ -79,7 +80,7 @@ class PolicyLoss:
 
 
 class ValueLoss:
-    """How badly a value head foresees the outcomes of an example's executed actions, their mean, in nats."""
+    """How badly a value head foresees the outcomes of an example's executed actions, a mean over them, in nats."""
 
     def __init__(self, outcomes: Outcomes, space: ActionSpace, device: torch.device) -> None:
         self._bounds = np.asarray(outcomes.bounds)
@@ -88,20 +89,22 @@ class ValueLoss:
         self._censored = torch.tensor(np.asarray(outcomes.censored), device=device)
         self._log_ms = torch.from_numpy(log_times(outcomes)).to(device)
 
-    def __call__(self, values: Values, positions: NDArray[np.int64]) -> Tensor:
-        """Loss of each example (b,), 0 for one without outcomes; the values are for the split's ``positions`` (b,)."""
+    def __call__(self, values: Values, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Loss of each example's passes and of its times, (b,) each, 0 for an example without outcomes.
+
+        The values are for the split's ``positions`` (b,).
+        """
         counts = self._bounds[positions + 1] - self._bounds[positions]
         owner: NDArray[np.int64] = np.repeat(np.arange(len(positions)), counts)
         outcome = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         outcome += np.repeat(self._bounds[positions], counts)
         at, of = torch.from_numpy(outcome).to(self._rows.device), torch.from_numpy(owner).to(self._rows.device)
         rows = self._rows[at]
-        losses = F.binary_cross_entropy_with_logits(values.pass_logits[of, rows], self._passed[at], reduction="none")
-        losses = losses + time_loss(
-            values.log_ms[of, rows], values.log_ms_deviation, self._log_ms[at], self._censored[at]
-        )
-        share = torch.from_numpy(1 / np.maximum(counts, 1)).to(losses)
-        return share * losses.new_zeros(len(positions)).index_add(0, of, losses)
+        passing = F.binary_cross_entropy_with_logits(values.pass_logits[of, rows], self._passed[at], reduction="none")
+        timing = time_loss(values.log_ms[of, rows], values.log_ms_deviation, self._log_ms[at], self._censored[at])
+        share = torch.from_numpy(1 / np.maximum(counts, 1)).to(passing)
+        sums = [losses.new_zeros(len(positions)).index_add(0, of, losses) for losses in (passing, timing)]
+        return share * sums[0], share * sums[1]
 
 
 def cross_entropy(log_probs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

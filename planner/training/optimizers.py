@@ -88,7 +88,10 @@ class AdamAtan2(_Optimizer):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix with singular values near 1: five Newton-Schulz steps after rounding to bf16, as in the reference."""
+    """The matrix with its singular values brought to within a factor of two of 1, as the reference does.
+
+    Rounded to bf16, then five Newton-Schulz steps; more would bring them closer.
+    """
     x = matrix.bfloat16().to(matrix.dtype)
     if x.shape[0] > x.shape[1]:
         return orthogonalised(x.T).T

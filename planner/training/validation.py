@@ -31,10 +31,10 @@ COLLAPSE_ENTROPY = 0.1
 def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device: torch.device) -> dict[str, float]:
     """Metrics on validation, all means over its examples; nothing when it is empty.
 
-    val_log_likelihood: joint log-likelihood of the label; val_value_log_likelihood: of the outcomes under the value
-    head, if there is one. val_regret: over the examples whose actions have been compared, if any, the utility lost by
-    what would be chosen among them: by the policy, or by expected utility where the value head alone is trained. For
-    swarm and candidates, entropies in nats: val_entropy_*, of the head (how sure it is of one example);
+    val_log_likelihood: joint log-likelihood of the label; val_pass_* and val_time_log_likelihood: of passes and times
+    under the value head, if there is one. val_regret: over the examples whose actions have been compared, if any, the
+    utility lost by what would be chosen among them: by the policy, or by expected utility where the value head alone is
+    trained. For swarm and candidates, entropies in nats: val_entropy_*, of the head (how sure it is of one example);
     val_decision_entropy_*, of the decisions over all examples; val_label_entropy_*, of the labels. Every worker
     computes the same numbers, so that all agree when to stop.
     """
@@ -51,8 +51,9 @@ def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device:
     joint = joint_over_tuples(model.space, outputs, inputs.job_types)
     preference = joint
     if prediction.values is not None:
-        loss = ValueLoss(split.outcomes, model.space, device)(prediction.values, np.arange(len(split)))
-        metrics["val_value_log_likelihood"] = -float(loss.double().mean())
+        losses = ValueLoss(split.outcomes, model.space, device)(prediction.values, np.arange(len(split)))
+        for name, loss in zip(("pass", "time"), losses, strict=True):
+            metrics[f"val_{name}_log_likelihood"] = -float(loss.double().mean())
         if config.policy_weight == 0:
             minute_seconds = dataset.info.minute_seconds
             preference = action_values(prediction.values, model.space, minute_seconds).utility(minute_seconds)
@@ -108,9 +109,12 @@ def selection(dataset: Dataset, config: TrainConfig) -> Selection:
     compared = int(dataset.splits["val"].outcomes.comparable.sum())
     if config.select_by == "regret" and not compared:
         raise ConfigError("select_by regret: no validation example has compared actions; set select_by=log_likelihood")
-    if config.select_by == "regret" or (config.select_by == "auto" and compared >= MIN_COMPARED):
+    if config.select_by == "regret":
         return "regret"
-    return "log_likelihood" if config.policy_weight > 0 else "value_log_likelihood"
+    if config.policy_weight == 0:
+        # Passes are what is hard to foresee and what the safe reading stands on; regret would judge the other reading.
+        return "pass_log_likelihood"
+    return "regret" if config.select_by == "auto" and compared >= MIN_COMPARED else "log_likelihood"
 
 
 def after_epoch(state: RunState, metrics: dict[str, Any], config: TrainConfig) -> RunState:
