@@ -10,8 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from planner.contracts import DatasetInfo, ms_to_timestamp
+from planner.evaluation.tables import with_interval
 
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Console(width=None if sys.stdout.isatty() else 150)
 """Tables keep a readable width when the output goes to a file."""
 
 
@@ -99,9 +100,10 @@ def print_evaluation(report: dict[str, Any]) -> None:
         "entropy_candidates": "H cand.",
         "top1_share": "top-1",
         "ece": "ECE",
+        "regret": "regret",
         "risk_accepted": "risk",
         "abstain_rate": "abst.",
-        "abstain_cost": "cost",
+        "risk_default": "default",
     }
     for split, groups in report["splits"].items():
         table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
@@ -113,8 +115,11 @@ def print_evaluation(report: dict[str, Any]) -> None:
             table.add_section()
         console.print(table)
     say("time and success: over examples where the policy agrees with the executed swarm and candidates")
-    say(f"abst.: joint confidence below {report['abstain_below']:.3g}; cost: exact match lost there to today's rule")
-    say("risk: share of the accepted decisions that disagree with the executed action")
+    say(f"abst.: joint confidence below {report['abstain_below']:.3g}, left to today's rule")
+    say(
+        "risk: mean loss of the accepted decisions, default: of today's rule where it abstained; a decision loses its "
+        "regret where the bench tried several actions, else 1 when it disagrees with the executed one"
+    )
     if report["calibration"]:
         promise = report["calibration"]
         say(
@@ -131,13 +136,11 @@ def print_calibration(calibration: Any, run: Path) -> None:
         f"calibration error on {calibration.examples} validation examples: "
         f"{_short(calibration.ece_before)} before, {_short(calibration.ece_after)} after"
     )
-    promise = (
-        f"at most {calibration.max_risk:g} of accepted decisions wrong, with confidence {calibration.confidence:g}"
-    )
+    promise = f"accepted decisions lose at most {calibration.max_risk:g}, with confidence {calibration.confidence:g}"
     if calibration.guaranteed:
         say(
             f"abstain below {calibration.threshold:.3f}: {promise}; accepts {calibration.accepted} of "
-            f"{calibration.examples}, {calibration.risk:.3f} of them wrong"
+            f"{calibration.examples}, which lose {calibration.risk:.3f}"
         )
     else:
         say(f"always abstain: {promise} cannot be shown on these examples; allow more risk or bring more data")
@@ -170,23 +173,37 @@ def print_regret(report: dict[str, Any]) -> None:
 
 def print_comparison(report: dict[str, Any]) -> None:
     """Policies down, metrics across; seen and unseen issues apart where there are both."""
-    columns = {"log_likelihood": "log lik.", "ece": "ECE", "entropy_swarm": "H swarm", "entropy_candidates": "H cand."}
-    names = ("split", "issues", "n", "policy", "exact", "95 % interval", *columns.values(), "parameters", "train s")
-    table = Table(*(Column(name, no_wrap=True) for name in names), padding=(0, 0))
+    labelled = any(row["regret"] is not None for row in report["rows"])
+    columns = {
+        "log_likelihood": "log lik.",
+        "ece": "ECE",
+        "entropy_swarm": "H swarm",
+        "entropy_candidates": "H cand.",
+        "abstain_rate": "abst.",
+        "risk_accepted": "risk",
+        "risk_default": "default",
+    }
+    names = ("split", "issues", "n", "policy", "exact [95 %]", *(("regret [95 %]",) if labelled else ()))
+    table = Table(
+        *(Column(name, no_wrap=True) for name in (*names, *columns.values(), "parameters", "train s")), padding=(0, 0)
+    )
     for row in sorted(report["rows"], key=lambda row: (row["split"] == "test", row["issues"])):
         table.add_row(
             row["split"],
             row["issues"],
             str(row["examples"]),
             row["policy"],
-            f"{row['exact_match']:.3f}",
-            f"{row['exact_match_low']:.3f} to {row['exact_match_high']:.3f}",
+            *(with_interval(row, name).replace("[", r"\[") for name in ("exact_match", "regret")[: 1 + labelled]),
             *(_short(row[key]) for key in columns),
             "-" if row["parameters"] is None else str(int(row["parameters"])),
             "-" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}",
         )
     console.print(table)
-    say(f"neural policies: mean over {report['seeds']} seeds; the interval is over examples (bootstrap)")
+    say(f"neural policies: mean over {report['seeds']} seeds; intervals are over examples (bootstrap)")
+    say(
+        f"abst.: share left to today's rule so that the rest loses up to {report['max_risk']:g} on average (chosen on "
+        "val); risk: what the rest does lose; default: what today's rule loses where the policy abstained"
+    )
 
 
 def say(text: str) -> None:

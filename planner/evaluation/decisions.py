@@ -37,6 +37,13 @@ def labels_of(split: Split) -> list[Action]:
     return [label_of(dict(zip(HEADS, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
+def losses(decisions: Decisions, labels: Sequence[Action]) -> NDArray[np.float64]:
+    """What each decision loses, (n,) in [0, 1]: its regret where several actions were executed (clipped at 1), else 1
+    where it disagrees with the executed action."""
+    differs = np.array([a != b for a, b in zip(decisions.actions, labels, strict=True)], dtype=np.float64)
+    return np.where(np.isfinite(decisions.regret), np.minimum(decisions.regret, 1.0), differs)
+
+
 def decide_jointly(
     policy: str, head_log_probs: Sequence[NDArray[np.float64]], split: Split, space: ActionSpace
 ) -> Decisions:
