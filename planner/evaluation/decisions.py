@@ -12,6 +12,7 @@ from planner.dataset.storage import Dataset, Split, label_of
 from planner.evaluation.regret import JointScores, Preference, fixed_choices, policy_preference, regrets
 from planner.models.heuristic import HeuristicPolicy, nearest_valid
 from planner.models.inputs import inputs_of_split
+from planner.models.learned import LearnedPolicy
 from planner.models.policy import Policy
 
 
@@ -60,6 +61,23 @@ def decide_by_score(policy: Policy, split: Split) -> Decisions:
     """A fitted policy's favourite for each example."""
     inputs = inputs_of_split(split)
     return _decide(policy.name, lambda rows, job_type: policy.score(inputs.take(rows), job_type), split, policy.space)
+
+
+def decide_head_by_head(policy: LearnedPolicy, split: Split) -> Decisions:
+    """Each head's favourite by itself, moved to the nearest valid action where they do not fit together.
+
+    What joint decoding is measured against; the confidence is the product of the heads'.
+    """
+    heads = policy.head_log_probs(inputs_of_split(split))
+    favourites = np.stack([head.argmax(axis=1) for head in heads], axis=1)
+    actions = [
+        nearest_valid(policy.space.action(row), policy.space, job_type)
+        for row, job_type in zip(favourites.tolist(), split.table["job_type"], strict=True)
+    ]
+    confidence = np.exp(sum(head.max(axis=1) for head in heads))
+    label = sum(head[np.arange(len(split)), split.labels[:, i]] for i, head in enumerate(heads))
+    preference = fixed_choices(actions, split.outcomes, policy.space)
+    return Decisions(policy.name, actions, confidence, np.asarray(label), _regret(preference, split))
 
 
 def _decide(policy: str, joint_of: JointScores, split: Split, space: ActionSpace) -> Decisions:

@@ -66,13 +66,13 @@ def judge(contender: Contender, dataset: Dataset, promise: Promise) -> list[dict
     The threshold under which a policy abstains is chosen on validation, so only test shows what the promise is worth.
     """
     rows: list[dict[str, Any]] = []
-    thresholds = [_threshold(decide, dataset.splits["val"], promise) for decide in contender.decide]
-    for name in ("val", "test"):
-        split = dataset.splits[name]
-        if not len(split):
-            continue
+    splits = {name: dataset.splits[name] for name in ("val", "test") if len(dataset.splits[name])}
+    decided = {name: [decide(split) for decide in contender.decide] for name, split in splits.items()}
+    thresholds = [0.0] * len(contender.decide)
+    if "val" in splits:
+        thresholds = [_threshold(decisions, splits["val"], promise) for decisions in decided["val"]]
+    for name, split in splits.items():
         rule = decide_by_rule(dataset, split)
-        decided = [decide(split) for decide in contender.decide]
         for issues, selected in _issue_groups(split).items():
             rows.append(
                 {
@@ -81,17 +81,14 @@ def judge(contender: Contender, dataset: Dataset, promise: Promise) -> list[dict
                     "issues": issues,
                     "parameters": contender.parameters,
                     "train_seconds": contender.train_seconds,
-                    **_mean_metrics(decided, thresholds, rule, split, dataset, selected),
+                    **_mean_metrics(decided[name], thresholds, rule, split, dataset, selected),
                 }
             )
     return rows
 
 
-def _threshold(decide: Decide, split: Split, promise: Promise) -> float:
-    """0 for a policy without probabilities, which never abstains, and where there is nothing to choose it on."""
-    if not len(split):
-        return 0.0
-    decisions = decide(split)
+def _threshold(decisions: Decisions, split: Split, promise: Promise) -> float:
+    """0 for a policy without probabilities: it never abstains."""
     if np.isnan(decisions.confidence).any():
         return 0.0
     lost = losses(decisions, labels_of(split))
