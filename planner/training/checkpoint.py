@@ -80,13 +80,14 @@ class CalibrationDocument(BaseModel):
     """Joint confidence below which a decision is left to the default; above 1 when nothing could be promised."""
     guaranteed: bool
     max_risk: float
-    """Promised bound on the share of accepted decisions that disagree with the label."""
+    """Promised bound on the mean loss of accepted decisions: regret where several actions were executed, else the share
+    that disagrees with the label."""
     confidence: float
     """Probability with which the promise holds."""
     accepted: int
     examples: int
     risk: float | None
-    """Share of accepted validation decisions that disagree."""
+    """Mean loss of the accepted validation decisions."""
     ece_before: float | None
     ece_after: float | None
     dataset_hash: str
