@@ -1,6 +1,7 @@
 """`planner export`: a trained policy as a directory that decides without torch, checked against torch before it counts.
 
 planner.onnx         four logits by position; inputs input_ids and attention_mask, or the features of an MLP
+                     (batch and length are free; in the kernel's profile the length is fixed, 512)
 vocab.json           {"tokens": [...]}
 action_space.json    {swarm_ids, max_candidates_bins, max_minutes_bins, max_iterations_bins, validity_rules}
 calibration.json     {"temperatures": {head: T}, "threshold": ...}
@@ -8,6 +9,7 @@ metadata.json        where the policy comes from, what it reads, and how the che
 """
 
 import logging
+import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from planner.actions import HEADS
+from planner.contracts import TokenProfile
+from planner.dataset.kernel_tokens import (
+    JOB_TYPE_PLACE,
+    KERNEL_RUNS,
+    KERNEL_SEQUENCE,
+    KERNEL_TOKENS_PER_RUN,
+)
 from planner.dataset.storage import Dataset, load_dataset, tool_versions
 from planner.decide import Bundle
 from planner.errors import DatasetError, PlannerError
@@ -31,26 +40,35 @@ from planner.training.checkpoint import read_run
 CHECK_CONTEXTS = 256
 MAX_DIFFERENCE = 1e-4
 OUTPUTS = tuple(HEADS)
+JOB_TYPE_PREFIX = "[VAL:JOB_TYPE:"
+FORBIDDEN = -1e4
+"""Added to a logit that must not win, also after division by the largest temperature."""
 
 
 class ExportError(PlannerError):
     """A bundle does not decide as its policy does, and was not written."""
 
 
-def export_bundle(run: Path, out: Path, *, dataset_path: Path | None = None) -> dict[str, Any]:
+def export_bundle(
+    run: Path, out: Path, *, dataset_path: Path | None = None, profile: TokenProfile | None = None
+) -> dict[str, Any]:
     """Write the run's best checkpoint as a bundle to ``out`` and return its metadata.
+
+    ``profile`` must be the one of the dataset that the run was trained on; a "kernel" bundle is one that Cyntra's
+    kernel loads (contract page, section 4). By default it is the run's.
 
     The ONNX model is compared with torch on up to 256 contexts of the dataset: logits may differ by 1e-4 and every
     decision must be the same, otherwise ExportError is raised and nothing is written.
     """
     policy = LearnedPolicy(run)
+    _check_profile(policy, profile)
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     contexts = _check_contexts(dataset)
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").exists():
         raise ExportError(f"{out} holds other files than a bundle: give an empty or new directory as --out")
     with staged_directory(out) as staging:
-        _export_onnx(policy, staging / "planner.onnx")
-        metadata = _metadata(policy, dataset)
+        write_onnx(policy, staging / "planner.onnx")
+        metadata = {**bundle_metadata(policy), **_provenance(run, policy, dataset)}
         _write(staging / "vocab.json", {"tokens": policy.document.vocabulary})
         _write(staging / "action_space.json", policy.space.to_document())
         _write(staging / "calibration.json", _calibration(policy))
@@ -58,6 +76,29 @@ def export_bundle(run: Path, out: Path, *, dataset_path: Path | None = None) -> 
         metadata["check"] = _compare(policy, Bundle(staging), contexts)
         _write(staging / "metadata.json", metadata)
     return metadata
+
+
+def _check_profile(policy: LearnedPolicy, wanted: TokenProfile | None) -> None:
+    """ExportError when the policy cannot be a bundle of the wanted profile."""
+    document, settings = policy.document, policy.model.settings
+    if wanted is not None and wanted != document.token_profile:
+        raise ExportError(
+            f"{policy.checkpoint}: trained on the {document.token_profile} token profile, not on {wanted}: build a "
+            f"dataset with `planner dataset build --profile {wanted}` and train on it, or export without --profile"
+        )
+    if document.token_profile != "kernel":
+        return
+    if policy.reads != "tokens":
+        raise ExportError(f"{policy.checkpoint}: reads features, the kernel gives tokens: train urm_planner instead")
+    for name, found, wanted_value in (
+        ("n_similar", document.n_similar, KERNEL_RUNS),
+        ("model.tokens_per_run", settings.tokens_per_run, KERNEL_TOKENS_PER_RUN),
+    ):
+        if found < wanted_value:
+            raise ExportError(
+                f"{policy.checkpoint}: trained with {name}={found}, the kernel will show it {wanted_value}: "
+                f"train with --set {name}={wanted_value}"
+            )
 
 
 class _Logits(nn.Module):
@@ -74,6 +115,29 @@ class _Logits(nn.Module):
         return tuple(self.model.logits(batch))
 
 
+class _KernelLogits(nn.Module):
+    """A policy for the kernel, which masks nothing: values that the job type rules out get logits that never win.
+
+    Without this its confidence, the smallest of four probabilities, would count what training never looked at.
+    """
+
+    def __init__(self, policy: LearnedPolicy) -> None:
+        super().__init__()
+        self.logits = _Logits(policy.model, input_names("tokens"))
+        self.widths = list(policy.space.widths)
+        penalties = torch.zeros(len(policy.document.vocabulary), sum(self.widths))
+        for token, name in enumerate(policy.document.vocabulary):
+            if name.startswith(JOB_TYPE_PREFIX):
+                masks = policy.space.masks(name.removeprefix(JOB_TYPE_PREFIX).removesuffix("]"))
+                penalties[token, torch.from_numpy(~np.concatenate(masks))] = FORBIDDEN
+        self.register_buffer("penalties", penalties)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        penalties = self.get_buffer("penalties")[input_ids[:, JOB_TYPE_PLACE]].split(self.widths, dim=-1)
+        logits = self.logits(input_ids, attention_mask)
+        return tuple(head + penalty for head, penalty in zip(logits, penalties, strict=True))
+
+
 def input_names(reads: str) -> tuple[str, ...]:
     """The ONNX model's inputs, in order."""
     if reads == "tokens":
@@ -81,39 +145,47 @@ def input_names(reads: str) -> tuple[str, ...]:
     return ("context_features", "run_features", "runs_present")
 
 
-def _export_onnx(policy: LearnedPolicy, path: Path) -> None:
+def write_onnx(policy: LearnedPolicy, path: Path) -> None:
+    """Write the policy as planner.onnx."""
     names = input_names(policy.reads)
-    example = _example_inputs(policy)
+    kernel = policy.document.token_profile == "kernel"
     batch = torch.export.Dim("batch", min=1, max=4096)
     length = torch.export.Dim("length", min=2, max=8192)
-    shapes = tuple({0: batch, 1: length} if policy.reads == "tokens" else {0: batch} for _ in names)
+    free = {0: batch, 1: length} if policy.reads == "tokens" and not kernel else {0: batch}
+    shapes: Any = tuple(free for _ in names)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Logits(policy.model, names).eval(),
-            example,
+            (_KernelLogits(policy) if kernel else _Logits(policy.model, names)).eval(),
+            _example_inputs(policy),
             str(path),
             dynamo=True,
             verbose=False,
             input_names=list(names),
             output_names=list(OUTPUTS),
-            dynamic_shapes={"inputs": shapes},
+            dynamic_shapes=shapes if kernel else {"inputs": shapes},
             external_data=False,
         )
 
 
 def _example_inputs(policy: LearnedPolicy) -> tuple[Tensor, ...]:
     """Two contexts of seven tokens, or two rows of features: sizes that are not exported as constants."""
-    if policy.reads == "tokens":
-        return torch.zeros(2, 7, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64)
     document = policy.document
+    if policy.reads == "tokens":
+        shape = (2, _kernel_length(policy) if document.token_profile == "kernel" else 7)
+        return torch.zeros(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.int64)
     n = document.n_similar
     return (
         torch.zeros(2, len(document.context_features)),
         torch.zeros(2, n, len(document.run_features)),
         torch.ones(2, n),
     )
+
+
+def _kernel_length(policy: LearnedPolicy) -> int:
+    """The fixed length of a kernel's bundle: what lies behind it the policy did not see in training either."""
+    return min(KERNEL_SEQUENCE, policy.model.settings.seq_len)
 
 
 def _check_contexts(dataset: Dataset) -> list[dict[str, Any]]:
@@ -126,14 +198,16 @@ def _check_contexts(dataset: Dataset) -> list[dict[str, Any]]:
 def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Largest difference of the logits and number of differing decisions; ExportError when either is too large."""
     document = policy.document
-    inputs = inputs_of_contexts(contexts, policy.space, document.vocabulary, document.dataset_n_similar)
+    inputs = inputs_of_contexts(
+        contexts, policy.space, document.vocabulary, document.dataset_n_similar, document.token_profile
+    )
     batcher = batcher_for(policy.model, inputs, document.n_similar, torch.device("cpu"))
     difference, disagreements = 0.0, 0
     for i, context in enumerate(contexts):
         with torch.no_grad():
             expected = [head[0].double().numpy() for head in policy.model.logits(batcher.batch(np.array([i])))]
-        found = bundle.logits(context)
-        difference = max(difference, *(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True)))
+        found = zip(expected, bundle.logits(context), policy.space.masks(context["job_type"]), strict=True)
+        difference = max(difference, *(float(np.abs(a - b)[mask].max()) for a, b, mask in found))
         wanted = policy.space.decode([head[0] for head in policy.log_probs_of([context])], context["job_type"])
         disagreements += bundle.decode(context)[0] != wanted
     if difference > MAX_DIFFERENCE or disagreements:
@@ -144,25 +218,47 @@ def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[s
     return {"contexts": len(contexts), "max_difference": difference, "disagreements": disagreements}
 
 
-def _metadata(policy: LearnedPolicy, dataset: Dataset) -> dict[str, Any]:
-    document = policy.document
+def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
+    """metadata.json as far as the policy tells it."""
+    document, settings = policy.document, policy.model.settings
+    kernel = document.token_profile == "kernel"
     return {
         "schema_version": "cyntra.planner_bundle.v1",
-        "token_profile": "planner",
+        "token_profile": document.token_profile,
         "reads": policy.reads,
         "class_path": document.class_path,
         "model": document.model,
         "n_similar": document.n_similar,
-        "tokens_per_run": getattr(policy.model.settings, "tokens_per_run", None),
-        "seq_len": getattr(policy.model.settings, "seq_len", None),
+        "tokens_per_run": getattr(settings, "tokens_per_run", None),
+        "seq_len": _kernel_length(policy) if kernel else getattr(settings, "seq_len", None),
         "checkpoint_id": f"{policy.name}-{document.dataset_hash[:12]}-e{document.epoch}",
         "dataset_hash": document.dataset_hash,
-        "splits": {name: split.model_dump() for name, split in dataset.info.splits.items()},
         "kernel_config": document.kernel_config,
         "minute_seconds": document.minute_seconds,
         "trained_with": document.tool_versions,
         "exported_with": tool_versions(),
     }
+
+
+def _provenance(run: Path, policy: LearnedPolicy, dataset: Dataset) -> dict[str, Any]:
+    """What the run knows besides its checkpoint; a checkpoint taken out of its run has no settings and no metrics."""
+    is_run = (run / "run.json").exists()
+    lines = (run / "metrics.jsonl").read_bytes().splitlines() if is_run else []
+    return {
+        "splits": {name: split.model_dump() for name, split in dataset.info.splits.items()},
+        "settings": read_run(run).config if is_run else None,
+        "metrics": next((m for m in map(orjson.loads, lines) if m["epoch"] == policy.document.epoch), None),
+        "git_commit": _git_commit(Path(__file__).parent),
+    }
+
+
+def _git_commit(directory: Path) -> str | None:
+    """The commit of the planner's own source; None when it does not lie in a git repository."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=directory, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _calibration(policy: LearnedPolicy) -> dict[str, Any]:

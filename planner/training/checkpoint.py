@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from planner.contracts import ActionSpaceDocument, FeatureInfo
+from planner.contracts import ActionSpaceDocument, FeatureInfo, TokenProfile
 from planner.errors import CheckpointError
 from planner.files import staged_directory, write_atomically
 
@@ -34,6 +34,7 @@ class PolicyDocument(BaseModel):
     action_space: ActionSpaceDocument
     kernel_config: dict[str, Any]
     minute_seconds: float
+    token_profile: TokenProfile = "planner"
     vocabulary: list[str]
     context_features: list[FeatureInfo]
     run_features: list[FeatureInfo]

@@ -223,6 +223,7 @@ def policy_document(config: TrainConfig, dataset: Dataset) -> PolicyDocument:
         action_space=info.action_space,
         kernel_config=info.kernel_config,
         minute_seconds=info.minute_seconds,
+        token_profile=info.token_profile,
         vocabulary=info.vocabulary,
         context_features=info.context_features,
         run_features=info.run_features,
