@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from planner.actions import HEADS
@@ -34,12 +35,12 @@ from planner.errors import DatasetError, PlannerError
 from planner.files import staged_directory
 from planner.models.inputs import inputs_of_contexts
 from planner.models.learned import LearnedPolicy
+from planner.onnx_graph import write_token_policy
 from planner.training.batches import batcher_for
 from planner.training.checkpoint import read_run
 
-CHECK_CONTEXTS = 256
+CHECK_CONTEXTS, CHECK_BATCH = 256, 32
 MAX_DIFFERENCE = 1e-4
-OUTPUTS = tuple(HEADS)
 JOB_TYPE_PREFIX = "[VAL:JOB_TYPE:"
 FORBIDDEN = -1e4
 """Added to a logit that must not win, also after division by the largest temperature."""
@@ -101,43 +102,6 @@ def _check_profile(policy: LearnedPolicy, wanted: TokenProfile | None) -> None:
             )
 
 
-class _Logits(nn.Module):
-    """A policy without its masks: named tensors in, four logits out."""
-
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.names = model, list(names)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        batch = dict(zip(self.names, inputs, strict=True))
-        if "attention_mask" in batch:
-            batch["attention_mask"] = batch["attention_mask"].bool()
-        return tuple(self.model.logits(batch))
-
-
-class _KernelLogits(nn.Module):
-    """A policy for the kernel, which masks nothing: values that the job type rules out get logits that never win.
-
-    Without this its confidence, the smallest of four probabilities, would count what training never looked at.
-    """
-
-    def __init__(self, policy: LearnedPolicy) -> None:
-        super().__init__()
-        self.logits = _Logits(policy.model, input_names("tokens"))
-        self.widths = list(policy.space.widths)
-        penalties = torch.zeros(len(policy.document.vocabulary), sum(self.widths))
-        for token, name in enumerate(policy.document.vocabulary):
-            if name.startswith(JOB_TYPE_PREFIX):
-                masks = policy.space.masks(name.removeprefix(JOB_TYPE_PREFIX).removesuffix("]"))
-                penalties[token, torch.from_numpy(~np.concatenate(masks))] = FORBIDDEN
-        self.register_buffer("penalties", penalties)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        penalties = self.get_buffer("penalties")[input_ids[:, JOB_TYPE_PLACE]].split(self.widths, dim=-1)
-        logits = self.logits(input_ids, attention_mask)
-        return tuple(head + penalty for head, penalty in zip(logits, penalties, strict=True))
-
-
 def input_names(reads: str) -> tuple[str, ...]:
     """The ONNX model's inputs, in order."""
     if reads == "tokens":
@@ -147,45 +111,79 @@ def input_names(reads: str) -> tuple[str, ...]:
 
 def write_onnx(policy: LearnedPolicy, path: Path) -> None:
     """Write the policy as planner.onnx."""
-    names = input_names(policy.reads)
-    kernel = policy.document.token_profile == "kernel"
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    length = torch.export.Dim("length", min=2, max=8192)
-    free = {0: batch, 1: length} if policy.reads == "tokens" and not kernel else {0: batch}
-    shapes: Any = tuple(free for _ in names)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            (_KernelLogits(policy) if kernel else _Logits(policy.model, names)).eval(),
-            _example_inputs(policy),
-            str(path),
-            dynamo=True,
-            verbose=False,
-            input_names=list(names),
-            output_names=list(OUTPUTS),
-            dynamic_shapes=shapes if kernel else {"inputs": shapes},
-            external_data=False,
-        )
-
-
-def _example_inputs(policy: LearnedPolicy) -> tuple[Tensor, ...]:
-    """Two contexts of seven tokens, or two rows of features: sizes that are not exported as constants."""
-    document = policy.document
     if policy.reads == "tokens":
-        shape = (2, _kernel_length(policy) if document.token_profile == "kernel" else 7)
-        return torch.zeros(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.int64)
-    n = document.n_similar
-    return (
-        torch.zeros(2, len(document.context_features)),
-        torch.zeros(2, n, len(document.run_features)),
-        torch.ones(2, n),
+        _write_token_policy(policy, path)
+    else:
+        _trace(policy, path)
+
+
+def _write_token_policy(policy: LearnedPolicy, path: Path) -> None:
+    model, kernel = policy.model, policy.document.token_profile == "kernel"
+    write_token_policy(
+        path,
+        model.core,
+        model.heads.linear,
+        dict(zip(HEADS, policy.space.widths, strict=True)),
+        longest=model.settings.seq_len,
+        fixed_length=_kernel_length(policy) if kernel else None,
+        penalties=(_penalties(policy), JOB_TYPE_PLACE) if kernel else None,
     )
+
+
+def _penalties(policy: LearnedPolicy) -> NDArray[np.float32]:
+    """What the kernel, which masks nothing, needs: for each token that is a job type, what to add to the logits.
+
+    Without it the kernel's confidence, the smallest of four probabilities, would count values that training never
+    looked at.
+    """
+    table = np.zeros((len(policy.document.vocabulary), sum(policy.space.widths)), dtype=np.float32)
+    for token, name in enumerate(policy.document.vocabulary):
+        if name.startswith(JOB_TYPE_PREFIX):
+            masks = policy.space.masks(name.removeprefix(JOB_TYPE_PREFIX).removesuffix("]"))
+            table[token, ~np.concatenate(masks)] = FORBIDDEN
+    return table
 
 
 def _kernel_length(policy: LearnedPolicy) -> int:
     """The fixed length of a kernel's bundle: what lies behind it the policy did not see in training either."""
     return min(KERNEL_SEQUENCE, policy.model.settings.seq_len)
+
+
+class _Logits(nn.Module):
+    """A policy without its masks: named tensors in, logits out."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, list(names)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model.logits(dict(zip(self.names, inputs, strict=True))))
+
+
+def _trace(policy: LearnedPolicy, path: Path) -> None:
+    """The ONNX model of a policy that reads features, as torch's exporter traces it; any batch size."""
+    names, document = input_names(policy.reads), policy.document
+    # Two rows: a size that is not exported as a constant.
+    example = (
+        torch.zeros(2, len(document.context_features)),
+        torch.zeros(2, document.n_similar, len(document.run_features)),
+        torch.ones(2, document.n_similar),
+    )
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Logits(policy.model, names).eval(),
+            example,
+            str(path),
+            dynamo=True,
+            verbose=False,
+            input_names=list(names),
+            output_names=list(HEADS),
+            dynamic_shapes={"inputs": tuple({0: batch} for _ in names)},
+            external_data=False,
+        )
 
 
 def _check_contexts(dataset: Dataset) -> list[dict[str, Any]]:
@@ -202,15 +200,20 @@ def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[s
         contexts, policy.space, document.vocabulary, document.dataset_n_similar, document.token_profile
     )
     batcher = batcher_for(policy.model, inputs, document.n_similar, torch.device("cpu"))
+    wanted = policy.head_log_probs(inputs)
     difference, disagreements = 0.0, 0
-    for i, context in enumerate(contexts):
+    for start in range(0, len(contexts), CHECK_BATCH):
+        rows = np.arange(start, min(start + CHECK_BATCH, len(contexts)))
         with torch.no_grad():
-            expected = [head[0].double().numpy() for head in policy.model.logits(batcher.batch(np.array([i])))]
-        found = zip(expected, bundle.logits(context), policy.space.masks(context["job_type"]), strict=True)
-        difference = max(difference, *(float(np.abs(a - b)[mask].max()) for a, b, mask in found))
-        wanted = policy.space.decode([head[0] for head in policy.log_probs_of([context])], context["job_type"])
-        disagreements += bundle.decode(context)[0] != wanted
-    if difference > MAX_DIFFERENCE or disagreements:
+            expected = [head.double().numpy() for head in policy.model.logits(batcher.batch(rows))]
+        for i in rows:
+            job_type = contexts[i]["job_type"]
+            found = bundle.logits(contexts[i])
+            for mask, torch_head, onnx_head in zip(policy.space.masks(job_type), expected, found, strict=True):
+                difference = max(difference, float(np.abs(torch_head[i - start] - onnx_head)[mask].max()))
+            action = policy.space.decode([head[i] for head in wanted], job_type)
+            disagreements += bundle.choose(found, job_type)[0] != action
+    if not difference <= MAX_DIFFERENCE or disagreements:
         raise ExportError(
             f"the ONNX model differs from torch: by {difference:.2g} in its logits (at most {MAX_DIFFERENCE:g}) and in "
             f"{disagreements} of {len(contexts)} decisions; nothing was written"

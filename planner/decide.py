@@ -4,7 +4,7 @@ It never raises on bad input: it falls back to the universe's default swarm with
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -89,17 +89,18 @@ class Bundle:
         feeds = self._token_feeds(encoded) if self._reads == "tokens" else self._feature_feeds(encoded)
         return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, feeds)]
 
-    def decode(self, context: Mapping[str, Any]) -> tuple[Action, float, list[NDArray[np.float64]]]:
+    def choose(
+        self, logits: Sequence[NDArray[np.float64]], job_type: str
+    ) -> tuple[Action, float, list[NDArray[np.float64]]]:
         """The best valid action, how sure the policy is of it, and each head's probabilities.
 
         Confidence is the action's joint probability among the valid ones; in a kernel's bundle, as in the kernel, the
-        smallest of its four probabilities. The caller has checked that the context's action space is the bundle's.
+        smallest of its four probabilities.
         """
-        job_type = context["job_type"]
         masks = self.space.masks(job_type)
         heads = [
-            scale(np.where(mask, logits, -np.inf), temperature)
-            for logits, mask, temperature in zip(self.logits(context), masks, self.temperatures, strict=True)
+            scale(np.where(mask, head, -np.inf), temperature)
+            for head, mask, temperature in zip(logits, masks, self.temperatures, strict=True)
         ]
         joint = self.space.joint_log_probs(heads, job_type)
         best = int(joint.argmax())
@@ -177,7 +178,7 @@ def decide(
     try:
         if not bundle.same_space(context):
             return _fallback(question, None, default, "action_space_mismatch", caps)
-        action, confidence, probs = bundle.decode(context)
+        action, confidence, probs = bundle.choose(bundle.logits(context), context["job_type"])
     except Exception as error:  # onnxruntime's errors have no common base
         return _fallback(question, None, default, f"inference_failed: {_brief(error)}", caps)
     reason = "log_only" if mode == "log" else _objection(action, confidence, bundle.threshold, caps)
