@@ -112,12 +112,12 @@ def concatenate(parts: Sequence[Encoded]) -> Encoded:
     )
 
 
-def fit_vocabulary(encoded: Encoded, train: range) -> list[str]:
+def fit_vocabulary(encoded: Encoded, train: range, specials: Sequence[str] = SPECIALS) -> list[str]:
     """The special tokens, then every token that occurs in the train examples, sorted."""
     spans = encoded.segments[train.start : train.stop]
     used = encoded.tokens[spans[0, 0] : spans[-1, -1]] if len(spans) else np.array([], dtype=np.int32)
     seen = {encoded.strings[i] for i in np.unique(used)}
-    return [*SPECIALS, *sorted(seen - set(SPECIALS))]
+    return [*specials, *sorted(seen - set(specials))]
 
 
 def apply_vocabulary(encoded: Encoded, vocabulary: Sequence[str]) -> NDArray[np.int32]:
