@@ -37,7 +37,7 @@ def test_help_needs_neither_ray_nor_torch() -> None:
     program = (
         "import sys, typer; from bench.cli import add_commands\n"
         "app = typer.Typer(); add_commands(app)\n"
-        "try: app(['--help'])\n"
+        "try: app(['bench', '--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'ray', 'torch', 'sqlite3', 'pydantic'} & set(sys.modules)"
     )
