@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,8 +28,7 @@ def bench(
     k: Annotated[int, typer.Option("--k", min=1, help="Different actions tried per issue.")] = 4,
     repeats: Annotated[int, typer.Option(min=1, help="Executions per action; more than one averages noise out.")] = 1,
     executor: Annotated[
-        Literal["cyntra", "simulate"],
-        typer.Option(help="What performs executions: the kernel, or the world of a repo from `planner simulate`."),
+        str, typer.Option(help="cyntra (the kernel runs), or simulate (in a repo from `planner simulate`).")
     ] = "cyntra",
     cyntra: Annotated[
         str | None,
@@ -76,8 +75,10 @@ def bench(
     """
     from rich.console import Console
 
-    from bench.run import run_bench
+    from bench.run import EXECUTORS, run_bench
 
+    if executor not in EXECUTORS:
+        raise typer.BadParameter(f"{executor!r}: choose {' or '.join(EXECUTORS)}", param_hint="--executor")
     console = Console()
     try:
         with _Display(console) as display:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.cases import Ground, build_cases, git_ground, select_issues
 from bench.executors import Executor
@@ -25,6 +25,7 @@ from planner.contracts import BenchCase
 from planner.errors import BenchError, ClusterError
 
 SANDBOX_COMMAND = "cyntra-sandbox"
+EXECUTORS = ("cyntra", "simulate")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class _Setup:
 def run_bench(
     repo: Path,
     *,
-    executor: Literal["cyntra", "simulate"] = "cyntra",
+    executor: str = EXECUTORS[0],
     ledger_path: Path | None = None,
     n_actions: int = 4,
     repeats: int = 1,
@@ -92,9 +93,9 @@ def run_bench(
 
     ``ledger_path`` defaults to ``.cyntra/planner/bench/ledger.sqlite`` in the repo, ``workers`` to the cluster's CPUs,
     ``universe_id`` to the repo's only universe, ``work_base`` (where clones live) to the system's directory for
-    temporary files. The cyntra executor alone takes ``command`` (default: ``cyntra`` on PATH), ``wall_limit_s`` and
-    ``pass_on``. An interrupt or SIGTERM stops the bench cleanly: it raises KeyboardInterrupt and leaves no process and
-    no clone.
+    temporary files. ``executor`` is one of EXECUTORS; cyntra alone takes ``command`` (default: ``cyntra`` on PATH),
+    ``wall_limit_s`` and ``pass_on``. An interrupt or SIGTERM stops the bench cleanly: it raises KeyboardInterrupt and
+    leaves no process and no clone.
     """
     repo = repo.resolve()
     universe = choose_universe(repo, universe_id)

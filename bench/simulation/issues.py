@@ -20,17 +20,17 @@ COMPONENTS = 6
 
 SIZE_DIFFICULTY = 2.0
 """Logits that each step in size makes an issue harder; XS is two steps easier than M."""
-AREA_DIFFICULTY, KIND_DIFFICULTY, HIDDEN_DIFFICULTY = 1.5, 1.2, 4.5
-"""Spread over areas, over kinds, and of what nothing shows."""
+AREA_DIFFICULTY, KIND_DIFFICULTY, COMPONENT_DIFFICULTY, HIDDEN_DIFFICULTY = 1.5, 1.2, 2.5, 3.7
+"""Spread over areas, over kinds, over components (which only their history tells), and of what nothing shows."""
 MEAN_DIFFICULTY = 1.0
 AFFINITY_SPREAD = 2.5
 """Spread of one tool's luck with one issue."""
 SIZE_MINUTES = (4.0, 8.0, 15.0, 28.0, 50.0)
 """Median minutes of a candidate, by size."""
-HIDDEN_MINUTES, TOOL_MINUTES = 0.5, 0.35
-"""Spread of the log of an issue's minutes beyond its size, and of one tool's on it."""
+COMPONENT_MINUTES, HIDDEN_MINUTES, TOOL_MINUTES = 0.4, 0.3, 0.35
+"""Spread of the log of the minutes over components, over issues beyond that, and of one tool's on an issue."""
 SLOWER_IF_HARD = 0.08
-"""How much each hidden logit of difficulty adds to the log of the minutes."""
+"""How much each logit of difficulty, but for the size's, adds to the log of the minutes."""
 TELLING = 0.5
 """How often the title holds a word that tells on which side of the middle the hidden difficulty is."""
 HARD_WORDS = ("deadlock", "legacy", "intermittent", "concurrent", "corrupted", "distributed")
@@ -74,20 +74,24 @@ class _Area(NamedTuple):
     criticality: float
     """Logits that raise the risk of its issues."""
     gate_weights: dict[str, float]
+    component_difficulty: list[float]
+    component_minutes: list[float]
 
 
 def draw_issue(seed: int, issue_id: str, tools: Sequence[str]) -> SimulatedIssue:
     """The issue called ``issue_id`` in the world of ``seed``."""
     areas, kinds = _common(seed)
     draw = random.Random(f"{seed}/issue/{issue_id}")
-    area, kind = draw.randrange(len(AREAS)), draw.randrange(len(KINDS))
+    area, kind, component = draw.randrange(len(AREAS)), draw.randrange(len(KINDS)), draw.randrange(COMPONENTS)
     size = draw.choices(range(len(SIZES)), SIZE_WEIGHTS)[0]
     hidden = draw.gauss(0, HIDDEN_DIFFICULTY)
-    minutes = math.log(SIZE_MINUTES[size]) + draw.gauss(0, HIDDEN_MINUTES) + SLOWER_IF_HARD * hidden
+    difficulty = areas[area].difficulty + kinds[kind] + areas[area].component_difficulty[component] + hidden
+    minutes = math.log(SIZE_MINUTES[size]) + areas[area].component_minutes[component] + SLOWER_IF_HARD * difficulty
+    minutes += draw.gauss(0, HIDDEN_MINUTES)
     document = {
         "id": issue_id,
         **_text(area, kind, hidden, draw),
-        "tags": sorted({AREAS[area], KINDS[kind], f"{AREAS[area]}-{draw.randrange(1, COMPONENTS + 1)}"}),
+        "tags": sorted({AREAS[area], KINDS[kind], f"{AREAS[area]}-{component + 1}"}),
         "dk_priority": draw.choices(("P0", "P1", "P2", "P3"), (1, 3, 5, 3))[0],
         "dk_risk": _risk(areas[area].criticality + 0.4 * (size - 2), draw),
         "dk_size": SIZES[size],
@@ -102,7 +106,7 @@ def draw_issue(seed: int, issue_id: str, tools: Sequence[str]) -> SimulatedIssue
         issue_id=issue_id,
         document=document,
         area=area,
-        difficulty=MEAN_DIFFICULTY + SIZE_DIFFICULTY * (size - 2) + areas[area].difficulty + kinds[kind] + hidden,
+        difficulty=MEAN_DIFFICULTY + SIZE_DIFFICULTY * (size - 2) + difficulty,
         affinity={tool: draw.gauss(0, AFFINITY_SPREAD) for tool in tools},
         log_minutes={tool: minutes + draw.gauss(0, TOOL_MINUTES) for tool in tools},
         gate_weights=areas[area].gate_weights,
@@ -118,6 +122,8 @@ def _common(seed: int) -> tuple[list[_Area], list[float]]:
             draw.gauss(0, AREA_DIFFICULTY),
             draw.gauss(0, 0.8),
             {"test": 0.8, "typecheck": draw.uniform(0, 0.5), "lint": draw.uniform(0, 0.3)},
+            [draw.gauss(0, COMPONENT_DIFFICULTY) for _ in range(COMPONENTS)],
+            [draw.gauss(0, COMPONENT_MINUTES) for _ in range(COMPONENTS)],
         )
         for _ in AREAS
     ]
