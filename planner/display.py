@@ -84,7 +84,7 @@ def print_check(report: dict[str, Any]) -> None:
         counts = (row["possible"], row["seen"], row["rarest"])
         table.add_row(name, *map(str, counts), f"{row['examples_per_seen']:.1f}")
     console.print(table)
-    names = ("near-duplicates", "examples", "agree", "by chance", "95 % above chance", "ceiling of exact match")
+    names = ("near-duplicates", "examples", "agree", "by chance", "95 % above chance", "best by features")
     table = Table(*names, title="label agreement", padding=(0, 0))
     for row in report["agreement"]:
         table.add_row(
@@ -96,6 +96,7 @@ def print_check(report: dict[str, Any]) -> None:
             "{:.2f} to {:.2f}".format(*row["ceiling"]),
         )
     console.print(table)
+    say("best by features: between what and what the exact match of a policy on these features can come at best")
     heads = [*report["values"], "exact_match"]
     table = Table("policy", *heads, title="loss on validation (nats)", padding=(0, 0))
     for name, losses in report["validation"].items():

@@ -10,7 +10,7 @@ from planner.actions import Action, ActionSpace
 from planner.models.heuristic import SPECULATE, HeuristicPolicy
 
 EXPLORES = 0.15
-"""Share of runs that take any valid action, all with the same chance."""
+"""Share of runs that take any valid action, all with the same chance: no imitation can match these but by luck."""
 
 
 class Operator:

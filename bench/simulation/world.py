@@ -3,17 +3,17 @@
 A test bed with structure, not a demonstration: it shows whether a policy finds what is there to be found, and says
 nothing about how much of that there is in anybody's repo. No parameter was chosen by looking at a policy's score.
 
-Copied from recorded agent runs (2,000 of Terminal-Bench and 3,346 of METR, several timed trials per cell):
-  about one (issue, tool) cell in four is flaky, about half never pass and a fifth always do; pass rates of two tools
-  correlate at about .5 over issues; within a cell the log of the duration has a standard deviation of .46, between
-  issues one of .72; at equal issue and tool a failed trial takes as long as a passed one, but harder issues take
-  longer; some agents wander until they are stopped; a few per cent of launches break at once. More candidates and
-  more minutes never hurt a pass, so the largest budget is nearly unbeatable on passes alone: what can be saved is
-  time and agent time.
+Copied from recorded agent runs (2,000 of Terminal-Bench, 3,346 of METR, several timed trials per issue and tool; in
+brackets what this world gives with 120 minutes): a quarter to a third of the (issue, tool) cells is flaky (.28), half
+never pass (.41), a fifth always do (.31); pass rates of two tools correlate at .47 over issues (.46); the log of the
+duration has a spread of .46 within a cell (.46) and of .7 to 1.2 between issues (1.25); harder issues take longer
+(correlation of pass rate and log time -.3 to -.6; -.25); some agents wander until they are stopped, and a few per cent
+of launches break at once. More candidates and minutes hardly ever cost a pass, so that large budgets are nearly
+unbeatable on passes alone: what can be saved is time and agent time.
 Copied from the kernel: serial runs use the first toolchain, speculation the first N side by side; a run lasts as long
-  as its slowest candidate, then candidates are verified one after another; a timeout cuts a candidate at its minutes.
-Invented: areas and what their issues have in common, how much tags, size and words give away, the drift of each
-  tool's strength in each area over days, the spells in which a tool is down, prices, and how long gates take.
+as its slowest candidate, then candidates are verified one after another; a timeout cuts a candidate at its minutes.
+Invented: areas and components and what their issues have in common, how much tags, size and words give away, the
+drift of each tool's strength in each area over days, the spells in which a tool is down, prices, the time of gates.
 
 Every draw is a pure function of (seed, issue, action, trial); the time of a run decides the strengths it meets.
 """

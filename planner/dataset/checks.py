@@ -1,8 +1,9 @@
 """`planner dataset check`: is there enough in a dataset to learn from it, and how far could any imitation get?
 
-Two examples whose contexts are (nearly) the same but whose labels differ set a ceiling that no policy can pass. With
-p the label probabilities in a context, the agreement of two such examples is the sum of p squared; the best possible
-exact match, the largest p, lies between that and its square root.
+Two examples whose contexts have (nearly) the same features but different labels set a ceiling to every policy that
+reads these features; one that reads tokens may tell them apart. With p the label probabilities given the features, the
+agreement of two such examples is the sum of p squared, and the best possible exact match, the largest p, lies between
+that and its square root.
 """
 
 import math
@@ -51,7 +52,7 @@ class Agreement:
 
     @property
     def ceiling(self) -> tuple[float, float]:
-        """Between what and what the best exact match in these contexts lies."""
+        """Between what and what the best exact match by these features lies."""
         return self.agreement, math.sqrt(self.agreement)
 
 
@@ -104,16 +105,17 @@ def judge(policy: Policy, split: Split) -> dict[str, float]:
         joint = policy.score(inputs.take(rows), job_type)
         same = policy.space.valid_indices(job_type)[None] == labels[rows][:, None]
         for head, name in enumerate(HEADS):
-            losses[name].append(-_log_sum(np.where(same[..., head], joint, -np.inf)))
-        losses[JOINT].append(-_log_sum(np.where(same.all(axis=2), joint, -np.inf)))
+            losses[name].append(_loss(np.where(same[..., head], joint, -np.inf)))
+        losses[JOINT].append(_loss(np.where(same.all(axis=2), joint, -np.inf)))
         matches.append(same.all(axis=2)[np.arange(len(rows)), joint.argmax(axis=1)])
     means = {name: float(np.mean(np.concatenate(parts))) for name, parts in losses.items()}
     return {**means, "exact_match": float(np.mean(np.concatenate(matches)))}
 
 
-def _log_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _loss(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-log of each row's summed probabilities, which rounding may put a hair above 1."""
     with np.errstate(divide="ignore"):
-        return np.log(np.exp(values).sum(axis=1))
+        return np.maximum(-np.log(np.exp(log_probs).sum(axis=1)), 0.0)
 
 
 def _values(dataset: Dataset) -> dict[str, dict[str, Any]]:

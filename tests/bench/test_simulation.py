@@ -1,6 +1,7 @@
 """Tests of the simulated world, the repo that it writes, and the bench on it."""
 
 import hashlib
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -17,15 +18,17 @@ from bench.ledger import Ledger
 from bench.relabel import relabel
 from bench.results import read_results
 from bench.run import run_bench
+from bench.simulation.operator import EXPLORES, Operator
 from bench.simulation.repo import simulate_repo
-from bench.simulation.world import DAY_MS, START_MS, TOOLS, SimulatedRun, World, tool_order
+from bench.simulation.world import DAY_MS, START_MS, TOOLS, Lane, SimulatedRun, World, tool_order
 from planner.actions import Action, action_from_document
 from planner.artifacts.repo import read_repo
+from planner.artifacts.universe import load_kernel_config
 from planner.context import ContextBuilder
 from planner.contracts import BenchCase, PlannerInput, timestamp_to_ms, validate
 from planner.dataset.build import build_dataset
 from planner.errors import BenchError
-from planner.history import HistoryIndex
+from planner.models.heuristic import HeuristicPolicy
 
 WORLD = World(seed=0, days=30)
 SERIAL = Action("serial_handoff", 1, 60, "NA")
@@ -54,7 +57,10 @@ def test_an_outcome_depends_on_seed_issue_action_trial_and_time_alone() -> None:
     same = [World(0, 30).run(World(0, 30).issue("7"), SERIAL, trial, at_ms) for trial in range(20)]
     assert same == [WORLD.run(issue, SERIAL, trial, at_ms) for trial in range(20)]
     assert len({run.duration_ms for run in same}) > 15
-    assert same[0] != WORLD.run(issue, SERIAL._replace(max_minutes_bin=45), 0, at_ms)
+    # Serial, and speculation with one candidate, are the same plan: only the draws differ.
+    other = [WORLD.run(issue, SERIAL._replace(swarm_id="speculate_vote"), trial, at_ms) for trial in range(20)]
+    assert not {run.duration_ms for run in other if run.passed} & {run.duration_ms for run in same if run.passed}
+    assert sum(run.passed for run in other) > 3
     assert World(1, 30).issue("7") != issue
     # A longer world is the same world, as long as both last.
     assert World(0, 60).run(issue, SERIAL, 3, at_ms) == WORLD.run(issue, SERIAL, 3, at_ms)
@@ -135,6 +141,13 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     assert digest(tmp_path / "one") == digest(tmp_path / "again") != digest(tmp_path / "other")
 
 
+def files_of(action: Action, status: str) -> set[str]:
+    """What the kernel archives (contract page, table of section 1)."""
+    if action.swarm_id == "speculate_vote" or status in ("success", "gates"):
+        return {"manifest", "proof", "rollout"}
+    return {"manifest"} if status == "timeout" else {"manifest", "proof"}
+
+
 def test_every_run_is_read_back_with_its_plan_and_the_outcome_that_was_drawn(repo: Path) -> None:
     """Among them the archives without a proof: serial timeouts, whose end the event log alone tells."""
     artifacts = read_repo(repo)
@@ -155,6 +168,7 @@ def test_every_run_is_read_back_with_its_plan_and_the_outcome_that_was_drawn(rep
         assert run.summary["outcome"]["status"] == expected
         assert run.ended_ms - run.started_ms == drawn.duration_ms
         assert {gate["name"]: gate["passed"] for gate in run.summary["outcome"]["gates"]} == drawn.gates
+        assert {path.stem for path in (repo / run.source).iterdir()} == files_of(action, drawn.kept.status)
         shapes.add((action.swarm_id, drawn.kept.status))
     assert len(shapes) == 8  # both swarms, all four ways of ending
 
@@ -180,23 +194,26 @@ def test_a_recorded_context_is_what_the_repo_gives_at_that_moment_and_holds_only
 
 
 def test_the_operator_follows_the_rule_raises_failed_plans_and_explores(repo: Path) -> None:
-    runs = read_repo(repo).runs
-    assert HistoryIndex(runs).attempts(runs[0].issue_id, runs[0].decided_ms) == 0
-    raised, failed_before = 0, 0
-    last: dict[str | None, Any] = {}
-    for run in runs:
-        before, plan = last.get(run.issue_id), run.executed_plan
-        if before is not None and not before.passed and before.summary["outcome"]["status"] == "timeout":
-            failed_before += 1
-            raised += plan["timeout_seconds_executed"] >= before.executed_plan["timeout_seconds_executed"]
-        last[run.issue_id] = run
-    assert failed_before > 10 and raised / failed_before > 0.75
-    labels = Counter(
-        (run.executed_plan["swarm_id_executed"], run.executed_plan["timeout_seconds_executed"])
-        for run in runs
-        if run.executed_plan
-    )
-    assert len(labels) == 10 and labels[("serial_handoff", 3600)] > 30
+    context = ContextBuilder(repo).build("1", created_ms=START_MS)
+    rule = HeuristicPolicy(load_kernel_config(repo / ".cyntra" / "config.yaml"))
+    default = rule.decide(context)
+    operator = Operator(rule, random.Random(0))
+
+    def usual(last: tuple[Action, str] | None, area_is_failing: bool = False) -> tuple[Action, float]:
+        run = None if last is None else (last[0], SimulatedRun((Lane("codex", last[1], 1, 0.0),), 0, 1))
+        chosen = Counter(operator.choose(context, run, area_is_failing) for _ in range(400))
+        (action, times), *others = chosen.most_common()
+        assert len(others) > 10 and all(count < 20 for _, count in others)
+        return action, times / 400
+
+    assert usual(None) == (default, pytest.approx(1 - EXPLORES, abs=0.06))
+    assert usual((WIDE, "success"))[0] == default
+    wider = Action("speculate_vote", 2, 60, "NA")
+    assert usual((SERIAL, "gates"))[0] == usual((SERIAL, "broken"))[0] == wider
+    assert usual((SERIAL, "timeout"))[0] == SERIAL._replace(max_minutes_bin=120)
+    assert usual((WIDE._replace(max_minutes_bin=60), "gates"))[0] == usual((WIDE, "timeout"))[0] == WIDE
+    assert default == Action("speculate_vote", 2, 60, "NA")
+    assert usual(None, area_is_failing=True)[0] == default._replace(max_candidates_bin=3)
 
 
 def test_a_simulated_repo_goes_from_dataset_to_bench_to_winners(repo: Path, ray_cluster: Any, tmp_path: Path) -> None:
@@ -216,6 +233,9 @@ def test_a_simulated_repo_goes_from_dataset_to_bench_to_winners(repo: Path, ray_
     for result in results:
         for action, outcomes in result.outcomes.items():
             assert outcomes == [executor.execute(result.case, action, tmp_path, repeat) for repeat in (0, 1)]
+            issue = executor.world.issue(result.case.issue_id)
+            drawn = [executor.world.run(issue, action, repeat, result.decided_ms) for repeat in (0, 1)]
+            assert [outcome.duration_ms for outcome in outcomes] == [run.duration_ms for run in drawn]
     winners = relabel(ledger, tmp_path / "dataset", tmp_path / "winners")
     assert winners.counts["cases"] == 10
     again = run_bench(repo, executor="simulate", ledger_path=ledger, n_actions=4, repeats=2, limit=10)
