@@ -83,17 +83,12 @@ def dataset_check(
     """Say whether there is enough in a dataset to learn from it, and how far any imitation could get."""
     import orjson
 
-    from planner.dataset.checks import check_dataset, default_report_path
+    from planner.dataset.checks import check_dataset, default_report_path, policies_trained_on
     from planner.dataset.storage import load_dataset
     from planner.display import print_check
 
-    trained: dict[str, Any] = {}
     opened = load_dataset(dataset)
-    if run:
-        from planner.models.learned import policies_trained_on
-
-        trained = policies_trained_on(opened, _named(run))
-    report = check_dataset(opened, trained)
+    report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
     print_check(report)
     path = json or default_report_path(dataset)
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))

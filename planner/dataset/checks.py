@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from planner.actions import HEADS, ActionSpace
 from planner.dataset.storage import Dataset, Split
+from planner.errors import DatasetError
 from planner.models.frequency import SingleBest
 from planner.models.inputs import Inputs, inputs_of_split
 from planner.models.policy import Policy, admitted, normalise
@@ -92,6 +93,18 @@ def check_dataset(dataset: Dataset, trained: Mapping[str, Policy] | None = None)
         "validation": {name: judge(policy, validation) for name, policy in policies.items()} if len(validation) else {},
         **_verdict(agreements, frequencies, validation),
     }
+
+
+def policies_trained_on(dataset: Dataset, runs: Mapping[str, Path]) -> dict[str, Policy]:
+    """The policies of ``runs`` (name -> run), all trained on ``dataset``; DatasetError for one that was not."""
+    from planner.models.learned import LearnedPolicy  # the other checks do without torch
+
+    policies: dict[str, Policy] = {}
+    for name, path in runs.items():
+        policies[name] = policy = LearnedPolicy(path)
+        if policy.document.dataset_hash != dataset.info.dataset_hash:
+            raise DatasetError(f"{name}: not trained on {dataset.path}: name the dataset it was trained on")
+    return policies
 
 
 def judge(policy: Policy, split: Split) -> dict[str, float]:

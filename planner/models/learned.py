@@ -9,8 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, ActionSpace
-from planner.dataset.storage import Dataset
-from planner.errors import DatasetError
 from planner.evaluation.calibration import scale
 from planner.models.base import ModelSpec, build_model
 from planner.models.inputs import Inputs, inputs_of_contexts
@@ -67,12 +65,3 @@ class LearnedPolicy:
         return self.head_log_probs(
             inputs_of_contexts(contexts, self.space, document.vocabulary, document.dataset_n_similar)
         )
-
-
-def policies_trained_on(dataset: Dataset, runs: Mapping[str, Path]) -> dict[str, LearnedPolicy]:
-    """The policies of ``runs`` (name -> run), all trained on ``dataset``; DatasetError for one that was not."""
-    policies = {name: LearnedPolicy(path) for name, path in runs.items()}
-    for name, policy in policies.items():
-        if policy.document.dataset_hash != dataset.info.dataset_hash:
-            raise DatasetError(f"{name}: not trained on {dataset.path}: name the dataset it was trained on")
-    return policies

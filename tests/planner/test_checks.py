@@ -13,12 +13,11 @@ import orjson
 import pytest
 
 from planner.config import load_config
-from planner.dataset.checks import check_dataset, judge
+from planner.dataset.checks import check_dataset, judge, policies_trained_on
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.evaluate import evaluate_run
 from planner.models.frequency import SMOOTHING, SingleBest
-from planner.models.learned import policies_trained_on
 from planner.training.loop import start_run, train
 
 
