@@ -44,6 +44,10 @@ def export_bundle(run: Path, out: Path, *, dataset_path: Path | None = None) -> 
     decision must be the same, otherwise ExportError is raised and nothing is written.
     """
     policy = LearnedPolicy(run)
+    if policy.outputs != HEADS:
+        raise ExportError(
+            f"{run}: a bundle holds four heads, this policy has a joint one; train it with action_head four"
+        )
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     contexts = _check_contexts(dataset)
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").exists():

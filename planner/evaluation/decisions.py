@@ -12,6 +12,7 @@ from planner.dataset.storage import Dataset, Split, label_of
 from planner.evaluation.regret import JointScores, Preference, fixed_choices, policy_preference, regrets
 from planner.models.heuristic import HeuristicPolicy, nearest_valid
 from planner.models.inputs import inputs_of_split
+from planner.models.learned import LearnedPolicy
 from planner.models.policy import Policy
 
 
@@ -37,6 +38,13 @@ def labels_of(split: Split) -> list[Action]:
     return [label_of(dict(zip(HEADS, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
+def losses(decisions: Decisions, labels: Sequence[Action]) -> NDArray[np.float64]:
+    """What each decision loses, (n,) in [0, 1]: its regret where several actions were executed (clipped at 1), else 1
+    where it disagrees with the executed action."""
+    differs = np.array([a != b for a, b in zip(decisions.actions, labels, strict=True)], dtype=np.float64)
+    return np.where(np.isfinite(decisions.regret), np.minimum(decisions.regret, 1.0), differs)
+
+
 def decide_jointly(
     policy: str, head_log_probs: Sequence[NDArray[np.float64]], split: Split, space: ActionSpace
 ) -> Decisions:
@@ -53,6 +61,24 @@ def decide_by_score(policy: Policy, split: Split) -> Decisions:
     """A fitted policy's favourite for each example."""
     inputs = inputs_of_split(split)
     return _decide(policy.name, lambda rows, job_type: policy.score(inputs.take(rows), job_type), split, policy.space)
+
+
+def decide_head_by_head(policy: LearnedPolicy, split: Split) -> Decisions:
+    """Each head's favourite by itself, moved to the nearest valid action where they do not fit together.
+
+    What joint decoding is measured against; the confidence is the product of the heads'.
+    """
+    outputs = policy.head_log_probs(inputs_of_split(split))
+    heads = outputs if len(outputs) > 1 else policy.space.marginals(outputs[0])
+    favourites = np.stack([head.argmax(axis=1) for head in heads], axis=1)
+    actions = [
+        nearest_valid(policy.space.action(row), policy.space, job_type)
+        for row, job_type in zip(favourites.tolist(), split.table["job_type"], strict=True)
+    ]
+    confidence = np.exp(sum(head.max(axis=1) for head in heads))
+    label = sum(head[np.arange(len(split)), split.labels[:, i]] for i, head in enumerate(heads))
+    preference = fixed_choices(actions, split.outcomes, policy.space)
+    return Decisions(policy.name, actions, confidence, np.asarray(label), _regret(preference, split))
 
 
 def _decide(policy: str, joint_of: JointScores, split: Split, space: ActionSpace) -> Decisions:

@@ -90,15 +90,18 @@ def best_per_case(outcomes: Outcomes) -> Preference:
 
 
 def single_best(learning: Outcomes, outcomes: Outcomes) -> Preference:
-    """The action with the best mean utility in ``learning``, relative to its case's mean: an action that was tried on
-    easy cases gains nothing by that. Both must list actions of one space."""
-    means = _case_means(learning)
+    """The action with the largest mean gain in ``learning``. Both must list actions of one space."""
+    gains = mean_gains(learning)
+    return Preference(np.array([gains.get(tuple(action), -1.0) for action in outcomes.actions.tolist()]))
+
+
+def mean_gains(outcomes: Outcomes) -> dict[tuple[int, ...], float]:
+    """Each action's mean utility relative to its case's: one that was tried on easy cases gains nothing by that."""
     gains: defaultdict[tuple[int, ...], list[float]] = defaultdict(list)
-    for action, utility, mean in zip(learning.actions.tolist(), learning.utility, means, strict=True):
+    for action, utility, mean in zip(outcomes.actions.tolist(), outcomes.utility, _case_means(outcomes), strict=True):
         if np.isfinite(utility) and np.isfinite(mean):
             gains[tuple(action)].append(float(utility - mean))
-    gain = {action: float(np.mean(values)) for action, values in gains.items()}
-    return Preference(np.array([gain.get(tuple(action), -1.0) for action in outcomes.actions.tolist()]))
+    return {action: float(np.mean(values)) for action, values in gains.items()}
 
 
 def _case_means(outcomes: Outcomes) -> NDArray[np.float64]:

@@ -49,9 +49,10 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
     assert found["entropy_swarm"] == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
     assert found["top1_share"] == 0.5
     assert found["abstain_rate"] == 0.5
-    # The two abstained cases match 0 times, the rule 2 times.
-    assert found["abstain_cost"] == -1.0
-    assert found["risk_accepted"] == 0.5
+    # Where it abstained it would have lost 1 (a disagreement) and 0.7 (a known regret), the rule agrees both times.
+    assert found["risk_default"] == 0
+    assert found["abstain_cost"] == pytest.approx(-0.85)
+    assert found["risk_accepted"] == pytest.approx((0.2 + 0.0) / 2)
     # Of the second example a single action was executed.
     assert found["regret"] == pytest.approx(0.3)
     # Four bins of one example each: |0.9 - 1|, |0.2 - 0|, |0.6 - 0|, |0.3 - 0|.
