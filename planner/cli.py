@@ -80,6 +80,31 @@ def dataset_build(
     print_dataset(info, out)
 
 
+@dataset_app.command("check")
+def dataset_check(
+    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Trained run whose validation loss is set beside; may be repeated.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the numbers go as JSON. [default: DATASET-check.json beside DATASET]")
+    ] = None,
+) -> None:
+    """Say whether there is enough in a dataset to learn from it, and how far any imitation could get."""
+    import orjson
+
+    from planner.dataset.checks import check_dataset, default_report_path, policies_trained_on
+    from planner.dataset.storage import load_dataset
+    from planner.display import print_check
+
+    opened = load_dataset(dataset)
+    report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
+    print_check(report)
+    path = json or default_report_path(dataset)
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    typer.echo(f"numbers: {path}")
+
+
 @app.command()
 def train(
     dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
