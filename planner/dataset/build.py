@@ -29,7 +29,7 @@ from planner.dataset.examples import Example, make_examples
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
-READ_CHUNK = 256
+READ_CHUNK = 512
 """Archives read by one Ray Data batch."""
 ENCODE_CHUNK = 512
 """Contexts encoded by one Ray Data batch."""
