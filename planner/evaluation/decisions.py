@@ -14,6 +14,7 @@ from planner.models.heuristic import HeuristicPolicy, nearest_valid
 from planner.models.inputs import inputs_of_split
 from planner.models.learned import LearnedPolicy
 from planner.models.policy import Policy
+from planner.models.value import ValueEnsemble
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,21 @@ def decide_by_rule(dataset: Dataset, split: Split) -> Decisions:
     """Today's rule, with the kernel config that the dataset's repo had."""
     rule = HeuristicPolicy(dataset.info.kernel_config)
     return _certain("heuristic", [rule.decide(context) for context in split.contexts()], dataset, split)
+
+
+def decide_by_values(ensemble: ValueEnsemble, dataset: Dataset, split: Split, *, safe: bool) -> Decisions:
+    """What is read from predicted outcomes: the cheapest action that passes as often as today's rule's.
+
+    With ``safe`` false, the action of largest expected utility.
+    """
+    inputs, decided = inputs_of_split(split), list(decide_by_rule(dataset, split).actions)
+    for job_type in np.unique(inputs.job_types).tolist():
+        rows = np.flatnonzero(inputs.job_types == job_type)
+        part, defaults = inputs.take(rows), [decided[i] for i in rows]
+        chosen = ensemble.safe(part, job_type, defaults) if safe else ensemble.best(part, job_type)
+        for row, action in zip(rows, chosen, strict=True):
+            decided[row] = action
+    return _certain("safe values" if safe else "expected utility", decided, dataset, split)
 
 
 def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:

@@ -95,9 +95,14 @@ class ValueEnsemble:
         )
 
     def best(self, inputs: Inputs, job_type: str) -> list[Action]:
-        """For each context the action of largest expected utility, of those admitted that were tried in training."""
+        """For each context the action of largest expected utility, of those admitted that were tried in training.
+
+        Where none was tried, of all that are admitted.
+        """
         utility = self.predict(inputs, job_type).utility(self.minute_seconds).mean(axis=0)
-        chosen = np.where(self._allowed(inputs, job_type, min_tried=1), utility, -np.inf).argmax(axis=1)
+        allowed = self._allowed(inputs, job_type, min_tried=1)
+        allowed = np.where(allowed.any(axis=1, keepdims=True), allowed, admitted(inputs, self.space, job_type))
+        chosen = np.where(allowed, utility, -np.inf).argmax(axis=1)
         return [self.space.valid_actions(job_type)[at] for at in chosen]
 
     def safe(
@@ -112,21 +117,25 @@ class ValueEnsemble:
     ) -> list[Action]:
         """For each context the safe choice (see safe_choices); ``defaults`` (n,), for instance of today's rule.
 
-        Actions with fewer than ``min_tried`` outcomes in training are left out: about what nobody has seen, members
-        that were built alike can agree and be wrong.
+        Actions with fewer than ``min_tried`` outcomes in training are left out, and a default that has fewer stays:
+        about what nobody has seen, members that were built alike can agree and be wrong.
         """
         valid = self.space.valid_actions(job_type)
         columns = np.array([valid.index(action) for action in defaults], dtype=np.int64)
         values = self.predict(inputs, job_type)
-        allowed = self._allowed(inputs, job_type, min_tried)
+        comparable = self._tried(job_type)[columns] >= min_tried
+        allowed = self._allowed(inputs, job_type, min_tried) & comparable[:, None]
         chosen = safe_choices(values, columns, allowed, delta=delta, confidence=confidence)
         return [valid[at] for at in chosen]
 
     def _allowed(self, inputs: Inputs, job_type: str, min_tried: int) -> NDArray[np.bool_]:
         """Which valid actions each context admits and every member has seen that often, (n, n_valid)."""
+        return admitted(inputs, self.space, job_type) & (self._tried(job_type) >= min_tried)
+
+    def _tried(self, job_type: str) -> NDArray[np.int64]:
+        """Outcomes of each valid action that every member has learned from at least, (n_valid,)."""
         columns = self.space.tuple_rows(self.space.valid_indices(job_type))
-        tried = np.min([member.tried()[columns] for member in self._members], axis=0)
-        return admitted(inputs, self.space, job_type) & (tried >= min_tried)
+        return np.min([member.tried()[columns] for member in self._members], axis=0)
 
 
 def safe_choices(

@@ -15,6 +15,7 @@ from planner.contracts import BenchOutcome
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import load_dataset
 from planner.errors import CheckpointError, ConfigError
+from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.models.inputs import inputs_of_split
 from planner.models.value import ActionValues, ValueEnsemble, expected_times, safe_choices, time_limits
 from planner.training.checkpoint import read_run
@@ -100,6 +101,22 @@ def test_expected_utility_trades_passes_for_time_and_the_safe_reading_does_not(r
     assert passes(greedy) < passes(default) - 0.05
     assert passes(safe) > passes(default) - 0.01
     assert agent_minutes(safe) < 0.85 * agent_minutes(default)
+
+
+def test_both_readings_are_judged_like_any_other_policy(runs: list[Path]) -> None:
+    dataset = load_dataset(Path(read_run(runs[0]).dataset))
+    split, ensemble = dataset.splits["test"], ValueEnsemble(runs)
+    greedy = decide_by_values(ensemble, dataset, split, safe=False)
+    assert greedy.actions == ensemble.best(inputs_of_split(split), "code")
+    assert 0 <= greedy.regret.mean() < decide_by_rule(dataset, split).regret.mean()
+
+
+def test_a_default_that_nobody_has_tried_stays(runs: list[Path]) -> None:
+    dataset = load_dataset(Path(read_run(runs[0]).dataset))
+    split, ensemble = dataset.splits["test"], ValueEnsemble(runs)
+    untried = decide_by_rule(dataset, split).actions
+    assert not set(untried) & {DEFAULT, CHEAP, RARE}
+    assert decide_by_values(ensemble, dataset, split, safe=True).actions == untried
 
 
 # --- the readings, by hand -------------------------------------------------------------------------------------------
