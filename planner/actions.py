@@ -219,12 +219,12 @@ def executed_label(plan: Mapping[str, Any], space: ActionSpace, job_type: str) -
         plan["swarm_id_executed"],
         *("NA" if value is None else value for value in (plan["max_candidates_executed"], minutes, iterations)),
     )
+    if space.is_valid(action, job_type):
+        return action, ""
     for head, value in zip(HEADS, action, strict=True):
         if value not in space.bins(head):
             return None, f"executed {head.removesuffix('_bin')} is not among the bins"
-    if not space.is_valid(action, job_type):
-        return None, "executed plan breaks a validity rule"
-    return action, ""
+    return None, "executed plan breaks a validity rule"
 
 
 def _bin_order(value: Bin) -> tuple[bool, int]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,16 @@ def decide_jointly(
         split,
         space,
     )
+
+
+def as_the_kernel_sees_them(
+    decisions: Decisions, head_log_probs: Sequence[NDArray[np.float64]], space: ActionSpace
+) -> Decisions:
+    """The same decisions with the kernel's confidence: the smallest of an action's four probabilities."""
+    positions = np.array([space.index(action) for action in decisions.actions]).reshape(-1, len(HEADS))
+    rows = np.arange(len(positions))
+    chosen = np.array([head[rows, positions[:, i]] for i, head in enumerate(head_log_probs)])
+    return replace(decisions, confidence=np.exp(chosen.min(axis=0)))
 
 
 def decide_by_score(policy: Policy, split: Split) -> Decisions:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
-from planner.dataset.encode import apply_vocabulary, encode_contexts
+from planner.contracts import TokenProfile
+from planner.dataset.encode import apply_vocabulary
+from planner.dataset.profiles import encode
 from planner.dataset.storage import Split, admitted_values
 
 
@@ -46,10 +48,14 @@ def inputs_of_split(split: Split) -> Inputs:
 
 
 def inputs_of_contexts(
-    contexts: Sequence[Mapping[str, Any]], space: ActionSpace, vocabulary: Sequence[str], n_similar: int
+    contexts: Sequence[Mapping[str, Any]],
+    space: ActionSpace,
+    vocabulary: Sequence[str],
+    n_similar: int,
+    profile: TokenProfile = "planner",
 ) -> Inputs:
-    """planner_input.v1 documents, encoded as a dataset with this space and vocabulary would hold them."""
-    encoded = encode_contexts(contexts, n_similar)
+    """planner_input.v1 documents, encoded as a dataset with this space, vocabulary and profile would hold them."""
+    encoded = encode(contexts, n_similar, profile)
     return Inputs(
         apply_vocabulary(encoded, vocabulary),
         encoded.segments,

@@ -93,5 +93,7 @@ class LearnedPolicy:
         """The same for planner_input.v1 documents."""
         document = self.document
         return self.head_log_probs(
-            inputs_of_contexts(contexts, self.space, document.vocabulary, document.dataset_n_similar)
+            inputs_of_contexts(
+                contexts, self.space, document.vocabulary, document.dataset_n_similar, document.token_profile
+            )
         )

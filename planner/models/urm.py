@@ -101,6 +101,7 @@ class URMPlanner(NeuralPolicy):
 
     reads = "tokens"
     Settings: type[TokenSettings] = URMSettings
+    settings: TokenSettings
 
     def __init__(self, settings: URMSettings, spec: ModelSpec) -> None:
         super().__init__(settings, spec)

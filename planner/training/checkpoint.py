@@ -20,7 +20,7 @@ from torch import nn
 
 from planner.actions import HEADS
 from planner.config import TrainConfig
-from planner.contracts import ActionSpaceDocument, DatasetInfo, FeatureInfo
+from planner.contracts import ActionSpaceDocument, DatasetInfo, FeatureInfo, TokenProfile
 from planner.dataset.storage import tool_versions
 from planner.errors import CheckpointError
 from planner.files import staged_directory, write_atomically
@@ -41,6 +41,7 @@ class PolicyDocument(BaseModel):
     action_space: ActionSpaceDocument
     kernel_config: dict[str, Any]
     minute_seconds: float
+    token_profile: TokenProfile = "planner"
     vocabulary: list[str]
     context_features: list[FeatureInfo]
     run_features: list[FeatureInfo]
@@ -59,6 +60,7 @@ class PolicyDocument(BaseModel):
             action_space=info.action_space,
             kernel_config=info.kernel_config,
             minute_seconds=info.minute_seconds,
+            token_profile=info.token_profile,
             vocabulary=info.vocabulary,
             context_features=info.context_features,
             run_features=info.run_features,
