@@ -59,8 +59,9 @@ def write_token_policy(
 ) -> None:
     """Write a model of input_ids and attention_mask, int64 (batch, length), that reads out from the first token.
 
-    ``head`` is the read-out, ``outputs`` the names and widths that it is split into. No context is longer than ``longest``. With ``fixed_length`` the inputs have that length, and padding is cut
-    off before anything is computed. ``penalties`` (vocabulary, width) are added to the logits by the token at a place.
+    ``head`` is the read-out, ``outputs`` the names and widths that it is split into. No context is longer than
+    ``longest``. With ``fixed_length`` the inputs have that length, and padding is cut off before anything is computed.
+    ``penalties`` (vocabulary, width) are added to the logits by the token at a place.
     """
     nodes = Nodes({})
     ids, mask = _without_padding(nodes) if fixed_length is not None else ("input_ids", "attention_mask")
