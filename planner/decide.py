@@ -85,9 +85,12 @@ class Bundle:
 
     def logits(self, context: Mapping[str, Any]) -> list[NDArray[np.float64]]:
         """Four arrays (width,), before temperatures and masks."""
+        return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, self.feeds(context))]
+
+    def feeds(self, context: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """The ONNX model's inputs, a batch of one."""
         encoded = encode([context], self._n_similar, self.metadata["token_profile"])
-        feeds = self._token_feeds(encoded) if self._reads == "tokens" else self._feature_feeds(encoded)
-        return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, feeds)]
+        return self._token_feeds(encoded) if self._reads == "tokens" else self._feature_feeds(encoded)
 
     def choose(
         self, logits: Sequence[NDArray[np.float64]], job_type: str
