@@ -58,8 +58,8 @@ def export_bundle(
     ``profile`` must be the one of the dataset that the run was trained on; a "kernel" bundle is one that Cyntra's
     kernel loads (contract page, section 4). By default it is the run's.
 
-    The ONNX model is compared with torch on up to 256 contexts of the dataset: log-probabilities may differ by 1e-4
-    and every decision must be the same, otherwise ExportError is raised and nothing is written.
+    The ONNX model is compared with torch on up to 256 contexts of the dataset: logits may differ by 1e-4 and every
+    decision must be the same, otherwise ExportError is raised and nothing is written.
     """
     policy = LearnedPolicy(run)
     _check_profile(policy, profile)
@@ -71,7 +71,7 @@ def export_bundle(
         metadata = {**bundle_metadata(policy), **_provenance(run, policy, dataset)}
         write_bundle(policy, staging, metadata)
         with _one_thread():
-            metadata["check"] = _compare(policy, Bundle(staging), contexts)
+            metadata["check"] = compare(policy, Bundle(staging), contexts)
         _write(staging / "metadata.json", metadata)
     return metadata
 
@@ -210,9 +210,10 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Largest difference of log-probabilities and number of differing decisions; ExportError if either is too large.
+def compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Largest difference of the logits and number of differing decisions; ExportError when either is too large.
 
+    Logits are compared as log-probabilities times the head's temperature: a shift of all of them means nothing.
     Contexts that offer another action space than the bundle's are left out: for them it never decides.
     """
     document = policy.document
@@ -225,16 +226,17 @@ def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[s
         # One at a time: a small batch stays in the cache, and takes a fraction of its share of a large one.
         wanted = [head[0] for head in policy.head_log_probs(inputs.take(np.array([i])))]
         action, _, found = bundle.choose(bundle.logits(context), context["job_type"])
-        for torch_head, onnx_head in zip(wanted, found, strict=True):
-            possible = np.isfinite(torch_head)
-            difference = max(difference, float(np.abs(torch_head[possible] - onnx_head[possible]).max()))
+        for torch_head, onnx_head, temperature in zip(wanted, found, bundle.temperatures, strict=True):
+            possible = ~np.isneginf(torch_head)
+            gap = temperature * np.abs(torch_head[possible] - onnx_head[possible]).max()
+            difference = float(np.maximum(difference, gap))  # which keeps a NaN, as max() would not
         disagreements += action != policy.space.decode(wanted, context["job_type"])
     if not decided:
         raise ExportError("no context of the dataset offers the policy's whole action space: it would never decide")
     if not difference <= MAX_DIFFERENCE or disagreements:
         raise ExportError(
-            f"the ONNX model differs from torch: by {difference:.2g} in its log-probabilities (at most "
-            f"{MAX_DIFFERENCE:g}) and in {disagreements} of {len(decided)} decisions; nothing was written"
+            f"the ONNX model differs from torch: by {difference:.2g} in its logits (at most {MAX_DIFFERENCE:g}) "
+            f"and in {disagreements} of {len(decided)} decisions; nothing was written"
         )
     return {"contexts": len(decided), "max_difference": difference, "disagreements": disagreements}
 

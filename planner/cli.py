@@ -200,7 +200,7 @@ def export(
 
     check = export_bundle(run or _latest_run(), out, dataset_path=dataset, profile=profile)["check"]
     typer.echo(
-        f"bundle: {out}; on {check['contexts']} contexts its log-probabilities differ from torch's by at most "
+        f"bundle: {out}; on {check['contexts']} contexts its logits differ from torch's by at most "
         f"{check['max_difference']:.1e}, its decisions in {check['disagreements']}"
     )
 
