@@ -6,8 +6,8 @@ from pathlib import Path
 from bench.objective import limit_ms
 from bench.results import CaseResults, hold_out, read_results
 from planner.contracts import DatasetInfo
-from planner.dataset.encode import encode_contexts
 from planner.dataset.examples import Example
+from planner.dataset.profiles import encode
 from planner.dataset.storage import load_dataset, write_dataset
 
 HOLDOUT = 0.4
@@ -17,7 +17,8 @@ VALIDATION = 0.2
 
 
 def relabel(ledger_path: Path, base_dataset: Path, out: Path, *, holdout: float = HOLDOUT) -> DatasetInfo:
-    """Write a dataset whose labels are winners; it keeps the base's action space, vocabulary and normalisation.
+    """Write a dataset whose labels are winners; it keeps the base's action space, token profile,
+    vocabulary and normalisation.
 
     train and val come from the earlier cases, test holds the held-out ones. Raises BenchError when the ledger has too
     few cases, ActionError when a winner is outside the base's action space, DatasetError as write_dataset does.
@@ -32,7 +33,7 @@ def relabel(ledger_path: Path, base_dataset: Path, out: Path, *, holdout: float 
     return write_dataset(
         out,
         examples=examples,
-        encoded=encode_contexts([example.context for example in examples], base.info.n_similar),
+        encoded=encode([example.context for example in examples], base.info.n_similar, base.info.token_profile),
         splits={name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))},
         space=base.space,
         vocabulary=base.info.vocabulary,
@@ -42,6 +43,7 @@ def relabel(ledger_path: Path, base_dataset: Path, out: Path, *, holdout: float 
         account={
             "label_source": "bench_winners",
             "base_dataset_hash": base.info.dataset_hash,
+            "token_profile": base.info.token_profile,
             "kernel_config": base.info.kernel_config,
             "minute_seconds": base.info.minute_seconds,
             "counts": {"cases": len(results), "examples": len(results), "outcomes": _n_outcomes(results)},

@@ -1,6 +1,7 @@
 """`planner export`: a trained policy as a directory that decides without torch, checked against torch before it counts.
 
 planner.onnx         four logits by position; inputs input_ids and attention_mask, or the features of an MLP
+                     (batch and length are free; in the kernel's profile the length is fixed, 512)
 vocab.json           {"tokens": [...]}
 action_space.json    {swarm_ids, max_candidates_bins, max_minutes_bins, max_iterations_bins, validity_rules}
 calibration.json     {"temperatures": {head: T}, "threshold": ...}
@@ -8,6 +9,7 @@ metadata.json        where the policy comes from, what it reads, and how the che
 """
 
 import logging
+import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,41 +18,63 @@ from typing import Any
 import numpy as np
 import orjson
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from planner.actions import HEADS
+from planner.contracts import TokenProfile
+from planner.dataset.kernel_tokens import (
+    JOB_TYPE_PLACE,
+    KERNEL_RUNS,
+    KERNEL_SEQUENCE,
+    KERNEL_TOKENS_PER_RUN,
+)
 from planner.dataset.storage import Dataset, load_dataset, tool_versions
 from planner.decide import Bundle
 from planner.errors import DatasetError, PlannerError
 from planner.files import staged_directory
 from planner.models.inputs import inputs_of_contexts
 from planner.models.learned import LearnedPolicy
+from planner.models.urm import TokenSettings, URMPlanner
+from planner.onnx_graph import write_token_policy
 from planner.training.batches import batcher_for
 from planner.training.checkpoint import read_run
 
-CHECK_CONTEXTS = 256
+CHECK_CONTEXTS, CHECK_BATCH = 256, 32
 MAX_DIFFERENCE = 1e-4
-OUTPUTS = tuple(HEADS)
+JOB_TYPE_PREFIX = "[VAL:JOB_TYPE:"
+FORBIDDEN = -1e4
+"""Added to a logit that must not win, also after division by the largest temperature."""
 
 
 class ExportError(PlannerError):
     """A bundle does not decide as its policy does, and was not written."""
 
 
-def export_bundle(run: Path, out: Path, *, dataset_path: Path | None = None) -> dict[str, Any]:
+def export_bundle(
+    run: Path, out: Path, *, dataset_path: Path | None = None, profile: TokenProfile | None = None
+) -> dict[str, Any]:
     """Write the run's best checkpoint as a bundle to ``out`` and return its metadata.
+
+    ``profile`` must be the one of the dataset that the run was trained on; a "kernel" bundle is one that Cyntra's
+    kernel loads (contract page, section 4). By default it is the run's.
 
     The ONNX model is compared with torch on up to 256 contexts of the dataset: logits may differ by 1e-4 and every
     decision must be the same, otherwise ExportError is raised and nothing is written.
     """
     policy = LearnedPolicy(run)
+    if policy.outputs != HEADS:
+        raise ExportError(
+            f"{run}: a bundle holds four heads, this policy has a joint one; train it with action_head four"
+        )
+    _check_profile(policy, profile)
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     contexts = _check_contexts(dataset)
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").exists():
         raise ExportError(f"{out} holds other files than a bundle: give an empty or new directory as --out")
     with staged_directory(out) as staging:
-        _export_onnx(policy, staging / "planner.onnx")
-        metadata = _metadata(policy, dataset)
+        write_onnx(policy, staging / "planner.onnx")
+        metadata = {**bundle_metadata(policy), **_provenance(run, policy, dataset)}
         _write(staging / "vocab.json", {"tokens": policy.document.vocabulary})
         _write(staging / "action_space.json", policy.space.to_document())
         _write(staging / "calibration.json", _calibration(policy))
@@ -60,18 +84,27 @@ def export_bundle(run: Path, out: Path, *, dataset_path: Path | None = None) -> 
     return metadata
 
 
-class _Logits(nn.Module):
-    """A policy without its masks: named tensors in, four logits out."""
-
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.names = model, list(names)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        batch = dict(zip(self.names, inputs, strict=True))
-        if "attention_mask" in batch:
-            batch["attention_mask"] = batch["attention_mask"].bool()
-        return tuple(self.model.logits(batch))
+def _check_profile(policy: LearnedPolicy, wanted: TokenProfile | None) -> None:
+    """ExportError when the policy cannot be a bundle of the wanted profile."""
+    document, settings = policy.document, policy.model.settings
+    if wanted is not None and wanted != document.token_profile:
+        raise ExportError(
+            f"{policy.checkpoint}: trained on the {document.token_profile} token profile, not on {wanted}: build a "
+            f"dataset with `planner dataset build --profile {wanted}` and train on it, or export without --profile"
+        )
+    if document.token_profile != "kernel":
+        return
+    if not isinstance(settings, TokenSettings):
+        raise ExportError(f"{policy.checkpoint}: reads features, the kernel gives tokens: train urm_planner instead")
+    for name, found, wanted_value in (
+        ("n_similar", document.n_similar, KERNEL_RUNS),
+        ("model.tokens_per_run", settings.tokens_per_run, KERNEL_TOKENS_PER_RUN),
+    ):
+        if found < wanted_value:
+            raise ExportError(
+                f"{policy.checkpoint}: trained with {name}={found}, the kernel will show it {wanted_value}: "
+                f"train with --set {name}={wanted_value}"
+            )
 
 
 def input_names(reads: str) -> tuple[str, ...]:
@@ -81,12 +114,67 @@ def input_names(reads: str) -> tuple[str, ...]:
     return ("context_features", "run_features", "runs_present")
 
 
-def _export_onnx(policy: LearnedPolicy, path: Path) -> None:
-    names = input_names(policy.reads)
-    example = _example_inputs(policy)
+def write_onnx(policy: LearnedPolicy, path: Path) -> None:
+    """Write the policy as planner.onnx."""
+    if isinstance(policy.model, URMPlanner):
+        _write_token_policy(policy, policy.model, path)
+    else:
+        _trace(policy, path)
+
+
+def _write_token_policy(policy: LearnedPolicy, model: URMPlanner, path: Path) -> None:
+    kernel = policy.document.token_profile == "kernel"
+    write_token_policy(
+        path,
+        model.core,
+        model.heads.linear,
+        dict(zip(HEADS, policy.space.widths, strict=True)),
+        longest=model.settings.seq_len,
+        fixed_length=_kernel_length(model.settings) if kernel else None,
+        penalties=(_penalties(policy), JOB_TYPE_PLACE) if kernel else None,
+    )
+
+
+def _penalties(policy: LearnedPolicy) -> NDArray[np.float32]:
+    """What the kernel, which masks nothing, needs: for each token that is a job type, what to add to the logits.
+
+    Without it the kernel's confidence, the smallest of four probabilities, would count values that training never
+    looked at.
+    """
+    table: NDArray[np.float32] = np.zeros((len(policy.document.vocabulary), sum(policy.space.widths)), dtype=np.float32)
+    for token, name in enumerate(policy.document.vocabulary):
+        if name.startswith(JOB_TYPE_PREFIX):
+            masks = policy.space.masks(name.removeprefix(JOB_TYPE_PREFIX).removesuffix("]"))
+            table[token, ~np.concatenate(masks)] = FORBIDDEN
+    return table
+
+
+def _kernel_length(settings: TokenSettings) -> int:
+    """The fixed length of a kernel's bundle: what lies behind it the policy did not see in training either."""
+    return min(KERNEL_SEQUENCE, settings.seq_len)
+
+
+class _Logits(nn.Module):
+    """A policy without its masks: named tensors in, logits out."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, list(names)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model.logits(dict(zip(self.names, inputs, strict=True))))
+
+
+def _trace(policy: LearnedPolicy, path: Path) -> None:
+    """The ONNX model of a policy that reads features, as torch's exporter traces it; any batch size."""
+    names, document = input_names(policy.reads), policy.document
+    # Two rows: a size that is not exported as a constant.
+    example = (
+        torch.zeros(2, len(document.context_features)),
+        torch.zeros(2, document.n_similar, len(document.run_features)),
+        torch.ones(2, document.n_similar),
+    )
     batch = torch.export.Dim("batch", min=1, max=4096)
-    length = torch.export.Dim("length", min=2, max=8192)
-    shapes = tuple({0: batch, 1: length} if policy.reads == "tokens" else {0: batch} for _ in names)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -97,23 +185,10 @@ def _export_onnx(policy: LearnedPolicy, path: Path) -> None:
             dynamo=True,
             verbose=False,
             input_names=list(names),
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"inputs": shapes},
+            output_names=list(HEADS),
+            dynamic_shapes={"inputs": tuple({0: batch} for _ in names)},
             external_data=False,
         )
-
-
-def _example_inputs(policy: LearnedPolicy) -> tuple[Tensor, ...]:
-    """Two contexts of seven tokens, or two rows of features: sizes that are not exported as constants."""
-    if policy.reads == "tokens":
-        return torch.zeros(2, 7, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64)
-    document = policy.document
-    n = document.n_similar
-    return (
-        torch.zeros(2, len(document.context_features)),
-        torch.zeros(2, n, len(document.run_features)),
-        torch.ones(2, n),
-    )
 
 
 def _check_contexts(dataset: Dataset) -> list[dict[str, Any]]:
@@ -126,17 +201,24 @@ def _check_contexts(dataset: Dataset) -> list[dict[str, Any]]:
 def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Largest difference of the logits and number of differing decisions; ExportError when either is too large."""
     document = policy.document
-    inputs = inputs_of_contexts(contexts, policy.space, document.vocabulary, document.dataset_n_similar)
+    inputs = inputs_of_contexts(
+        contexts, policy.space, document.vocabulary, document.dataset_n_similar, document.token_profile
+    )
     batcher = batcher_for(policy.model, inputs, document.n_similar, torch.device("cpu"))
+    wanted = policy.head_log_probs(inputs)
     difference, disagreements = 0.0, 0
-    for i, context in enumerate(contexts):
+    for start in range(0, len(contexts), CHECK_BATCH):
+        rows = np.arange(start, min(start + CHECK_BATCH, len(contexts)))
         with torch.no_grad():
-            expected = [head[0].double().numpy() for head in policy.model.logits(batcher.batch(np.array([i])))]
-        found = bundle.logits(context)
-        difference = max(difference, *(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True)))
-        wanted = policy.space.decode([head[0] for head in policy.log_probs_of([context])], context["job_type"])
-        disagreements += bundle.decode(context)[0] != wanted
-    if difference > MAX_DIFFERENCE or disagreements:
+            expected = [head.double().numpy() for head in policy.model.logits(batcher.batch(rows))]
+        for i in rows.tolist():
+            job_type = contexts[i]["job_type"]
+            found = bundle.logits(contexts[i])
+            for mask, torch_head, onnx_head in zip(policy.space.masks(job_type), expected, found, strict=True):
+                difference = max(difference, float(np.abs(torch_head[i - start] - onnx_head)[mask].max()))
+            action = policy.space.decode([head[i] for head in wanted], job_type)
+            disagreements += bundle.choose(found, job_type)[0] != action
+    if not difference <= MAX_DIFFERENCE or disagreements:
         raise ExportError(
             f"the ONNX model differs from torch: by {difference:.2g} in its logits (at most {MAX_DIFFERENCE:g}) and in "
             f"{disagreements} of {len(contexts)} decisions; nothing was written"
@@ -144,25 +226,48 @@ def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[s
     return {"contexts": len(contexts), "max_difference": difference, "disagreements": disagreements}
 
 
-def _metadata(policy: LearnedPolicy, dataset: Dataset) -> dict[str, Any]:
-    document = policy.document
+def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
+    """metadata.json as far as the policy tells it."""
+    document, settings = policy.document, policy.model.settings
+    tokens = settings if isinstance(settings, TokenSettings) else None
+    seq_len = tokens and (_kernel_length(tokens) if document.token_profile == "kernel" else tokens.seq_len)
     return {
         "schema_version": "cyntra.planner_bundle.v1",
-        "token_profile": "planner",
+        "token_profile": document.token_profile,
         "reads": policy.reads,
         "class_path": document.class_path,
         "model": document.model,
         "n_similar": document.n_similar,
-        "tokens_per_run": getattr(policy.model.settings, "tokens_per_run", None),
-        "seq_len": getattr(policy.model.settings, "seq_len", None),
+        "tokens_per_run": tokens and tokens.tokens_per_run,
+        "seq_len": seq_len,
         "checkpoint_id": f"{policy.name}-{document.dataset_hash[:12]}-e{document.epoch}",
         "dataset_hash": document.dataset_hash,
-        "splits": {name: split.model_dump() for name, split in dataset.info.splits.items()},
         "kernel_config": document.kernel_config,
         "minute_seconds": document.minute_seconds,
         "trained_with": document.tool_versions,
         "exported_with": tool_versions(),
     }
+
+
+def _provenance(run: Path, policy: LearnedPolicy, dataset: Dataset) -> dict[str, Any]:
+    """What the run knows besides its checkpoint; a checkpoint taken out of its run has no settings and no metrics."""
+    is_run = (run / "run.json").exists()
+    lines = (run / "metrics.jsonl").read_bytes().splitlines() if is_run else []
+    return {
+        "splits": {name: split.model_dump() for name, split in dataset.info.splits.items()},
+        "settings": read_run(run).config if is_run else None,
+        "metrics": next((m for m in map(orjson.loads, lines) if m["epoch"] == policy.document.epoch), None),
+        "git_commit": _git_commit(Path(__file__).parent),
+    }
+
+
+def _git_commit(directory: Path) -> str | None:
+    """The commit of the planner's own source; None when it does not lie in a git repository."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=directory, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _calibration(policy: LearnedPolicy) -> dict[str, Any]:

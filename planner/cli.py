@@ -8,6 +8,7 @@ import typer
 
 from bench.cli import add_commands as add_bench
 from cluster.cli import add_commands as add_cluster
+from planner.contracts import TokenProfile
 from planner.errors import CheckpointError, PlannerError
 from tune.cli import add_commands as add_tune
 
@@ -62,6 +63,10 @@ def dataset_build(
         Path | None, typer.Option(help="Directory of the dataset. [default: REPO/.cyntra/planner/dataset]")
     ] = None,
     kernel_dir: Annotated[Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]")] = None,
+    profile: Annotated[
+        TokenProfile,
+        typer.Option(help="Token stream: planner (ours, tells more), or kernel, for a policy that Cyntra itself runs."),
+    ] = "planner",
     address: Address = None,
 ) -> None:
     """Read a repo's artifacts into a time-split dataset."""
@@ -71,8 +76,33 @@ def dataset_build(
 
     out = out or repo / DATASET
     with StageBars() as bars, connect(address):
-        info = build_dataset(repo, out, kernel_dir=kernel_dir, progress=bars.update)
+        info = build_dataset(repo, out, kernel_dir=kernel_dir, profile=profile, progress=bars.update)
     print_dataset(info, out)
+
+
+@dataset_app.command("check")
+def dataset_check(
+    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Trained run whose validation loss is set beside; may be repeated.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the numbers go as JSON. [default: DATASET-check.json beside DATASET]")
+    ] = None,
+) -> None:
+    """Say whether there is enough in a dataset to learn from it, and how far any imitation could get."""
+    import orjson
+
+    from planner.dataset.checks import check_dataset, default_report_path, policies_trained_on
+    from planner.dataset.storage import load_dataset
+    from planner.display import print_check
+
+    opened = load_dataset(dataset)
+    report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
+    print_check(report)
+    path = json or default_report_path(dataset)
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    typer.echo(f"numbers: {path}")
 
 
 @app.command()
@@ -99,7 +129,7 @@ def train(
 
     settings = load_config(arch, config, set_ or [])
     run = out or (_latest_run() if resume else _new_run(Path(arch).stem))
-    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume)
+    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume, gpu=gpu)
     with EpochBar(settings.epochs) as bar, connect(address, None if gpu else workers):
         state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
     print_run(run, state)
@@ -197,11 +227,15 @@ def export(
     run: Annotated[Path | None, typer.Argument(help="Trained run. [default: the latest]")] = None,
     out: Annotated[Path, typer.Option(help="Directory of the bundle.")] = Path(".cyntra/planner/bundle"),
     dataset: Annotated[Path | None, typer.Option(help="Dataset to check the bundle on. [default: the run's]")] = None,
+    profile: Annotated[
+        TokenProfile | None,
+        typer.Option(help="kernel: a bundle that Cyntra's kernel loads; its run must be trained on such a dataset."),
+    ] = None,
 ) -> None:
     """Export a trained policy as a bundle that decides without torch."""
     from planner.bundle import export_bundle
 
-    check = export_bundle(run or _latest_run(), out, dataset_path=dataset)["check"]
+    check = export_bundle(run or _latest_run(), out, dataset_path=dataset, profile=profile)["check"]
     typer.echo(
         f"bundle: {out}; on {check['contexts']} contexts its logits differ from torch's by at most "
         f"{check['max_difference']:.1e}, its decisions in {check['disagreements']}"

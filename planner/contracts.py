@@ -27,6 +27,8 @@ Domain = Literal["code", "fab_asset", "fab_world"]
 Priority = Literal["P0", "P1", "P2", "P3"]
 Risk = Literal["low", "medium", "high", "critical"]
 Size = Literal["XS", "S", "M", "L", "XL"]
+TokenProfile = Literal["planner", "kernel"]
+"""Whose token stream a dataset holds: ours, or the one that Cyntra's kernel builds (contract page, section 4)."""
 
 
 class Document(BaseModel):
@@ -297,6 +299,7 @@ class DatasetInfo(Document):
     schema_version: Literal["cyntra.planner_dataset.v1"]
     dataset_hash: Identifier
     label_source: Literal["executed_plans", "bench_winners"]
+    token_profile: TokenProfile = "planner"
     base_dataset_hash: str | None
     action_space: ActionSpaceDocument
     kernel_config: dict[str, Any]

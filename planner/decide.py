@@ -4,10 +4,10 @@ It never raises on bad input: it falls back to the universe's default swarm with
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -15,9 +15,10 @@ import orjson
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace
-from planner.contracts import PlannerInput, input_hash, validate
-from planner.dataset.encode import Encoded, encode_contexts
-from planner.dataset.tokens import UNK
+from planner.contracts import PlannerInput, input_hash, timestamp_to_ms, validate
+from planner.dataset.encode import Encoded
+from planner.dataset.profiles import encode
+from planner.dataset.tokens import PAD, UNK
 from planner.errors import PlannerError
 from planner.evaluation.calibration import scale
 from planner.models.heuristic import SERIAL, HeuristicPolicy, nearest_valid
@@ -64,7 +65,13 @@ class Bundle:
             tokens = orjson.loads((path / "vocab.json").read_bytes())["tokens"]
             self._ids = {token: i for i, token in enumerate(tokens)}
             self._unknown = self._ids[UNK]
+            self._pad = self._ids[PAD]
             self._reads = self.metadata["reads"]
+            self._for_kernel = self.metadata["token_profile"] == "kernel"
+            self._n_similar = int(self.metadata["n_similar"])
+            self._tokens_per_run, self._seq_len = self.metadata["tokens_per_run"], self.metadata["seq_len"]
+            self.checkpoint_id = str(self.metadata["checkpoint_id"])
+            self.kernel_config = dict(self.metadata["kernel_config"])
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             self._session = onnxruntime.InferenceSession(
@@ -74,42 +81,57 @@ class Bundle:
             raise
         except Exception as error:
             # onnxruntime has no common base of its errors; whatever it is, the bundle cannot be used.
-            raise BundleError(f"{path}: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+            raise BundleError(f"{path}: {_brief(error)}") from None
 
     def logits(self, context: Mapping[str, Any]) -> list[NDArray[np.float64]]:
         """Four arrays (width,), before temperatures and masks."""
-        encoded = encode_contexts([context], self.metadata["n_similar"])
+        encoded = encode([context], self._n_similar, self.metadata["token_profile"])
         feeds = self._token_feeds(encoded) if self._reads == "tokens" else self._feature_feeds(encoded)
         return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, feeds)]
 
-    def decode(self, context: Mapping[str, Any]) -> tuple[Action, float, list[NDArray[np.float64]]]:
-        """The best valid action, its joint probability among the valid ones, and each head's probabilities.
+    def choose(
+        self, logits: Sequence[NDArray[np.float64]], job_type: str
+    ) -> tuple[Action, float, list[NDArray[np.float64]]]:
+        """The best valid action, how sure the policy is of it, and each head's probabilities.
 
-        The caller has checked that the context's action space is the bundle's.
+        Confidence is the action's joint probability among the valid ones; in a kernel's bundle, as in the kernel, the
+        smallest of its four probabilities.
         """
-        job_type = context["job_type"]
         masks = self.space.masks(job_type)
         heads = [
-            scale(np.where(mask, logits, -np.inf), temperature)
-            for logits, mask, temperature in zip(self.logits(context), masks, self.temperatures, strict=True)
+            scale(np.where(mask, head, -np.inf), temperature)
+            for head, mask, temperature in zip(logits, masks, self.temperatures, strict=True)
         ]
         joint = self.space.joint_log_probs(heads, job_type)
         best = int(joint.argmax())
-        return self.space.valid_actions(job_type)[best], float(np.exp(joint[best])), [np.exp(head) for head in heads]
+        probs = [np.exp(head) for head in heads]
+        confidence = float(np.exp(joint[best]))
+        if not np.isfinite(confidence):
+            raise BundleError("the model's output is not finite: train again, or take an earlier checkpoint")
+        if self._for_kernel:
+            positions = self.space.valid_indices(job_type)[best]
+            confidence = float(min(head[i] for head, i in zip(probs, positions, strict=True)))
+        return self.space.valid_actions(job_type)[best], confidence, probs
 
     def same_space(self, context: Mapping[str, Any]) -> bool:
-        """Whether the context offers the bundle's swarms and bins, by name; their order does not matter."""
-        offered = context["action_space"]
-        return all(set(offered[f"{head}s"]) == set(self.space.bins(head)) for head in HEADS[1:]) and set(
-            offered["swarm_ids"]
-        ) == set(self.space.swarm_ids)
+        """Whether the context offers the bundle's swarms and bins, by name, and the same valid actions of them.
+
+        Their order does not matter.
+        """
+        offered, job_type = ActionSpace.from_document(context["action_space"]), context["job_type"]
+        same_values = all(set(offered.bins(head)) == set(self.space.bins(head)) for head in HEADS)
+        return same_values and set(offered.valid_actions(job_type)) == set(self.space.valid_actions(job_type))
 
     def _token_feeds(self, encoded: Encoded) -> dict[str, NDArray[Any]]:
-        bounds, budget = encoded.segments[0], self.metadata["tokens_per_run"]
+        bounds, budget = encoded.segments[0], self._tokens_per_run
         ids = np.array([self._ids.get(token, self._unknown) for token in encoded.strings])[encoded.tokens]
         runs = [ids[start : min(end, start + budget)] for start, end in itertools.pairwise(bounds[1:])]
-        row = np.concatenate([ids[bounds[0] : bounds[1]], *runs])[: self.metadata["seq_len"]]
-        return {"input_ids": row[None], "attention_mask": np.ones((1, len(row)), dtype=np.int64)}
+        row = np.concatenate([ids[bounds[0] : bounds[1]], *runs])[: self._seq_len]
+        mask: NDArray[np.int64] = np.ones(len(row), dtype=np.int64)
+        if self._for_kernel:
+            padding = (0, self._seq_len - len(row))
+            row, mask = np.pad(row, padding, constant_values=self._pad), np.pad(mask, padding)
+        return {"input_ids": row[None], "attention_mask": mask[None]}
 
     def _feature_feeds(self, encoded: Encoded) -> dict[str, NDArray[Any]]:
         return {
@@ -138,34 +160,58 @@ def decide(
     """What to run for a planner_input.v1. Never raises on bad input.
 
     On a fallback the planner_action keeps the prediction, if there is one, and the executed_plan is the default with
-    ``fallback_reason``: mode_off, log_only, invalid_input, bundle_load_failed, action_space_mismatch, low_confidence,
-    max_candidates_exceeds_cap, timeout_exceeds_cap, max_iterations_exceeds_cap. ``kernel_config`` is today's rule's;
-    by default the one of the repo that the bundle was trained on.
+    ``fallback_reason``: mode_off, log_only, invalid_input, bundle_load_failed, action_space_mismatch, inference_failed,
+    low_confidence, max_candidates_exceeds_cap, timeout_exceeds_cap, max_iterations_exceeds_cap. ``kernel_config`` is
+    today's rule's; by default the one of the repo that the bundle was trained on.
     """
     if kernel_config is None:
-        kernel_config = bundle.metadata["kernel_config"] if isinstance(bundle, Bundle) else {}
+        kernel_config = bundle.kernel_config if isinstance(bundle, Bundle) else {}
     try:
-        context = validate(PlannerInput, planner_input, "planner_input").model_dump(exclude_unset=True)
+        context, question = _checked(planner_input)
         default = default_action(context, kernel_config)
-    except PlannerError as error:
-        return _fallback(None, None, Action(SERIAL, 1, 60, "NA"), f"invalid_input: {error}", caps)
+    except Exception as error:  # whatever a caller hands in is answered
+        return _fallback(None, None, Action(SERIAL, 1, 60, "NA"), f"invalid_input: {_brief(error)}", caps)
     if mode == "off":
-        return _fallback(context, None, default, "mode_off", caps)
+        return _fallback(question, None, default, "mode_off", caps)
     if isinstance(bundle, BundleError):
-        return _fallback(context, None, default, f"bundle_load_failed: {bundle}", caps)
-    if not bundle.same_space(context):
-        return _fallback(context, None, default, "action_space_mismatch", caps)
-    action, confidence, probs = bundle.decode(context)
+        return _fallback(question, None, default, f"bundle_load_failed: {bundle}", caps)
+    try:
+        if not bundle.same_space(context):
+            return _fallback(question, None, default, "action_space_mismatch", caps)
+        action, confidence, probs = bundle.choose(bundle.logits(context), context["job_type"])
+    except Exception as error:  # onnxruntime's errors have no common base
+        return _fallback(question, None, default, f"inference_failed: {_brief(error)}", caps)
     reason = "log_only" if mode == "log" else _objection(action, confidence, bundle.threshold, caps)
     prediction = {
         "probs": {head: [round(float(p), 6) for p in values] for head, values in zip(HEADS, probs, strict=True)},
         "confidence": min(1.0, confidence),
-        "model": {"checkpoint_id": bundle.metadata["checkpoint_id"]},
+        "model": {"checkpoint_id": bundle.checkpoint_id},
         "action": action,
     }
     if reason is not None:
-        return _fallback(context, prediction, default, reason, caps)
-    return Decision(_action_document(context, action, prediction, None), _plan(action, None))
+        return _fallback(question, prediction, default, reason, caps)
+    return Decision(_action_document(question, action, prediction, None), _plan(action, None))
+
+
+class _Question(NamedTuple):
+    """What an answer repeats of its planner_input."""
+
+    created_at: str
+    input_hash: str
+
+
+def _checked(planner_input: Any) -> tuple[dict[str, Any], _Question]:
+    """The document as it came, if it is a planner_input.v1 of a moment that exists, and what the answer repeats."""
+    model = validate(PlannerInput, planner_input, "planner_input")
+    timestamp_to_ms(model.created_at)
+    context = planner_input if isinstance(planner_input, dict) else model.model_dump(exclude_unset=True)
+    return context, _Question(model.created_at, input_hash(context))
+
+
+def _brief(error: Exception) -> str:
+    """An error in one line; ours say what is wrong by themselves."""
+    text = (str(error).splitlines() or [""])[0]
+    return text if isinstance(error, PlannerError) else f"{type(error).__name__}: {text}"
 
 
 def default_action(context: Mapping[str, Any], kernel_config: Mapping[str, Any]) -> Action:
@@ -188,7 +234,7 @@ def _objection(action: Action, confidence: float, threshold: float, caps: Caps) 
 
 
 def _fallback(
-    context: Mapping[str, Any] | None, prediction: dict[str, Any] | None, default: Action, reason: str, caps: Caps
+    question: _Question | None, prediction: dict[str, Any] | None, default: Action, reason: str, caps: Caps
 ) -> Decision:
     capped = Action(
         default.swarm_id,
@@ -200,15 +246,15 @@ def _fallback(
         ),
     )
     shown = prediction["action"] if prediction else default
-    return Decision(_action_document(context, shown, prediction, reason), _plan(capped, reason))
+    return Decision(_action_document(question, shown, prediction, reason), _plan(capped, reason))
 
 
 def _action_document(
-    context: Mapping[str, Any] | None, action: Action, prediction: dict[str, Any] | None, reason: str | None
+    question: _Question | None, action: Action, prediction: dict[str, Any] | None, reason: str | None
 ) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema_version": "cyntra.planner_action.v1",
-        "created_at": context["created_at"] if context else EPOCH_START,
+        "created_at": question.created_at if question else EPOCH_START,
         "swarm_id": action.swarm_id,
         "budgets": dict(zip(HEADS[1:], action[1:], strict=True)),
         "abstain_to_default": reason is not None,
@@ -216,8 +262,8 @@ def _action_document(
     }
     if prediction is not None:
         document |= {key: prediction[key] for key in ("probs", "confidence", "model")}
-    if context is not None:
-        document["input_hash"] = input_hash(context)
+    if question is not None:
+        document["input_hash"] = question.input_hash
     return document
 
 

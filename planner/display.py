@@ -77,9 +77,42 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
     say(f"dataset: {path} (hash {info.dataset_hash[:16]})")
 
 
+def print_check(report: dict[str, Any]) -> None:
+    """What a dataset holds, the ceiling of imitation, losses on validation, and the verdict."""
+    for name, split in report["splits"].items():
+        say(f"{name}: {split['examples']} examples, {_short(split['unseen_issues'])} of them of issues unseen in train")
+    table = Table("head", "possible", "in train", "rarest", "examples per value", title="action values", padding=(0, 0))
+    for name, row in report["values"].items():
+        counts = (row["possible"], row["seen"], row["rarest"])
+        table.add_row(name, *map(str, counts), f"{row['examples_per_seen']:.1f}")
+    console.print(table)
+    names = ("near-duplicates", "examples", "agree", "by chance", "95 % above chance", "best by features")
+    table = Table(*names, title="label agreement", padding=(0, 0))
+    for row in report["agreement"]:
+        table.add_row(
+            row["near_duplicates"],
+            str(row["examples"]),
+            f"{row['agreement']:.3f}",
+            f"{row['chance']:.3f}",
+            f"{row['excess_low']:+.3f} to {row['excess_high']:+.3f}",
+            "{:.2f} to {:.2f}".format(*row["ceiling"]),
+        )
+    console.print(table)
+    say("best by features: between what and what the exact match of a policy on these features can come at best")
+    heads = [*report["values"], "exact_match"]
+    table = Table("policy", *heads, title="loss on validation (nats)", padding=(0, 0))
+    for name, losses in report["validation"].items():
+        table.add_row(name, *(f"{losses[head]:.3f}" for head in heads))
+    console.print(table)
+    say("verdict: " + ("enough to try" if report["enough"] else "too little data"))
+    for reason in report["reasons"]:
+        say(f"  because {reason}")
+
+
 def print_run(run: Path, state: Any) -> None:
     """How a training run ended."""
-    best = "no validation" if state.best_metric is None else f"validation log-likelihood {state.best_metric:.3f}"
+    metric = state.selected_by.replace("_", " ").replace("log likelihood", "log-likelihood")
+    best = "no validation" if state.best_metric is None else f"validation {metric} {state.best_metric:.3f}"
     say(f"{state.epoch + 1} epochs, best epoch {state.best_epoch + 1}: {best}")
     if state.note:
         say(f"note: {state.note}")

@@ -49,7 +49,7 @@ def recency_bucket(at_ms: int, started_ms: int) -> int:
 def similarity(query_tags: frozenset[str], query_failures: frozenset[str], run: RunRecord, at_ms: int) -> float:
     """Jaccard of tags + Jaccard of failures + recency score, in [0, 2.4]."""
     tags = frozenset(run.summary.get("tags") or ())
-    overlap = _jaccard(query_tags, tags) + _jaccard(query_failures, failures(run.summary))
+    overlap = jaccard(query_tags, tags) + jaccard(query_failures, failures(run.summary))
     return overlap + RECENCY_SCORES[recency_bucket(at_ms, run.started_ms)]
 
 
@@ -171,7 +171,8 @@ class _Overlap:
         return shared / np.maximum(self._sizes + len(items) - shared, 1)
 
 
-def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    """Shared over joint size, 0 for two empty sets."""
     shared = len(left & right)
     return shared / max(len(left) + len(right) - shared, 1)
 

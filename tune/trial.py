@@ -29,7 +29,8 @@ def run_trial(arguments: dict[str, Any]) -> None:
         # Killed while the run was being made; there is nothing in it yet.
         shutil.rmtree(run)
     try:
-        config = TrainConfig.model_validate(arguments["config"])
+        # The search compares log-likelihoods, so that is what each trial stops by.
+        config = TrainConfig.model_validate({**arguments["config"], "select_by": "log_likelihood"})
         state = start_run(run, config, Path(arguments["dataset"]), init_from=None, workers=1, resume=True)
         if state.finished:
             ray.tune.report(_result(state))

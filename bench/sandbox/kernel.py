@@ -1,6 +1,7 @@
 """A stand-in for Cyntra's kernel that reads and writes the same files, for machines without Cyntra.
 
 cyntra-sandbox [--config .cyntra/config.yaml] run --once --issue 7 [--speculate] [--universe sandbox] [--dry-run]
+cyntra-sandbox run --once --issue 7 --planner-enabled --planner-checkpoint BUNDLE
 """
 
 import argparse
@@ -29,12 +30,13 @@ from bench.sandbox.plan import (
 from bench.sandbox.processes import Interrupted, child_environment, nothing_left_running, run_gate, start, wait_all
 from planner.errors import PlannerError
 
-_MINUTES_BINS = (15, 30, 45, 60, 120)
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 whatever became of the issue, 1 on an error or a signal, 2 on wrong arguments."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.planner_enabled and options.planner_checkpoint is None:
+        parser.error("--planner-enabled needs --planner-checkpoint, a directory written by `planner export`")
     config_path = Path(options.config).absolute()
     try:
         with nothing_left_running():
@@ -72,17 +74,17 @@ class Kernel:
             return 0
         available = available_toolchains(self.config, child_environment({})["PATH"])
         cap = universe_minutes_cap(self.repo_root, self.options.universe)
-        plan = decide(self.config, issue, available, speculate=self.options.speculate, minutes_cap=cap)
+        ruled = decide(self.config, issue, available, speculate=self.options.speculate, minutes_cap=cap)
+        plan, planner = self._plan(issue, ruled, available, cap)
         names = ", ".join(candidate.toolchain for candidate in plan.candidates)
         print(f"issue {self.issue_id}: {plan.swarm_id} with {names}")
         # Cyntra executes a forced one-shot even here.
         if self.options.dry_run and not plan.one_shot:
             return 0
-        self._run_plan(issue, plan, base_commit, list(available))
+        self._run_plan(issue, plan, base_commit, planner)
         return 0
 
-    def _run_plan(self, issue: dict[str, Any], plan: Plan, base_commit: str, available: list[str]) -> None:
-        planner = self._planner_section(plan, available)
+    def _run_plan(self, issue: dict[str, Any], plan: Plan, base_commit: str, planner: dict[str, Any]) -> None:
         update_issue(self.repo_root, self.issue_id, status="running")
         self._log("issue.started", {"speculate": plan.swarm_id == SPECULATE})
         cells = [self._open_cell(issue, plan, candidate, base_commit, planner) for candidate in plan.candidates]
@@ -96,60 +98,24 @@ class Kernel:
         for cell in cells:
             workcells.close_workcell(self.repo_root, cell)
 
-    def _planner_section(self, plan: Plan, available: list[str]) -> dict[str, Any]:
-        from planner.context import context_for_issue
-        from planner.contracts import input_hash
+    def _plan(
+        self, issue: dict[str, Any], ruled: Plan, available: dict[str, str], minutes_cap: float | None
+    ) -> tuple[Plan, dict[str, Any]]:
+        """What is run, and the planner section that says so: the rule's plan, or with a bundle the planner's."""
+        from bench.sandbox.planning import build_context, decided_plan, ruled_section
 
-        now = datetime.now(UTC)
-        history = self.repo_root / ".cyntra"
-        context = context_for_issue(
+        context = build_context(
             self.repo_root,
+            self.kernel_dir,
             self.issue_id,
-            created_ms=int(now.timestamp() * 1000),
-            kernel_dir=history if history.is_dir() else self.kernel_dir,
-            universe_id=self.options.universe,
-            # The run that is being decided counts as active.
-            system_state={
-                "active_workcells_bin": "1_2",
-                "queue_depth_bin": None,
-                "available_toolchains": available,
-                "toolchain_health": None,
-                "hour_bucket": now.strftime("%H"),
-                "budget_remaining_bin": None,
-            },
+            self.options.universe,
+            list(available),
+            datetime.now(UTC),
         )
-        seconds = plan.candidates[0].timeout_seconds
-        minutes = next((bound for bound in _MINUTES_BINS if seconds <= 60 * bound), _MINUTES_BINS[-1])
-        action = {
-            "schema_version": "cyntra.planner_action.v1",
-            "created_at": context["created_at"],
-            "swarm_id": plan.swarm_id,
-            "budgets": {
-                "max_candidates_bin": len(plan.candidates),
-                "max_minutes_bin": minutes,
-                "max_iterations_bin": "NA",
-            },
-            "confidence": 1.0,
-            "abstain_to_default": False,
-            "reason": None,
-            "model": {"checkpoint_id": "baseline_heuristic_v0"},
-            "input_hash": input_hash(context),
-        }
-        executed = {
-            "schema_version": "cyntra.executed_plan.v1",
-            "swarm_id_executed": plan.swarm_id,
-            "max_candidates_executed": len(plan.candidates),
-            "timeout_seconds_executed": int(seconds) if seconds.is_integer() else seconds,
-            "max_iterations_executed": None,
-            "fallback_applied": False,
-            "fallback_reason": None,
-        }
-        return {
-            "planner_input": context,
-            "planner_action": action,
-            "executed_plan": executed,
-            "timeout_seconds_override": None,
-        }
+        if not self.options.planner_enabled:
+            return ruled, ruled_section(context, ruled)
+        bundle = Path(self.options.planner_checkpoint)
+        return decided_plan(context, bundle, ruled, self.config, issue, available, minutes_cap)
 
     def _open_cell(
         self, issue: dict[str, Any], plan: Plan, candidate: Candidate, base_commit: str, planner: dict[str, Any]
@@ -306,6 +272,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--speculate", action="store_true", help="several tools at once")
     run.add_argument("--universe", help="id of a folder in universes/")
     run.add_argument("--max-concurrent", type=int, help="accepted as Cyntra does; it bounds nothing in a single run")
+    run.add_argument("--planner-enabled", action="store_true", help="let a bundle decide swarm, candidates and minutes")
+    run.add_argument("--planner-checkpoint", metavar="BUNDLE", help="directory written by `planner export`")
     run.add_argument("--dry-run", action="store_true", help="say what would be run")
     return parser
 

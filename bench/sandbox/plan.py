@@ -94,6 +94,24 @@ def decide(
     return Plan(swarm_id, candidates, one_shot)
 
 
+def planned(
+    config: dict[str, Any],
+    issue: dict[str, Any],
+    available: dict[str, str],
+    swarm_id: str,
+    candidates: int | None,
+    seconds: int | None,
+    minutes_cap: float | None,
+) -> Plan:
+    """The plan that a planner asks for; what it leaves open (None) stays with the rule."""
+    rule = _matching_rule(config, issue)
+    count = 1 if swarm_id == SERIAL else candidates or min(_parallelism(config, issue, rule), len(available))
+    order = _order(config, issue, rule, available)[: max(1, count)]
+    limits = (seconds or timeout_seconds(config, tool, minutes_cap) for tool in order)
+    chosen = (Candidate(tool, available.get(tool), float(limit)) for tool, limit in zip(order, limits, strict=True))
+    return Plan(swarm_id, tuple(chosen), one_shot=False)
+
+
 def timeout_seconds(config: dict[str, Any], tool: str, minutes_cap: float | None) -> float:
     """A tool's nominal limit; `timeout_seconds` wins over `timeout_minutes`."""
     settings = config.get("toolchains", {}).get(tool) or {}

@@ -6,9 +6,9 @@ in the driver, in a fixed order, so that the bytes do not depend on the parallel
 
 import gc
 import logging
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from planner.artifacts.repo import list_archives, locate, read_archives, world_t
 from planner.artifacts.universe import load_kernel_config, load_universes, minute_seconds
 from planner.artifacts.worlds import read_world_runs
 from planner.context import N_SIMILAR
-from planner.contracts import DatasetInfo, canonical_json
-from planner.dataset.encode import Encoded, concatenate, encode_contexts, fit_vocabulary
+from planner.contracts import DatasetInfo, TokenProfile, canonical_json
+from planner.dataset.encode import Encoded, concatenate, fit_vocabulary
 from planner.dataset.examples import Example, make_examples
+from planner.dataset.profiles import encode, specials
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
-READ_CHUNK = 256
+READ_CHUNK = 512
 """Archives read by one Ray Data batch."""
 ENCODE_CHUNK = 512
 """Contexts encoded by one Ray Data batch."""
@@ -43,15 +44,17 @@ def build_dataset(
     out: Path,
     *,
     kernel_dir: Path | None = None,
+    profile: TokenProfile = "planner",
     progress: Progress = lambda stage, done, total: None,
 ) -> DatasetInfo:
     """Read the repo at ``root`` and write a dataset to ``out``; returns its dataset.json. Ray must be connected.
 
+    ``profile`` "kernel" is for policies that Cyntra's kernel will run itself; it tells them less of a context.
     Raises ArtifactError when ``root`` is no Cyntra repo, DatasetError when no run can be a label or ``out`` holds
     something else. Files that cannot be read are listed in the dataset's quarantine.
     """
     with collector_paused():
-        return _build(*locate(root, kernel_dir), out, progress)
+        return _build(*locate(root, kernel_dir), out, profile, progress)
 
 
 @contextmanager
@@ -66,7 +69,7 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _build(root: Path, kernel: Path, out: Path, progress: Progress) -> DatasetInfo:
+def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress: Progress) -> DatasetInfo:
     check_out(out)
     quarantine = Quarantine(root)
     universes = load_universes(root)
@@ -79,7 +82,7 @@ def _build(root: Path, kernel: Path, out: Path, progress: Progress) -> DatasetIn
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
     contexts = [example.context_json for example in found.examples]
-    encoded = _encode_all(contexts, progress)
+    encoded = _encode_all(contexts, profile, progress)
     progress("write", 0, len(contexts))
     config_path = kernel / "config.yaml"
     config = load_kernel_config(config_path) if config_path.exists() else {}
@@ -89,12 +92,13 @@ def _build(root: Path, kernel: Path, out: Path, progress: Progress) -> DatasetIn
         encoded=encoded,
         splits=splits,
         space=_joint_space(found.examples),
-        vocabulary=fit_vocabulary(encoded, splits["train"]),
+        vocabulary=fit_vocabulary(encoded, splits["train"], specials(profile)),
         seen_issues={found.examples[i].issue_id for i in splits["train"]},
         n_similar=N_SIMILAR,
         account={
             "label_source": "executed_plans",
             "base_dataset_hash": None,
+            "token_profile": profile,
             "kernel_config": config,
             "minute_seconds": minute_seconds(config),
             "counts": {
@@ -125,46 +129,37 @@ def _read_all(
     progress: Progress,
 ) -> list[RunRecord]:
     """Every archive's run, read by Ray Data in chunks; the driver restores the order by name."""
-    chunks = [
-        {
-            "chunk": number,
-            "paths": [str(path) for path in paths[start : start + READ_CHUNK]],
-            "events": orjson.dumps(
-                {p.name: asdict(events[p.name]) for p in paths[start : start + READ_CHUNK] if p.name in events}
-            ),
-        }
-        for number, start in enumerate(range(0, len(paths), READ_CHUNK))
-    ]
+    chunks: list[dict[str, Any]] = []
+    for start in range(0, len(paths), READ_CHUNK):
+        part = paths[start : start + READ_CHUNK]
+        logged = {path.name: events[path.name] for path in part if path.name in events}
+        chunks.append({"chunk": len(chunks), "archives": pickle.dumps(([str(path) for path in part], logged))})
     found: dict[int, tuple[list[RunRecord], list[dict[str, str]]]] = {}
     for result in _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress):
-        records = [RunRecord(**record) for record in orjson.loads(result["records"])]
-        found[result["chunk"]] = records, orjson.loads(result["quarantine"])
+        found[result["chunk"]] = pickle.loads(result["found"])
     runs = []
-    for chunk in sorted(found):
-        runs += found[chunk][0]
-        quarantine.entries += found[chunk][1]
+    for _, (records, entries) in sorted(found.items()):
+        runs += records
+        quarantine.entries += entries
     return runs
 
 
 def _read_chunk(batch: dict[str, Any], root: str) -> dict[str, Any]:
-    """One Ray Data batch of one chunk: paths in, run records and quarantine entries out, as JSON."""
+    """One Ray Data batch of one chunk: paths and events in, run records and quarantine entries out."""
     quarantine = Quarantine(Path(root))
-    events = {name: WorkcellEvents(**cell) for name, cell in orjson.loads(batch["events"][0]).items()}
+    paths, events = pickle.loads(batch["archives"][0])
     with collector_paused():
-        records = read_archives([Path(path) for path in batch["paths"][0]], events, quarantine)
-    return {
-        "chunk": batch["chunk"],
-        "records": [orjson.dumps(records)],
-        "quarantine": [orjson.dumps(quarantine.entries)],
-    }
+        records = read_archives([Path(path) for path in paths], events, quarantine)
+    return {"chunk": batch["chunk"], "found": [pickle.dumps((records, quarantine.entries))]}
 
 
-def _encode_all(contexts: Sequence[str], progress: Progress) -> Encoded:
+def _encode_all(contexts: Sequence[bytes], profile: TokenProfile, progress: Progress) -> Encoded:
     chunks = [
-        {"chunk": number, "contexts": list(contexts[start : start + ENCODE_CHUNK])}
+        {"chunk": number, "contexts": b"\n".join(contexts[start : start + ENCODE_CHUNK])}
         for number, start in enumerate(range(0, len(contexts), ENCODE_CHUNK))
     ]
-    results = _map_chunks(chunks, _encode_chunk, {"n_similar": N_SIMILAR}, "encode contexts", progress)
+    arguments = {"n_similar": N_SIMILAR, "profile": profile}
+    results = _map_chunks(chunks, _encode_chunk, arguments, "encode contexts", progress)
     return concatenate(
         [
             Encoded(
@@ -183,10 +178,10 @@ def _rows(data: bytes, *shape: int) -> np.ndarray:
     return np.frombuffer(data, np.float32).reshape(*shape, -1)
 
 
-def _encode_chunk(batch: dict[str, Any], n_similar: int) -> dict[str, Any]:
+def _encode_chunk(batch: dict[str, Any], n_similar: int, profile: TokenProfile) -> dict[str, Any]:
     """One Ray Data batch of one chunk: contexts in, arrays as bytes out."""
     with collector_paused():
-        encoded = encode_contexts(map(orjson.loads, batch["contexts"][0]), n_similar)
+        encoded = encode(map(orjson.loads, batch["contexts"][0].split(b"\n")), n_similar, profile)
     return {
         "chunk": batch["chunk"],
         "examples": [len(encoded)],

@@ -225,6 +225,7 @@ def _arrays(
     seen: NDArray[np.bool_],
 ) -> dict[str, NDArray[Any]]:
     rows = slice(span.start, span.stop)
+    positions = {label: space.index(label) for label in {example.label for example in part}}
     segments = encoded.segments[rows]
     first, last = (int(segments[0, 0]), int(segments[-1, -1])) if len(part) else (0, 0)
     outcomes = make_outcomes([example.executed for example in part], space)
@@ -233,7 +234,7 @@ def _arrays(
         "segments": segments - first,
         "context_features": encoded.context_features[rows],
         "run_features": encoded.run_features[rows],
-        "labels": np.array([space.index(example.label) for example in part], dtype=np.int64).reshape(-1, len(HEADS)),
+        "labels": np.array([positions[example.label] for example in part], dtype=np.int64).reshape(-1, len(HEADS)),
         "masks": np.array([_admitted(example.space, example.job_type, space) for example in part], dtype=bool).reshape(
             -1, sum(space.widths)
         ),
@@ -251,12 +252,13 @@ def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, 
         np.save(directory / f"{name}.npy", array)
         digest.update(f"{directory.name}/{name}{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
-    rows = [_row(example, bool(seen)) for example, seen in zip(part, arrays["seen"], strict=True)]
-    for row in rows:
-        digest.update(orjson.dumps(row))
-    table = pa.table({name: [row[name] for row in rows] for name in EXAMPLE_SCHEMA.names}, schema=EXAMPLE_SCHEMA)
+    columns = _columns(part, arrays["seen"])
+    digest.update(orjson.dumps(columns))
+    contexts = [example.context_json for example in part]
+    for context in contexts:
+        digest.update(context)
     pq.write_table(
-        table,
+        pa.table({**columns, "context": pa.array(contexts, pa.binary()).cast(pa.string())}, schema=EXAMPLE_SCHEMA),
         directory / "examples.parquet",
         row_group_size=4096,
         compression="zstd",
@@ -265,19 +267,19 @@ def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, 
     )
 
 
-def _row(example: Example, seen: bool) -> dict[str, Any]:
+def _columns(part: Sequence[Example], seen: NDArray[np.bool_]) -> dict[str, list[Any]]:
+    """The Parquet table's columns except the contexts."""
     return {
-        "example_id": example.example_id,
-        "decided_ms": example.decided_ms,
-        "issue_id": example.issue_id,
-        "job_type": example.job_type,
-        "domain": example.domain,
-        **{head: str(value) for head, value in zip(HEADS, example.label, strict=True)},
-        "status": example.status,
-        "duration_ms": example.duration_ms,
-        "cost_usd": example.cost_usd,
-        "seen_issue": seen,
-        "context": example.context_json,
+        "example_id": [example.example_id for example in part],
+        "decided_ms": [example.decided_ms for example in part],
+        "issue_id": [example.issue_id for example in part],
+        "job_type": [example.job_type for example in part],
+        "domain": [example.domain for example in part],
+        **{head: [str(example.label[i]) for example in part] for i, head in enumerate(HEADS)},
+        "status": [example.status for example in part],
+        "duration_ms": [example.duration_ms for example in part],
+        "cost_usd": [example.cost_usd for example in part],
+        "seen_issue": seen.tolist(),
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,16 @@ def decide_jointly(
     )
 
 
+def as_the_kernel_sees_them(
+    decisions: Decisions, head_log_probs: Sequence[NDArray[np.float64]], space: ActionSpace
+) -> Decisions:
+    """The same decisions with the kernel's confidence: the smallest of an action's four probabilities."""
+    positions = np.array([space.index(action) for action in decisions.actions]).reshape(-1, len(HEADS))
+    rows = np.arange(len(positions))
+    chosen = np.array([head[rows, positions[:, i]] for i, head in enumerate(head_log_probs)])
+    return replace(decisions, confidence=np.exp(chosen.min(axis=0)))
+
+
 def decide_by_score(policy: Policy, split: Split) -> Decisions:
     """A fitted policy's favourite for each example."""
     inputs = inputs_of_split(split)
@@ -68,7 +78,8 @@ def decide_head_by_head(policy: LearnedPolicy, split: Split) -> Decisions:
 
     What joint decoding is measured against; the confidence is the product of the heads'.
     """
-    heads = policy.head_log_probs(inputs_of_split(split))
+    outputs = policy.head_log_probs(inputs_of_split(split))
+    heads = outputs if len(outputs) > 1 else policy.space.marginals(outputs[0])
     favourites = np.stack([head.argmax(axis=1) for head in heads], axis=1)
     actions = [
         nearest_valid(policy.space.action(row), policy.space, job_type)

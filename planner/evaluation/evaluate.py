@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset, Split, load_dataset
 from planner.errors import DatasetError
-from planner.evaluation.decisions import Decisions, decide_by_rule, decide_jointly, decide_most_frequent, labels_of
+from planner.evaluation.decisions import (
+    Decisions,
+    as_the_kernel_sees_them,
+    decide_by_rule,
+    decide_jointly,
+    decide_most_frequent,
+    labels_of,
+)
 from planner.evaluation.metrics import Logged, entropy, metrics
 from planner.models.inputs import inputs_of_split
 from planner.models.learned import LearnedPolicy
@@ -56,7 +63,10 @@ def _evaluate_split(
         labels_of(split), np.asarray(split.passed), np.asarray(split.duration_ms), dataset.info.minute_seconds
     )
     rule = decide_by_rule(dataset, split)
-    learned = decide_jointly(policy.name, log_probs_on(policy, dataset, split), split, dataset.space)
+    heads = log_probs_on(policy, dataset, split)
+    learned = decide_jointly(policy.name, heads, split, dataset.space)
+    if policy.document.token_profile == "kernel":
+        learned = as_the_kernel_sees_them(learned, heads, dataset.space)
     policies: list[Decisions] = [learned, rule, decide_most_frequent(dataset, split)]
     report = {}
     for group, rows in _groups(split).items():

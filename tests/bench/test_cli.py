@@ -35,8 +35,8 @@ def test_the_table_names_winners_and_the_summary_counts(
 
 def test_help_needs_neither_ray_nor_torch() -> None:
     program = (
-        "import sys, typer; from bench.cli import add_commands\n"
-        "app = typer.Typer(); add_commands(app)\n"
+        "import sys, typer; from bench.cli import bench\n"
+        "app = typer.Typer(); app.command()(bench)\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'ray', 'torch', 'sqlite3', 'pydantic'} & set(sys.modules)"
