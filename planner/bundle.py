@@ -11,7 +11,8 @@ metadata.json        where the policy comes from, what it reads, and how the che
 import logging
 import subprocess
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,9 @@ from planner.models.inputs import inputs_of_contexts
 from planner.models.learned import LearnedPolicy
 from planner.models.urm import TokenSettings, URMPlanner
 from planner.onnx_graph import write_token_policy
-from planner.training.batches import batcher_for
 from planner.training.checkpoint import read_run
 
-CHECK_CONTEXTS, CHECK_BATCH = 256, 32
+CHECK_CONTEXTS = 256
 MAX_DIFFERENCE = 1e-4
 JOB_TYPE_PREFIX = "[VAL:JOB_TYPE:"
 FORBIDDEN = -1e4
@@ -73,15 +73,21 @@ def export_bundle(
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").exists():
         raise ExportError(f"{out} holds other files than a bundle: give an empty or new directory as --out")
     with staged_directory(out) as staging:
-        write_onnx(policy, staging / "planner.onnx")
         metadata = {**bundle_metadata(policy), **_provenance(run, policy, dataset)}
-        _write(staging / "vocab.json", {"tokens": policy.document.vocabulary})
-        _write(staging / "action_space.json", policy.space.to_document())
-        _write(staging / "calibration.json", _calibration(policy))
-        _write(staging / "metadata.json", metadata)
-        metadata["check"] = _compare(policy, Bundle(staging), contexts)
+        write_bundle(policy, staging, metadata)
+        with _one_thread():
+            metadata["check"] = compare(policy, Bundle(staging), contexts)
         _write(staging / "metadata.json", metadata)
     return metadata
+
+
+def write_bundle(policy: LearnedPolicy, directory: Path, metadata: dict[str, Any]) -> None:
+    """Write a bundle's files, unchecked."""
+    write_onnx(policy, directory / "planner.onnx")
+    _write(directory / "vocab.json", {"tokens": policy.document.vocabulary})
+    _write(directory / "action_space.json", policy.space.to_document())
+    _write(directory / "calibration.json", _calibration(policy))
+    _write(directory / "metadata.json", metadata)
 
 
 def _check_profile(policy: LearnedPolicy, wanted: TokenProfile | None) -> None:
@@ -198,32 +204,46 @@ def _check_contexts(dataset: Dataset) -> list[dict[str, Any]]:
     return contexts[:CHECK_CONTEXTS]
 
 
-def _compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Largest difference of the logits and number of differing decisions; ExportError when either is too large."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: to share operations this small with others costs more than they take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Largest difference of the logits and number of differing decisions; ExportError when either is too large.
+
+    Logits are compared as log-probabilities times the head's temperature: a shift of all of them means nothing.
+    Contexts that offer another action space than the bundle's are left out: for them it never decides.
+    """
     document = policy.document
+    decided = [context for context in contexts if bundle.same_space(context)]
     inputs = inputs_of_contexts(
-        contexts, policy.space, document.vocabulary, document.dataset_n_similar, document.token_profile
+        decided, policy.space, document.vocabulary, document.dataset_n_similar, document.token_profile
     )
-    batcher = batcher_for(policy.model, inputs, document.n_similar, torch.device("cpu"))
-    wanted = policy.head_log_probs(inputs)
     difference, disagreements = 0.0, 0
-    for start in range(0, len(contexts), CHECK_BATCH):
-        rows = np.arange(start, min(start + CHECK_BATCH, len(contexts)))
-        with torch.no_grad():
-            expected = [head.double().numpy() for head in policy.model.logits(batcher.batch(rows))]
-        for i in rows.tolist():
-            job_type = contexts[i]["job_type"]
-            found = bundle.logits(contexts[i])
-            for mask, torch_head, onnx_head in zip(policy.space.masks(job_type), expected, found, strict=True):
-                difference = max(difference, float(np.abs(torch_head[i - start] - onnx_head)[mask].max()))
-            action = policy.space.decode([head[i] for head in wanted], job_type)
-            disagreements += bundle.choose(found, job_type)[0] != action
+    for i, context in enumerate(decided):
+        # One at a time: a small batch stays in the cache, and takes a fraction of its share of a large one.
+        wanted = [head[0] for head in policy.head_log_probs(inputs.take(np.array([i])))]
+        action, _, found = bundle.choose(bundle.logits(context), context["job_type"])
+        for torch_head, onnx_head, temperature in zip(wanted, found, bundle.temperatures, strict=True):
+            possible = ~np.isneginf(torch_head)
+            gap = temperature * np.abs(torch_head[possible] - onnx_head[possible]).max()
+            difference = float(np.maximum(difference, gap))  # which keeps a NaN, as max() would not
+        disagreements += action != policy.space.decode(wanted, context["job_type"])
+    if not decided:
+        raise ExportError("no context of the dataset offers the policy's whole action space: it would never decide")
     if not difference <= MAX_DIFFERENCE or disagreements:
         raise ExportError(
-            f"the ONNX model differs from torch: by {difference:.2g} in its logits (at most {MAX_DIFFERENCE:g}) and in "
-            f"{disagreements} of {len(contexts)} decisions; nothing was written"
+            f"the ONNX model differs from torch: by {difference:.2g} in its logits (at most {MAX_DIFFERENCE:g}) "
+            f"and in {disagreements} of {len(decided)} decisions; nothing was written"
         )
-    return {"contexts": len(contexts), "max_difference": difference, "disagreements": disagreements}
+    return {"contexts": len(decided), "max_difference": difference, "disagreements": disagreements}
 
 
 def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:

@@ -85,14 +85,17 @@ class Bundle:
 
     def logits(self, context: Mapping[str, Any]) -> list[NDArray[np.float64]]:
         """Four arrays (width,), before temperatures and masks."""
+        return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, self.feeds(context))]
+
+    def feeds(self, context: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """The ONNX model's inputs, a batch of one."""
         encoded = encode([context], self._n_similar, self.metadata["token_profile"])
-        feeds = self._token_feeds(encoded) if self._reads == "tokens" else self._feature_feeds(encoded)
-        return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, feeds)]
+        return self._token_feeds(encoded) if self._reads == "tokens" else self._feature_feeds(encoded)
 
     def choose(
         self, logits: Sequence[NDArray[np.float64]], job_type: str
     ) -> tuple[Action, float, list[NDArray[np.float64]]]:
-        """The best valid action, how sure the policy is of it, and each head's probabilities.
+        """The best valid action, how sure the policy is of it, and each head's log-probabilities.
 
         Confidence is the action's joint probability among the valid ones; in a kernel's bundle, as in the kernel, the
         smallest of its four probabilities.
@@ -104,14 +107,13 @@ class Bundle:
         ]
         joint = self.space.joint_log_probs(heads, job_type)
         best = int(joint.argmax())
-        probs = [np.exp(head) for head in heads]
         confidence = float(np.exp(joint[best]))
         if not np.isfinite(confidence):
             raise BundleError("the model's output is not finite: train again, or take an earlier checkpoint")
         if self._for_kernel:
             positions = self.space.valid_indices(job_type)[best]
-            confidence = float(min(head[i] for head, i in zip(probs, positions, strict=True)))
-        return self.space.valid_actions(job_type)[best], confidence, probs
+            confidence = float(np.exp(min(head[i] for head, i in zip(heads, positions, strict=True))))
+        return self.space.valid_actions(job_type)[best], confidence, heads
 
     def same_space(self, context: Mapping[str, Any]) -> bool:
         """Whether the context offers the bundle's swarms and bins, by name, and the same valid actions of them.
@@ -178,12 +180,12 @@ def decide(
     try:
         if not bundle.same_space(context):
             return _fallback(question, None, default, "action_space_mismatch", caps)
-        action, confidence, probs = bundle.choose(bundle.logits(context), context["job_type"])
+        action, confidence, heads = bundle.choose(bundle.logits(context), context["job_type"])
     except Exception as error:  # onnxruntime's errors have no common base
         return _fallback(question, None, default, f"inference_failed: {_brief(error)}", caps)
     reason = "log_only" if mode == "log" else _objection(action, confidence, bundle.threshold, caps)
     prediction = {
-        "probs": {head: [round(float(p), 6) for p in values] for head, values in zip(HEADS, probs, strict=True)},
+        "probs": {name: np.exp(head).round(6).tolist() for name, head in zip(HEADS, heads, strict=True)},
         "confidence": min(1.0, confidence),
         "model": {"checkpoint_id": bundle.checkpoint_id},
         "action": action,

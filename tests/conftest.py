@@ -51,6 +51,16 @@ def corpus_dataset(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -
     return directory / "dataset"
 
 
+@pytest.fixture(scope="session")
+def kernel_dataset(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in the kernel's token profile. Tests must not change it."""
+    from planner.dataset.build import build_dataset
+
+    directory = tmp_path_factory.mktemp("kernel-corpus")
+    build_dataset(copy_corpus(directory / "repo"), directory / "dataset", profile="kernel")
+    return directory / "dataset"
+
+
 def copy_corpus(target: Path) -> Path:
     """Copy the excerpt to ``target``, with the empty archive that git cannot keep."""
     shutil.copytree(CORPUS, target, copy_function=shutil.copyfile)

@@ -29,6 +29,8 @@ LEVEL_Z = 1.96
 RESAMPLES = 2000
 QUERIES = 2000
 """Examples whose nearest neighbour is sought, spread evenly over time; each is compared with all others."""
+MIN_EXAMPLES = 30
+"""An agreement over fewer examples is not reported: it would be an anecdote."""
 JOINT = "joint"
 
 
@@ -210,8 +212,8 @@ def _nearest_neighbours(dataset: Dataset) -> Agreement | None:
 
 
 def _agreement(name: str, examples: _Examples, agree: NDArray[np.float64], rows: NDArray[np.intp]) -> Agreement | None:
-    """Means over the examples ``rows``; None without any. Examples of one issue are drawn together."""
-    if not len(rows):
+    """Means over the examples ``rows``; None for fewer than MIN_EXAMPLES. Examples of one issue are drawn together."""
+    if len(rows) < MIN_EXAMPLES:
         return None
     chance = examples.chance()[rows]
     issues = _numbered(examples.issues[rows])
@@ -230,13 +232,15 @@ def _verdict(agreements: list[Agreement], frequencies: SingleBest, validation: S
     """
     reasons = []
     needed = None
-    best = max((found.agreement for found in agreements), default=0.0)
-    if not any(found.above_chance for found in agreements):
-        reasons.append("labels of near-duplicate contexts agree no more often than chance: nothing to imitate shows")
+    if not agreements:
+        reasons.append(f"fewer than {MIN_EXAMPLES} examples have another one of their job type to be compared with")
+    elif not any(found.above_chance for found in agreements):
+        reasons.append("labels of near-duplicate contexts agree no more often than chance: contexts do not tell them")
     if not len(validation):
         reasons.append("validation is empty: no loss can be compared with anything")
-    else:
+    elif agreements:
         most_frequent = judge(frequencies, validation)["exact_match"]
+        best = max(found.agreement for found in agreements)
         gain = best - most_frequent
         if gain <= 0:
             reasons.append(

@@ -148,11 +148,13 @@ def write_dataset(
     n_similar: int,
     account: Mapping[str, Any],
     normalisation_of: DatasetInfo | None = None,
+    context_names: Sequence[str] = CONTEXT_FEATURES,
 ) -> DatasetInfo:
     """Write a dataset whole or not at all, and return its dataset.json.
 
     ``account`` holds the fields of DatasetInfo that tell how the examples came about; ``normalisation_of`` is the
-    dataset whose feature normalisation is kept (winners), otherwise it is fitted on train.
+    dataset whose feature normalisation is kept (winners), otherwise it is fitted on train. ``context_names`` are the
+    columns of the encoded context features.
     """
     check_out(out)
     with staged_directory(out) as staging:
@@ -180,7 +182,7 @@ def write_dataset(
                 "tokens_per_run": TOKENS_PER_RUN,
                 "splits": infos,
                 "vocabulary": list(vocabulary),
-                **_normalisation(encoded, train, normalisation_of),
+                **_normalisation(encoded, context_names, train, normalisation_of),
                 "tool_versions": tool_versions(),
                 **account,
             }
@@ -281,7 +283,9 @@ def _columns(part: Sequence[Example], seen: NDArray[np.bool_]) -> dict[str, list
     }
 
 
-def _normalisation(encoded: Encoded, train: range, keep: DatasetInfo | None) -> dict[str, Any]:
+def _normalisation(
+    encoded: Encoded, context_names: Sequence[str], train: range, keep: DatasetInfo | None
+) -> dict[str, Any]:
     """Mean and scale of every feature over train; of run features over the runs that are there."""
     if keep is not None:
         kept = keep.model_dump()
@@ -289,7 +293,7 @@ def _normalisation(encoded: Encoded, train: range, keep: DatasetInfo | None) -> 
     rows = slice(train.start, train.stop)
     present = np.diff(encoded.segments[rows], axis=1)[:, 1:] > 0
     return {
-        "context_features": _fit(CONTEXT_FEATURES, encoded.context_features[rows]),
+        "context_features": _fit(context_names, encoded.context_features[rows]),
         "run_features": _fit(RUN_FEATURES, encoded.run_features[rows][present]),
     }
 

@@ -17,8 +17,9 @@ from planner.errors import ConfigError
 from planner.evaluation.decisions import decide_by_rule
 from planner.evaluation.judge import Contender, Promise, contender, judge, trained_contender
 from planner.evaluation.tables import markdown
+from planner.models.forest import UtilityForest
 from planner.models.frequency import BestOnAverage, PerGroup, SingleBest
-from planner.models.neighbours import NearestNeighbours
+from planner.models.neighbours import NearestNeighbours, UtilityNeighbours
 from planner.models.policy import Policy
 from planner.models.trees import BoostedTrees
 from planner.training.many import Progress, train_many
@@ -31,6 +32,8 @@ FITTED: dict[str, Callable[[Dataset], Policy]] = {
 }
 FITTED_ON_OUTCOMES: dict[str, Callable[[Dataset], Policy]] = {
     "best_on_average": BestOnAverage,
+    "utility_neighbours": UtilityNeighbours,
+    "utility_forest": UtilityForest,
 }
 """Policies that need the outcomes of several actions per example, as a bench gives them."""
 HEURISTIC = "heuristic"

@@ -23,13 +23,15 @@ def app() -> typer.Typer:
 def test_the_table_names_winners_and_the_summary_counts(
     kernel_repo: KernelRepo, ray_cluster: Any, app: typer.Typer
 ) -> None:
-    kernel_repo.write_issues({"id": "1"}, {"id": "[red]2", "status": "done"})
+    finished = [{"id": str(number), "status": "done"} for number in range(10, 35)]
+    kernel_repo.write_issues({"id": "1"}, {"id": "[red]2", "status": "done"}, *finished)
     arguments = ["bench", str(kernel_repo.root), "--k", "1", "--cyntra", " ".join(SMALL_KERNEL)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "set aside: its id cannot be a file name, which Cyntra makes of it: '[red]2'" in result.output
+    assert "set aside: status 'done': '10', '11'," in result.output and "'29' and 5 more\n" in result.output
     assert (
-        "read 2 issues (1 set aside); 1 cases: 1 executions run, 0 resumed from the ledger, 0 faulty" in result.output
+        "read 27 issues (26 set aside); 1 cases: 1 executions run, 0 resumed from the ledger, 0 faulty" in result.output
     )
 
 

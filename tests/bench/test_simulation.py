@@ -168,7 +168,9 @@ def test_every_run_is_read_back_with_its_plan_and_the_outcome_that_was_drawn(rep
         assert run.summary["outcome"]["status"] == expected
         assert run.ended_ms - run.started_ms == drawn.duration_ms
         assert {gate["name"]: gate["passed"] for gate in run.summary["outcome"]["gates"]} == drawn.gates
-        assert {path.stem for path in (repo / run.source).iterdir()} == files_of(action, drawn.kept.status)
+        assert {path.stem for path in (repo / ".cyntra" / "archives" / run.run_id).iterdir()} == files_of(
+            action, drawn.kept.status
+        )
         shapes.add((action.swarm_id, drawn.kept.status))
     assert len(shapes) == 8  # both swarms, all four ways of ending
 
@@ -184,7 +186,7 @@ def test_a_recorded_context_is_what_the_repo_gives_at_that_moment_and_holds_only
         if run.planner_input is None:
             continue
         recorded += 1
-        context = orjson.loads(run.planner_input)
+        context = orjson.loads(run.planner_input.text)
         validate(PlannerInput, context, run.run_id)
         neighbours = context["history"]["last_n_similar_runs"]
         assert all(ended[neighbour["run_id"]] <= run.decided_ms for neighbour in neighbours)

@@ -145,3 +145,12 @@ def test_an_empty_validation_is_a_reason_of_its_own(corpus_dataset: Path, tmp_pa
     report = check_dataset(dataset)
     assert report["validation"] == {} and any("validation is empty" in reason for reason in report["reasons"])
     assert judge(SingleBest(dataset), dataset.splits["train"])["joint"] > 0
+
+
+def test_a_handful_of_examples_is_not_compared_with_one_another(
+    synthetic: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.dataset.checks.MIN_EXAMPLES", 10_000)
+    report = check_dataset(load_dataset(synthetic[1]))
+    assert report["agreement"] == [] and not report["enough"]
+    assert report["reasons"][0].startswith("fewer than 10000 examples")

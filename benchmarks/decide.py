@@ -1,0 +1,146 @@
+"""How long a warm decision takes on one core, beside the time that its matrix products alone would take there.
+
+python -m benchmarks.decide           tiny at ~200 tokens, then d 256, 4 layers, 8 loops at 128, 256 and 512 tokens
+python -m benchmarks.decide --runs 5  the same, quickly
+
+Weights are random: they do not change the time. The floor is FLOPs over the rate of single-threaded products of the
+same shapes, measured in the same process: 8d² + 4Sd + 6dm per token, layer and loop, m the width of the MLP.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.archives import write_repo
+from cluster.connect import connect
+from planner.bundle import bundle_metadata, write_bundle
+from planner.config import load_config
+from planner.dataset.build import build_dataset
+from planner.dataset.storage import Dataset, load_dataset
+from planner.decide import Bundle, decide
+from planner.models.base import ModelSpec, build_model
+from planner.models.blocks import mlp_width
+from planner.models.learned import LearnedPolicy
+from planner.training.loop import policy_document
+
+ARCHIVES, EXTRA_TAGS = 400, 100
+WARM_UP = 3
+
+
+class Size(NamedTuple):
+    """A policy's size, and how many tokens of its context it reads."""
+
+    name: str
+    overrides: Sequence[str]
+    tokens: int
+
+
+LARGE = ("model.d_model=256", "model.layers=4", "model.heads=8", "model.loops=8", "model.backprop_loops=4")
+SIZES = (Size("tiny", (), 200), *(Size("d256 L4 M8", LARGE, tokens) for tokens in (128, 256, 512)))
+
+
+class Times(NamedTuple):
+    """Milliseconds: of the wall clock, and of this thread's own processor time, which others do not stretch."""
+
+    wall: list[float]
+    cpu: list[float]
+
+
+def main() -> None:
+    """Measure every size and print one row each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decide", description=__doc__)
+    parser.add_argument("--runs", type=int, default=50, help="decisions measured of each size")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as name:
+        directory = Path(name)
+        write_repo(directory / "repo", ARCHIVES)
+        with connect(num_cpus=2):
+            build_dataset(directory / "repo", directory / "dataset")
+        dataset = load_dataset(directory / "dataset")
+        print("policy      tokens  GFLOP  matmul GFLOP/s  floor ms  decide ms min/median/max  CPU ms min  CPU / floor")
+        for number, size in enumerate(SIZES):
+            print(_row(size, dataset, directory / f"checkpoint-{number}", arguments.runs), flush=True)
+    print(f"load average over the last minutes: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+
+
+def _row(size: Size, dataset: Dataset, checkpoint: Path, runs: int) -> str:
+    bundle = _bundle(size, dataset, checkpoint)
+    context = max(dataset.splits["test"].contexts(), key=lambda context: len(orjson.dumps(context)))
+    context["issue"]["tags"] = [f"tag-{number}" for number in range(EXTRA_TAGS)]  # else the longest has some 480 tokens
+    found = bundle.feeds(context)["input_ids"].shape[1]
+    if found != size.tokens:
+        raise SystemExit(f"the longest context has {found} tokens, {size.tokens} are needed: raise EXTRA_TAGS")
+    times = _timed(lambda: decide(context, bundle), runs)
+    flops, seconds = _products(bundle.metadata["model"], size.tokens)
+    floor = 1000 * seconds
+    median = sorted(times.wall)[len(times.wall) // 2]
+    return (
+        f"{size.name:10}  {size.tokens:6d}  {flops / 1e9:5.2f}  {flops / seconds / 1e9:14.0f}  {floor:8.1f}  "
+        f"{f'{min(times.wall):.1f} / {median:.1f} / {max(times.wall):.1f}':>24}  {min(times.cpu):10.1f}  "
+        f"{min(times.cpu) / floor:11.2f}"
+    )
+
+
+def _bundle(size: Size, dataset: Dataset, checkpoint: Path) -> Bundle:
+    """A bundle of random weights that reads exactly ``size.tokens`` of a long context."""
+    seen = [f"model.seq_len={size.tokens}", "n_similar=16"]
+    config = load_config("urm_planner", None, [*size.overrides, *seen])
+    torch.manual_seed(0)
+    model = build_model(config.class_path, config.model, ModelSpec.of(dataset.info))
+    checkpoint.mkdir()
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, checkpoint / "model.safetensors"
+    )
+    (checkpoint / "policy.json").write_bytes(orjson.dumps(policy_document(config, dataset).model_dump()))
+    policy = LearnedPolicy(checkpoint)
+    directory = checkpoint.with_name(f"{checkpoint.name}-bundle")
+    directory.mkdir()
+    metadata = bundle_metadata(policy)
+    write_bundle(policy, directory, {**metadata, "model": policy.model.settings.model_dump()})
+    return Bundle(directory)
+
+
+def _products(model: dict[str, Any], tokens: int) -> tuple[float, float]:
+    """FLOPs of a decision's matrix products, and the seconds that they take one after another at their best."""
+    d, heads = model["d_model"], model["heads"]
+    m, blocks = mlp_width(d, model["expansion"]), model["layers"] * model["loops"]
+    shapes = (
+        ((tokens, d), (d, 3 * d)),
+        ((tokens, d), (d, d)),
+        ((tokens, d), (d, 2 * m)),
+        ((tokens, m), (m, d)),
+        ((heads, tokens, d // heads), (heads, d // heads, tokens)),
+        ((heads, tokens, tokens), (heads, tokens, d // heads)),
+    )
+    flops, milliseconds = 0.0, 0.0
+    for left, right in shapes:
+        a, b = torch.randn(left), torch.randn(right)
+        flops += 2 * float(np.prod(left)) * right[-1]
+        milliseconds += min(_timed(partial(torch.matmul, a, b), 30).cpu)
+    return blocks * flops, blocks * milliseconds / 1000
+
+
+def _timed(function: Callable[[], Any], runs: int) -> Times:
+    times = Times([], [])
+    for run in range(WARM_UP + runs):
+        wall, cpu = time.perf_counter(), time.thread_time()
+        function()
+        if run >= WARM_UP:
+            times.wall.append(1000 * (time.perf_counter() - wall))
+            times.cpu.append(1000 * (time.thread_time() - cpu))
+    return times
+
+
+if __name__ == "__main__":
+    main()
