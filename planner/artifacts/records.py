@@ -106,7 +106,7 @@ class Quarantine:
 def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     """The entries of ``directory`` in name order; one whose name is not UTF-8 is dropped, no document can name it."""
     entries = []
-    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+    for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else []:
         try:
             path.name.encode()
         except UnicodeEncodeError:
