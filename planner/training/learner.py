@@ -44,7 +44,7 @@ class Learner:
         """As the run's last checkpoint left it, or at the start of a new run."""
         check_precision(config.precision, worker.device)
         torch.set_num_threads(1)
-        seed_epoch(config.seed, -1, 0)
+        torch.manual_seed(config.seed)
         torch.use_deterministic_algorithms(True, warn_only=worker.device.type == "cuda")
         model = build_model(config.class_path, config.model, ModelSpec.of(dataset.info)).to(worker.device)
         if state.last is None:
@@ -89,9 +89,10 @@ def count_tried(model: NeuralPolicy, outcomes: Outcomes) -> None:
     """Add the actions that train has outcomes of to those that the value head, if there is one, has learned from."""
     if model.value is not None:
         rows = model.space.tuple_rows(np.asarray(outcomes.actions))
-        model.value.tried += torch.from_numpy(np.bincount(rows, minlength=len(model.space.tuples)))
+        counts = torch.from_numpy(np.bincount(rows, minlength=len(model.space.tuples)))
+        model.value.tried += counts.to(model.value.tried.device)
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     """Seed dropout for one epoch of one worker, so that a resumed run draws what an uninterrupted one does."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, epoch + 1, rank)).generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0] >> 1))

@@ -136,7 +136,8 @@ def train_epoch(
     split = dataset.splits["train"]
     batcher = batcher_for(learner.model, inputs_of_split(split), config.n_similar, worker.device)
     steps_per_epoch = math.ceil(len(split) / config.batch_size)
-    total = torch.zeros((), dtype=torch.float64)
+    # On the worker's device, because nccl sums nothing that lies elsewhere.
+    total = torch.zeros((), dtype=torch.float64, device=worker.device)
     drawn = training_examples(len(split), config)
     lengths = None if batcher.lengths is None else batcher.lengths[drawn]
     batches = batch_positions(len(split), config.batch_size, config.seed, epoch, lengths)
@@ -159,7 +160,7 @@ def train_epoch(
             raise TrainingError(f"gradient norm is {norm.item()} in epoch {epoch}, batch {_names(split, batch)}")
         learner.optimizer.step()
         learner.average.update(step)
-        total += losses.detach().double().sum().cpu()
+        total += losses.detach().double().sum()
     if worker.world > 1:
         dist.all_reduce(total)
     return {"train_loss": total.item() / len(split), "lr": learner.optimizer.param_groups[0]["lr"]}
