@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,17 @@ from planner.models.heuristic import HeuristicPolicy
 SCHEDULABLE = ("open", "ready")
 ESCALATION_TAGS = frozenset({"escalation", "needs-human", "human-escalated", "@human-escalated"})
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.:@+ -]*")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the executions of a bench start from."""
+
+    base_commit: str
+    toolchains: Sequence[str]
+    """The tools that are there, in order of priority."""
+    moments_ms: Mapping[str, int] = field(default_factory=dict)
+    """Issue id -> the moment of its context, ms since the epoch, UTC; an issue without one is decided now."""
 
 
 @dataclass(frozen=True)
@@ -44,44 +55,45 @@ def build_cases(
     n_actions: int = 4,
     seed: int = 0,
     stored: Sequence[BenchCase] = (),
-    search_path: str | None = None,
+    ground: Ground | None = None,
 ) -> list[BenchCase]:
     """One case per issue, at most ``limit``, each with ``n_actions`` distinct actions (fewer if the space has no more).
 
-    An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts (default:
-    now); ``search_path`` is the PATH on which toolchains are looked for (default: this process's). BenchError when an
-    issue in ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
+    An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts for which
+    ``ground`` has none (default: now); without a ground it is :func:`git_ground`'s. BenchError when an issue in
+    ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
     """
     repo = repo.resolve()
-    base_commit = main_commit(repo)
+    ground = ground or git_ground(repo, kernel_dir)
     builder = _context_builder(repo, kernel_dir, universe_id)
     wanted = select_issues(builder.issues, issue_ids).issue_ids
     cases = _stored_cases(stored, wanted, issue_ids)
     config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
-    toolchains = [toolchain.name for toolchain in find_toolchains(config, repo, search_path)]
-    limits = PlanLimits(len(toolchains) or None, builder.universe.max_run_minutes)
+    limits = PlanLimits(len(ground.toolchains) or None, builder.universe.max_run_minutes)
     policy = HeuristicPolicy(config, max_run_minutes=builder.universe.max_run_minutes)
     sampler = CandidateSampler(seed)
     for case in stored:
         sampler.count(action_from_document(action.model_dump()) for action in case.actions)
-    created_ms = round(time.time() * 1000) if created_ms is None else created_ms
-    state = system_state(toolchains, created_ms)
+    now_ms = round(time.time() * 1000) if created_ms is None else created_ms
     known = {case.issue_id for case in cases}
-    for issue_id in wanted:
+    # History only goes forward.
+    for issue_id in sorted(wanted, key=lambda issue_id: ground.moments_ms.get(issue_id, now_ms)):
         if limit is not None and len(cases) >= limit:
             break
         if issue_id in known:
             continue
-        context = builder.build(issue_id, created_ms=created_ms, system_state=state)
+        moment_ms = ground.moments_ms.get(issue_id, now_ms)
+        state = system_state(ground.toolchains, moment_ms)
+        context = builder.build(issue_id, created_ms=moment_ms, system_state=state)
         space = ActionSpace.from_document(context["action_space"])
-        case_id = case_id_of(issue_id, base_commit, context["universe_id"])
+        case_id = case_id_of(issue_id, ground.base_commit, context["universe_id"])
         pool = [action for action in concrete_actions(space, context["job_type"]) if limits.allow(action)]
         actions = sampler.choose(pool, policy.decide(context), case_id, n_actions)
         document = {
             "schema_version": "cyntra.bench_case.v1",
             "case_id": case_id,
             "issue_id": issue_id,
-            "base_commit": base_commit,
+            "base_commit": ground.base_commit,
             "context": context,
             "actions": [action._asdict() for action in actions],
         }
@@ -104,6 +116,14 @@ def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection
             raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
     chosen = sorted(set(issue_ids), key=natural_order)
     return Selection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
+
+
+def git_ground(repo: Path, kernel_dir: Path | None = None, search_path: str | None = None) -> Ground:
+    """The commit of ``main``, and the tools on ``search_path`` (default: this process's PATH)."""
+    base_commit = main_commit(repo)
+    path = (kernel_dir or repo / ".cyntra") / "config.yaml"
+    config = load_kernel_config(path) if path.exists() else {}
+    return Ground(base_commit, [toolchain.name for toolchain in find_toolchains(config, repo, search_path)])
 
 
 def main_commit(repo: Path) -> str:

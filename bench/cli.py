@@ -1,4 +1,4 @@
-"""``planner bench``: every issue under K different decisions, with a progress display and a table of the winners."""
+"""``planner bench``: every issue under K different decisions; ``planner simulate``: a repo to try it on."""
 
 import shlex
 from pathlib import Path
@@ -13,17 +13,23 @@ if TYPE_CHECKING:
     from bench.run import BenchReport
 
 INTERRUPTED_EXIT_CODE = 130
+SHOWN_ISSUES = 20
+"""How many of the issues that were set aside for one reason are named."""
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Mount ``planner bench``."""
+    """Mount ``planner bench`` and ``planner simulate``."""
     app.command("bench")(bench)
+    app.command("simulate")(simulate)
 
 
 def bench(
     repo: Annotated[Path, typer.Argument(help="Root of a Cyntra repo under git.")] = Path(),
     k: Annotated[int, typer.Option("--k", min=1, help="Different actions tried per issue.")] = 4,
     repeats: Annotated[int, typer.Option(min=1, help="Executions per action; more than one averages noise out.")] = 1,
+    executor: Annotated[
+        str, typer.Option(help="cyntra (the kernel runs), or simulate (in a repo from `planner simulate`).")
+    ] = "cyntra",
     cyntra: Annotated[
         str | None,
         typer.Option(help="Kernel command, may be several words; `cyntra-sandbox` in a sandbox. [default: cyntra]"),
@@ -69,13 +75,16 @@ def bench(
     """
     from rich.console import Console
 
-    from bench.run import run_bench
+    from bench.run import EXECUTORS, run_bench
 
+    if executor not in EXECUTORS:
+        raise typer.BadParameter(f"{executor!r}: choose {' or '.join(EXECUTORS)}", param_hint="--executor")
     console = Console()
     try:
         with _Display(console) as display:
             report = run_bench(
                 repo,
+                executor=executor,
                 ledger_path=ledger,
                 n_actions=k,
                 repeats=repeats,
@@ -98,6 +107,31 @@ def bench(
         console.print("Stopped. What was finished is in the ledger; the same command goes on from there.")
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     _print_report(console, report)
+
+
+def simulate(
+    directory: Annotated[Path, typer.Argument(help="Where the repo's artifacts go; must not exist or be empty.")],
+    runs: Annotated[int, typer.Option(min=1, help="Runs of the history.")] = 5000,
+    issues: Annotated[int, typer.Option(min=1, help="Issues that were worked on.")] = 800,
+    open_issues: Annotated[int, typer.Option("--open", min=0, help="Further issues, never run, for the bench.")] = 400,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write the artifacts of a Cyntra repo whose runs were drawn from a model, in seconds and without any agent.
+
+    `planner dataset build` reads it like a real one; `planner bench --executor simulate` draws what its open issues
+    would have come to under other actions. It is a test bed: it says nothing about real agents.
+    """
+    from bench.simulation.repo import simulate_repo
+    from planner.display import StageBars, say
+
+    with StageBars() as bars:
+        made = simulate_repo(
+            directory, runs=runs, issues=issues, open_issues=open_issues, seed=seed, progress=bars.update
+        )
+    say(
+        f"{directory}: {made.runs} runs ({made.passed} passed) of {made.issues} issues in {made.days} days, "
+        f"{made.open_issues} open issues"
+    )
 
 
 class _Display:
@@ -135,7 +169,9 @@ def _print_report(console: "Console", report: "BenchReport") -> None:
     for issue_id, reason in report.set_aside.items():
         by_reason.setdefault(reason, []).append(repr(issue_id))
     for reason, issue_ids in by_reason.items():
-        console.print(f"set aside: {reason}: {', '.join(issue_ids)}", markup=False, highlight=False, soft_wrap=True)
+        named = ", ".join(issue_ids[:SHOWN_ISSUES])
+        more = f" and {len(issue_ids) - SHOWN_ISSUES} more" if len(issue_ids) > SHOWN_ISSUES else ""
+        console.print(f"set aside: {reason}: {named}{more}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
         f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty; "

@@ -44,11 +44,15 @@ CREATE TABLE IF NOT EXISTS executions (
 
 @dataclass(frozen=True)
 class PlannedExecution:
-    """One execution that is yet to be done; ``attempts`` counts how often it was started before."""
+    """One execution that is yet to be done.
+
+    ``repeat`` counts the executions of one action on one case, ``attempts`` how often this one was started before.
+    """
 
     execution_id: str
     case_id: str
     action: Action
+    repeat: int
     attempts: int
 
 
@@ -149,9 +153,10 @@ class Ledger:
     def planned(self) -> list[PlannedExecution]:
         """The executions that are yet to be done, in order."""
         rows = self._connection.execute(
-            "SELECT execution_id, case_id, action, attempts FROM executions WHERE state = 'planned' ORDER BY position"
+            "SELECT execution_id, case_id, action, repeat, attempts FROM executions"
+            " WHERE state = 'planned' ORDER BY position"
         )
-        return [PlannedExecution(key, case, _action(action), attempts) for key, case, action, attempts in rows]
+        return [PlannedExecution(key, case, _action(action), *counts) for key, case, action, *counts in rows]
 
     def progress(self) -> Progress:
         """Counts over all executions."""

@@ -6,7 +6,11 @@ from statistics import fmean, median
 
 from planner.actions import Action
 from planner.contracts import BenchOutcome, Bin
+from planner.dataset.outcomes import ActionOutcome
 
+LIMIT_MINUTES = 120
+"""The largest budget: times are measured against it in the utility."""
+UTILITY = f"passed - 0.1 * time / limit - 0.1 * agent_time / (3 * limit), limit {LIMIT_MINUTES} minutes"
 DURATION_TOLERANCE = 0.1
 """Durations within this share of the fastest count as equal: below it the machine's noise would decide."""
 
@@ -41,6 +45,23 @@ def utility(outcome: BenchOutcome, limit_ms: int) -> float:
     wall = min(outcome.duration_ms, limit_ms) / limit_ms
     agent = min(outcome.agent_ms, 3 * limit_ms) / (3 * limit_ms)
     return float(outcome.passed) - 0.1 * wall - 0.1 * agent
+
+
+def limit_ms(minute_seconds: float) -> int:
+    """The limit of the utility in ms, where one minute of budget lasts ``minute_seconds``."""
+    return round(LIMIT_MINUTES * minute_seconds * 1000)
+
+
+def action_outcome(action: Action, executions: Sequence[BenchOutcome], limit_ms: int) -> ActionOutcome:
+    """What came of one action's executions: means over them, none of which is a fault."""
+    return ActionOutcome(
+        action=action,
+        passed=fmean(outcome.passed for outcome in executions),
+        duration_ms=round(fmean(outcome.duration_ms for outcome in executions)),
+        agent_ms=round(fmean(outcome.agent_ms for outcome in executions)),
+        censored=any(outcome.status == "timeout" for outcome in executions),
+        utility=fmean(utility(outcome, limit_ms) for outcome in executions),
+    )
 
 
 def plan_size(action: Action) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.objective import limit_ms
 from bench.results import CaseResults, hold_out, read_results
 from planner.contracts import DatasetInfo
 from planner.dataset.examples import Example
@@ -27,7 +28,8 @@ def relabel(ledger_path: Path, base_dataset: Path, out: Path, *, holdout: float 
     results = [*learning, *held_out]
     validation = round(len(learning) * VALIDATION)
     bounds = [0, len(learning) - validation, len(learning), len(results)]
-    examples = [_example(result) for result in results]
+    limit = limit_ms(base.info.minute_seconds)
+    examples = [_example(result, limit) for result in results]
     return write_dataset(
         out,
         examples=examples,
@@ -52,7 +54,7 @@ def relabel(ledger_path: Path, base_dataset: Path, out: Path, *, holdout: float 
     )
 
 
-def _example(result: CaseResults) -> Example:
+def _example(result: CaseResults, limit: int) -> Example:
     label = result.winner
     outcome = result.outcomes[label][0]
     context = result.case.context.model_dump(exclude_unset=True)
@@ -67,6 +69,7 @@ def _example(result: CaseResults) -> Example:
         status=outcome.status,
         duration_ms=outcome.duration_ms,
         cost_usd=outcome.cost_usd,
+        compared=result.action_outcomes(limit),
     )
 
 

@@ -1,14 +1,14 @@
 """What a ledger knows of each case: the outcomes of its actions, and which cases are held out for judging."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ledger import Ledger
-from bench.objective import utility, winner
+from bench.objective import action_outcome, winner
 from planner.actions import Action, action_from_document
 from planner.contracts import BenchCase, BenchOutcome, timestamp_to_ms
+from planner.dataset.outcomes import ActionOutcome
 from planner.errors import BenchError
 
 
@@ -31,12 +31,9 @@ class CaseResults:
         assert best is not None  # read_results keeps cases with outcomes only
         return best
 
-    def utilities(self, limit_ms: int) -> dict[Action, float]:
-        """Each executed action's mean utility over its repeats."""
-        return {
-            action: math.fsum(utility(outcome, limit_ms) for outcome in group) / len(group)
-            for action, group in self.outcomes.items()
-        }
+    def action_outcomes(self, limit_ms: int) -> tuple[ActionOutcome, ...]:
+        """What came of each executed action, as a dataset holds it; ``limit_ms`` as in bench.objective.utility."""
+        return tuple(action_outcome(action, group, limit_ms) for action, group in self.outcomes.items())
 
 
 def read_results(ledger_path: Path) -> list[CaseResults]:

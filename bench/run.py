@@ -3,23 +3,29 @@
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.cases import build_cases, select_issues
+from bench.cases import Ground, build_cases, git_ground, select_issues
+from bench.executors import Executor
 from bench.executors.cyntra import CyntraExecutor, find_command
+from bench.executors.simulate import SimulateExecutor, simulated_ground
 from bench.ledger import Ledger, Progress
 from bench.objective import winner
 from bench.workers import WorkerPool
 from cluster.connect import connect
 from planner.actions import Action, action_from_document
+from planner.artifacts.beads import read_issues
+from planner.artifacts.records import Quarantine
 from planner.artifacts.universe import NO_UNIVERSE, choose_universe
 from planner.contracts import BenchCase
 from planner.errors import BenchError, ClusterError
 
 SANDBOX_COMMAND = "cyntra-sandbox"
+EXECUTORS = ("cyntra", "simulate")
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,19 @@ class BenchReport:
     """Executions in the ledger that ended in a fault, whoever ran them."""
 
 
+@dataclass(frozen=True)
+class _Setup:
+    """What performs the executions, what they start from, and what their outcomes depend on."""
+
+    executor: Executor
+    ground: Ground
+    settings: Mapping[str, Any]
+
+
 def run_bench(
     repo: Path,
     *,
+    executor: str = EXECUTORS[0],
     ledger_path: Path | None = None,
     n_actions: int = 4,
     repeats: int = 1,
@@ -75,14 +91,60 @@ def run_bench(
 ) -> BenchReport:
     """Bench ``repo``'s issues and report; run again after an interruption it does only what is missing.
 
-    ``ledger_path`` defaults to ``.cyntra/planner/bench/ledger.sqlite`` in the repo, ``command`` to ``cyntra`` on PATH,
-    ``workers`` to the cluster's CPUs, ``universe_id`` to the repo's only universe, ``work_base`` (where clones live) to
-    the system's directory for temporary files. An interrupt or SIGTERM stops it cleanly: it raises KeyboardInterrupt
-    and leaves no process and no clone.
+    ``ledger_path`` defaults to ``.cyntra/planner/bench/ledger.sqlite`` in the repo, ``workers`` to the cluster's CPUs,
+    ``universe_id`` to the repo's only universe, ``work_base`` (where clones live) to the system's directory for
+    temporary files. ``executor`` is one of EXECUTORS; cyntra alone takes ``command`` (default: ``cyntra`` on PATH),
+    ``wall_limit_s`` and ``pass_on``. An interrupt or SIGTERM stops the bench cleanly: it raises KeyboardInterrupt and
+    leaves no process and no clone.
     """
     repo = repo.resolve()
     universe = choose_universe(repo, universe_id)
     universe_id = None if universe is NO_UNIVERSE else universe.universe_id
+    if executor == "simulate":
+        setup = _simulated(repo, kernel_dir, universe_id)
+    else:
+        setup = _real(repo, command, kernel_dir, universe_id, wall_limit_s, pass_on)
+    issues = read_issues(repo, Quarantine(repo))
+    with Ledger.open(ledger_path or _default_ledger(repo), take_over=take_over) as ledger:
+        ledger.bind(setup.settings)
+        cases = build_cases(
+            repo,
+            limit=limit,
+            issue_ids=issue_ids,
+            kernel_dir=kernel_dir,
+            universe_id=universe_id,
+            n_actions=n_actions,
+            seed=seed,
+            stored=ledger.cases(),
+            ground=setup.ground,
+        )
+        ledger.add_cases(cases, repeats)
+        if retry_faults:
+            ledger.plan_faults_again()
+        before = ledger.progress()
+        progress(before)
+        if any(execution.case_id in {case.case_id for case in cases} for execution in ledger.planned()):
+            _run_planned(ledger, cases, setup.executor, workers, work_base, address, progress)
+        after = ledger.progress()
+        return BenchReport(
+            ledger_path=ledger.path,
+            cases=[_case_report(ledger, case, repeats) for case in cases],
+            read=len(issues),
+            set_aside=select_issues(issues, issue_ids).set_aside,
+            run=after.finished - before.finished,
+            resumed=before.finished,
+            faults=after.faults,
+        )
+
+
+def _real(
+    repo: Path,
+    command: Sequence[str] | None,
+    kernel_dir: Path | None,
+    universe_id: str | None,
+    wall_limit_s: float | None,
+    pass_on: Sequence[str],
+) -> _Setup:
     command = default_command() if command is None else command
     executor = CyntraExecutor.prepare(
         repo,
@@ -93,36 +155,17 @@ def run_bench(
         extra_path=sandbox_path(command),
         pass_on=pass_on,
     )
-    with Ledger.open(ledger_path or _default_ledger(repo), take_over=take_over) as ledger:
-        ledger.bind({"command": [Path(command[0]).name, *command[1:]], "universe_id": universe_id})
-        cases = build_cases(
-            repo,
-            limit=limit,
-            issue_ids=issue_ids,
-            kernel_dir=kernel_dir,
-            universe_id=universe_id,
-            n_actions=n_actions,
-            seed=seed,
-            stored=ledger.cases(),
-            search_path=executor.environment["PATH"],
-        )
-        ledger.add_cases(cases, repeats)
-        if retry_faults:
-            ledger.plan_faults_again()
-        before = ledger.progress()
-        progress(before)
-        if any(execution.case_id in {case.case_id for case in cases} for execution in ledger.planned()):
-            _run_planned(ledger, cases, executor, workers, work_base, address, progress)
-        after = ledger.progress()
-        return BenchReport(
-            ledger_path=ledger.path,
-            cases=[_case_report(ledger, case, repeats) for case in cases],
-            read=len(executor.issues),
-            set_aside=select_issues(executor.issues, issue_ids).set_aside,
-            run=after.finished - before.finished,
-            resumed=before.finished,
-            faults=after.faults,
-        )
+    return _Setup(
+        executor,
+        git_ground(repo, kernel_dir, executor.environment["PATH"]),
+        {"command": [Path(command[0]).name, *command[1:]], "universe_id": universe_id},
+    )
+
+
+def _simulated(repo: Path, kernel_dir: Path | None, universe_id: str | None) -> _Setup:
+    executor = SimulateExecutor.prepare(repo, kernel_dir)
+    world = {"seed": executor.world.seed, "days": executor.world.days}
+    return _Setup(executor, simulated_ground(repo, executor), {"simulation": world, "universe_id": universe_id})
 
 
 def default_command() -> list[str]:
@@ -147,7 +190,7 @@ def sandbox_path(command: Sequence[str]) -> list[Path]:
 def _run_planned(
     ledger: Ledger,
     cases: Sequence[BenchCase],
-    executor: CyntraExecutor,
+    executor: Executor,
     workers: int | None,
     work_base: Path | None,
     address: str | None,

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ class ExecutionWorker:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def execute(self, case: bytes, action: Action, work_dir: str) -> bytes:
+    def execute(self, case: bytes, action: Action, work_dir: str, repeat: int) -> bytes:
         """Perform one execution; its outcome as JSON. The work directory stays until :meth:`discard`."""
         make_work_dir(Path(work_dir))
         with in_use(Path(work_dir)):
-            outcome = self._executor.execute(parse(BenchCase, case, "case"), action, Path(work_dir))
+            outcome = self._executor.execute(parse(BenchCase, case, "case"), action, Path(work_dir), repeat)
         return outcome.model_dump_json().encode()
 
     def discard(self, work_dir: str) -> None:
@@ -94,7 +95,8 @@ class WorkerPool:
         worker, execution = self._idle.pop(), self._waiting.pop()
         work_dir = str(self._root / str(next(self._numbers)))
         self._ledger.start(execution.execution_id)
-        reference = worker.execute.remote(documents[execution.case_id], execution.action, work_dir)
+        document = documents[execution.case_id]
+        reference = worker.execute.remote(document, execution.action, work_dir, execution.repeat)
         self._running[reference] = (worker, execution, work_dir)
 
     def _collect(self, reference: Any, actor: Any) -> None:
@@ -122,7 +124,7 @@ class WorkerPool:
             self._ledger.finish(execution.execution_id, fault(reason))
             return
         self._ledger.plan_again(execution.execution_id)
-        self._waiting.append(PlannedExecution(execution.execution_id, execution.case_id, execution.action, attempts))
+        self._waiting.append(replace(execution, attempts=attempts))
 
     def _actor_class(self) -> Any:
         cpus = self._ray.cluster_resources().get("CPU", 1.0)

@@ -136,6 +136,10 @@ class ActionSpace:
                 ) from None
         return tuple(positions)
 
+    def action(self, positions: Sequence[int]) -> Action:
+        """The action at these positions in the heads."""
+        return Action(*(self.bins(head)[at] for head, at in zip(HEADS, positions, strict=True)))
+
     def is_valid(self, action: Action, job_type: str) -> bool:
         """Whether every value is in the space and every rule holds for a job of this type."""
         return action in self._valid_set(job_type)
@@ -153,22 +157,43 @@ class ActionSpace:
         indices = self.valid_indices(job_type)
         return tuple(np.isin(np.arange(width), indices[:, head]) for head, width in enumerate(self.widths))
 
-    def joint_log_probs(self, head_log_probs: Sequence[NDArray[np.floating]], job_type: str) -> NDArray[np.float64]:
+    @property
+    def tuples(self) -> NDArray[np.int64]:
+        """What a joint head chooses from: every tuple that is valid for some job type, as positions in the heads.
+
+        Shape (n_tuples, 4), in the order of valid_actions, which for any job type is a part of it.
+        """
+        return _tuples(self)
+
+    def tuple_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row in ``tuples`` of each action (..., 4), shape (...); -1 where it is valid for no job type."""
+        return _tuple_table(self)[tuple(np.moveaxis(positions, -1, 0))]
+
+    def marginals(self, tuple_log_probs: NDArray[np.floating]) -> list[NDArray[np.float64]]:
+        """Log-probabilities (..., n_tuples) over ``tuples`` as four arrays (..., width), one per head."""
+        probs = np.exp(np.asarray(tuple_log_probs, dtype=np.float64))
+        with np.errstate(divide="ignore"):
+            return [np.log(probs @ np.eye(width)[self.tuples[:, i]]) for i, width in enumerate(self.widths)]
+
+    def joint_log_probs(self, log_probs: Sequence[NDArray[np.floating]], job_type: str) -> NDArray[np.float64]:
         """Log-probability of every valid tuple, normalised over them.
 
-        ``head_log_probs`` are four arrays of shape (..., width); the result has shape (..., n_valid). Where they give
-        no valid tuple any probability, all are -inf.
+        ``log_probs`` are those of the four heads, each of shape (..., width), or the one array (..., n_tuples) of a
+        joint head; the result has shape (..., n_valid). Where they give no valid tuple any probability, all are -inf.
         """
         indices = self.valid_indices(job_type)
-        scores = sum(np.asarray(head, dtype=np.float64)[..., indices[:, i]] for i, head in enumerate(head_log_probs))
+        if len(log_probs) == 1:
+            scores = np.asarray(log_probs[0], dtype=np.float64)[..., self.tuple_rows(indices)]
+        else:
+            scores = sum(np.asarray(head, dtype=np.float64)[..., indices[:, i]] for i, head in enumerate(log_probs))
         top = np.max(scores, axis=-1, keepdims=True)
         top = np.where(np.isfinite(top), top, 0.0)
         total = np.sum(np.exp(scores - top), axis=-1, keepdims=True)
         return scores - top - np.log(np.where(total > 0, total, 1.0))
 
-    def decode(self, head_log_probs: Sequence[NDArray[np.floating]], job_type: str) -> Action:
-        """The valid tuple with the largest summed log-probability; of equals, the first in the fixed order."""
-        return self.valid_actions(job_type)[int(np.argmax(self.joint_log_probs(head_log_probs, job_type)))]
+    def decode(self, log_probs: Sequence[NDArray[np.floating]], job_type: str) -> Action:
+        """The valid tuple with the largest joint log-probability; of equals, the first in the fixed order."""
+        return self.valid_actions(job_type)[int(np.argmax(self.joint_log_probs(log_probs, job_type)))]
 
     def _valid_set(self, job_type: str) -> frozenset[Action]:
         return _valid_set(self, job_type)
@@ -194,12 +219,12 @@ def executed_label(plan: Mapping[str, Any], space: ActionSpace, job_type: str) -
         plan["swarm_id_executed"],
         *("NA" if value is None else value for value in (plan["max_candidates_executed"], minutes, iterations)),
     )
+    if space.is_valid(action, job_type):
+        return action, ""
     for head, value in zip(HEADS, action, strict=True):
         if value not in space.bins(head):
             return None, f"executed {head.removesuffix('_bin')} is not among the bins"
-    if not space.is_valid(action, job_type):
-        return None, "executed plan breaks a validity rule"
-    return action, ""
+    return None, "executed plan breaks a validity rule"
 
 
 def _bin_order(value: Bin) -> tuple[bool, int]:
@@ -251,13 +276,18 @@ def _obeys(action: Action, job_type: str, rule: Mapping[str, Any]) -> bool:
     )
 
 
-@lru_cache(maxsize=1024)
-def _valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
-    actions = tuple(
+def _valid(space: ActionSpace, job_types: Iterable[str]) -> tuple[Action, ...]:
+    """The tuples that obey every rule for at least one of ``job_types``."""
+    return tuple(
         action
         for action in itertools.starmap(Action, itertools.product(*(space.bins(head) for head in HEADS)))
-        if all(_obeys(action, job_type, rule) for rule in space.validity_rules)
+        if any(all(_obeys(action, job_type, rule) for rule in space.validity_rules) for job_type in job_types)
     )
+
+
+@lru_cache(maxsize=1024)
+def _valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
+    actions = _valid(space, [job_type])
     if not actions:
         raise ActionError(f"the validity rules leave no valid action for job type {job_type!r}")
     return actions
@@ -273,3 +303,21 @@ def _valid_indices(space: ActionSpace, job_type: str) -> NDArray[np.int64]:
     indices = np.array([space.index(action) for action in _valid_actions(space, job_type)], dtype=np.int64)
     indices.setflags(write=False)
     return indices
+
+
+@lru_cache(maxsize=1024)
+def _tuples(space: ActionSpace) -> NDArray[np.int64]:
+    # Rules tell apart the job types they name; all others obey the same rules, and "" stands for them.
+    named = [rule["if"].get("job_type", []) for rule in space.validity_rules]
+    job_types = {"", *(name for value in named for name in (value if isinstance(value, list) else [value]))}
+    indices = np.array([space.index(action) for action in _valid(space, job_types)], dtype=np.int64)
+    indices.setflags(write=False)
+    return indices.reshape(-1, len(HEADS))
+
+
+@lru_cache(maxsize=1024)
+def _tuple_table(space: ActionSpace) -> NDArray[np.int64]:
+    """The row in ``space.tuples`` of every tuple of the product, -1 for those without one; shape ``space.widths``."""
+    table: NDArray[np.int64] = np.full(space.widths, -1, dtype=np.int64)
+    table[tuple(space.tuples.T)] = np.arange(len(space.tuples))
+    return table

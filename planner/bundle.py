@@ -37,6 +37,7 @@ from planner.evaluation.calibration import scale
 from planner.files import staged_directory
 from planner.models.inputs import inputs_of_contexts
 from planner.models.learned import LearnedPolicy
+from planner.models.urm import TokenSettings, URMPlanner
 from planner.onnx_graph import write_token_policy
 from planner.training.checkpoint import read_run
 
@@ -63,6 +64,10 @@ def export_bundle(
     decision must be the same, otherwise ExportError is raised and nothing is written.
     """
     policy = LearnedPolicy(run)
+    if policy.outputs != HEADS:
+        raise ExportError(
+            f"{run}: a bundle holds four heads, this policy has a joint one; train it with action_head four"
+        )
     _check_profile(policy, profile)
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     contexts = _check_contexts(dataset)
@@ -96,7 +101,7 @@ def _check_profile(policy: LearnedPolicy, wanted: TokenProfile | None) -> None:
         )
     if document.token_profile != "kernel":
         return
-    if policy.reads != "tokens":
+    if not isinstance(settings, TokenSettings):
         raise ExportError(f"{policy.checkpoint}: reads features, the kernel gives tokens: train urm_planner instead")
     for name, found, wanted_value in (
         ("n_similar", document.n_similar, KERNEL_RUNS),
@@ -118,21 +123,21 @@ def input_names(reads: str) -> tuple[str, ...]:
 
 def write_onnx(policy: LearnedPolicy, path: Path) -> None:
     """Write the policy as planner.onnx."""
-    if policy.reads == "tokens":
-        _write_token_policy(policy, path)
+    if isinstance(policy.model, URMPlanner):
+        _write_token_policy(policy, policy.model, path)
     else:
         _trace(policy, path)
 
 
-def _write_token_policy(policy: LearnedPolicy, path: Path) -> None:
-    model, kernel = policy.model, policy.document.token_profile == "kernel"
+def _write_token_policy(policy: LearnedPolicy, model: URMPlanner, path: Path) -> None:
+    kernel = policy.document.token_profile == "kernel"
     write_token_policy(
         path,
         model.core,
         model.heads.linear,
         dict(zip(HEADS, policy.space.widths, strict=True)),
         longest=model.settings.seq_len,
-        fixed_length=_kernel_length(policy) if kernel else None,
+        fixed_length=_kernel_length(model.settings) if kernel else None,
         penalties=(_penalties(policy), JOB_TYPE_PLACE) if kernel else None,
     )
 
@@ -151,9 +156,9 @@ def _penalties(policy: LearnedPolicy) -> NDArray[np.float32]:
     return table
 
 
-def _kernel_length(policy: LearnedPolicy) -> int:
+def _kernel_length(settings: TokenSettings) -> int:
     """The fixed length of a kernel's bundle: what lies behind it the policy did not see in training either."""
-    return min(KERNEL_SEQUENCE, policy.model.settings.seq_len)
+    return min(KERNEL_SEQUENCE, settings.seq_len)
 
 
 class _Logits(nn.Module):
@@ -246,7 +251,8 @@ def compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[st
 def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
     """metadata.json as far as the policy tells it."""
     document, settings = policy.document, policy.model.settings
-    kernel = document.token_profile == "kernel"
+    tokens = settings if isinstance(settings, TokenSettings) else None
+    seq_len = tokens and (_kernel_length(tokens) if document.token_profile == "kernel" else tokens.seq_len)
     return {
         "schema_version": "cyntra.planner_bundle.v1",
         "token_profile": document.token_profile,
@@ -254,8 +260,8 @@ def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
         "class_path": document.class_path,
         "model": document.model,
         "n_similar": document.n_similar,
-        "tokens_per_run": getattr(settings, "tokens_per_run", None),
-        "seq_len": _kernel_length(policy) if kernel else getattr(settings, "seq_len", None),
+        "tokens_per_run": tokens and tokens.tokens_per_run,
+        "seq_len": seq_len,
         "checkpoint_id": f"{policy.name}-{document.dataset_hash[:12]}-e{document.epoch}",
         "dataset_hash": document.dataset_hash,
         "kernel_config": document.kernel_config,

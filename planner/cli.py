@@ -33,6 +33,11 @@ Address = Annotated[
     str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
 ]
 
+MaxRisk = Annotated[
+    float, typer.Option(min=0.001, max=0.999, help="Promised mean loss of accepted decisions, at most.")
+]
+Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure the promise is.")]
+
 
 @app.command()
 def quickstart(
@@ -75,6 +80,31 @@ def dataset_build(
     print_dataset(info, out)
 
 
+@dataset_app.command("check")
+def dataset_check(
+    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Trained run whose validation loss is set beside; may be repeated.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the numbers go as JSON. [default: DATASET-check.json beside DATASET]")
+    ] = None,
+) -> None:
+    """Say whether there is enough in a dataset to learn from it, and how far any imitation could get."""
+    import orjson
+
+    from planner.dataset.checks import check_dataset, default_report_path, policies_trained_on
+    from planner.dataset.storage import load_dataset
+    from planner.display import print_check
+
+    opened = load_dataset(dataset)
+    report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
+    print_check(report)
+    path = json or default_report_path(dataset)
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    typer.echo(f"numbers: {path}")
+
+
 @app.command()
 def train(
     dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
@@ -99,7 +129,7 @@ def train(
 
     settings = load_config(arch, config, set_ or [])
     run = out or (_latest_run() if resume else _new_run(Path(arch).stem))
-    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume)
+    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume, gpu=gpu)
     with EpochBar(settings.epochs) as bar, connect(address, None if gpu else workers):
         state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
     print_run(run, state)
@@ -152,18 +182,27 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="Training runs of each neural policy.")] = 3,
     out: Annotated[Path | None, typer.Option(help="Directory of the result. [default: compare beside DATASET]")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of every neural policy.")] = None,
+    max_risk: MaxRisk = 0.1,
+    confidence: Confidence = 0.95,
     address: Address = None,
 ) -> None:
     """Fit every policy on one dataset and set them side by side; interrupted, it goes on where it stopped."""
     from cluster.connect import connect
     from planner.display import StageBars, print_comparison
     from planner.evaluation.compare import compare as compare_policies
-    from planner.evaluation.compare import policy_names
+    from planner.evaluation.judge import Promise
 
-    names = policy_names() if policies == "all" else [name.strip() for name in policies.split(",")]
     out = out or dataset.parent / "compare"
     with StageBars() as bars, connect(address):
-        report = compare_policies(dataset, out, policies=names, seeds=seeds, overrides=set_ or [], progress=bars.update)
+        report = compare_policies(
+            dataset,
+            out,
+            policies=None if policies == "all" else [name.strip() for name in policies.split(",")],
+            seeds=seeds,
+            overrides=set_ or [],
+            promise=Promise(max_risk, confidence),
+            progress=bars.update,
+        )
     print_comparison(report)
     typer.echo(f"numbers: {out / 'comparison.json'}, table: {out / 'comparison.md'}")
 
@@ -172,10 +211,8 @@ def compare(
 def calibrate(
     run: Annotated[Path | None, typer.Argument(help="Trained run. [default: the latest]")] = None,
     dataset: Annotated[Path | None, typer.Option(help="Dataset whose validation split is used. [default: own]")] = None,
-    max_risk: Annotated[
-        float, typer.Option(min=0.001, max=0.999, help="Promised share of accepted decisions that are wrong, at most.")
-    ] = 0.1,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure the promise is.")] = 0.95,
+    max_risk: MaxRisk = 0.1,
+    confidence: Confidence = 0.95,
 ) -> None:
     """Fit temperatures and choose the threshold under which a policy abstains."""
     from planner.display import print_calibration

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,21 +26,48 @@ class TrainConfig(BaseModel):
     n_similar: Annotated[int, Field(ge=0)] = 16
     """Similar runs the policy sees, at most as many as the dataset stores."""
     lr: Positive = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
+    optimizer: Literal["adamw", "adam_atan2", "muon"] = "adamw"
+    """muon: hidden matrices by Muon, everything else (embeddings, heads, vectors) by its Adam."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay of AdamW."""
+    """Decoupled weight decay."""
     batch_size: Whole = 64
     """Examples per step, over all workers together."""
     epochs: Whole = 60
     """Passes over train, at most."""
     patience: Whole = 10
-    """Epochs without a better validation log-likelihood before training stops."""
+    """Epochs without a better validation metric (see select_by) before training stops."""
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     """Steps of linear warm-up; a cosine down to a tenth of lr follows."""
     grad_clip: Positive = 1.0
     """Largest gradient norm."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of the moving average of weights that is validated and saved; 0 = the trained weights are."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrix products in bf16, on GPUs that have it."""
+    compile: bool = False
+    """Compile the transformer block with torch.compile; pays off after some minutes of training."""
     head_weights: Annotated[list[float], Field(min_length=4, max_length=4)] = [1.0, 1.0, 1.0, 1.0]
-    """Weight of each head's cross-entropy: swarm, candidates, minutes, iterations."""
+    """Weight of each head's cross-entropy: swarm, candidates, minutes, iterations; not for a joint head."""
+    value_weights: Literal["equal", "inverse", "effective"] = "equal"
+    """Weight of a head's values by how often train shows them: equal; by inverse count; by effective number."""
+    max_value_weight: Positive = 10.0
+    """Largest weight of a value, where 1 is the mean over train's examples."""
+    labels: Literal["hard", "soft"] = "hard"
+    """soft: where an example's actions have been compared, its label is a distribution over them, by utility."""
+    label_temperature: Positive = 0.1
+    """Utility by which an action falls behind for its share of a soft label to fall by e."""
+    cost_sensitive: bool = False
+    """Weigh an example by the utility lost without its label, where its actions have been compared."""
+    policy_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the policy's loss; 0 = train the value head alone."""
+    value_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the value head's loss, in a model that has one (model.value_head)."""
+    bootstrap: bool = False
+    """Train on as many examples drawn with replacement, by seed: the runs of several seeds are a bagged ensemble."""
+    select_by: Literal["auto", "log_likelihood", "regret"] = "auto"
+    """What the best epoch is best in on validation; auto: a policy's regret where at least 30 examples tell it,
+    otherwise log-likelihood. Without a policy (policy_weight 0), log-likelihood is that of passes."""
     seed: int = 0
     """Seeds the weights, the data order and dropout."""
 

@@ -6,12 +6,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from planner.contracts import DatasetInfo, ms_to_timestamp
+from planner.evaluation.tables import with_interval
 
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Console(width=None if sys.stdout.isatty() else 150)
 """Tables keep a readable width when the output goes to a file."""
 
 
@@ -75,9 +77,42 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
     say(f"dataset: {path} (hash {info.dataset_hash[:16]})")
 
 
+def print_check(report: dict[str, Any]) -> None:
+    """What a dataset holds, the ceiling of imitation, losses on validation, and the verdict."""
+    for name, split in report["splits"].items():
+        say(f"{name}: {split['examples']} examples, {_short(split['unseen_issues'])} of them of issues unseen in train")
+    table = Table("head", "possible", "in train", "rarest", "examples per value", title="action values", padding=(0, 0))
+    for name, row in report["values"].items():
+        counts = (row["possible"], row["seen"], row["rarest"])
+        table.add_row(name, *map(str, counts), f"{row['examples_per_seen']:.1f}")
+    console.print(table)
+    names = ("near-duplicates", "examples", "agree", "by chance", "95 % above chance", "best by features")
+    table = Table(*names, title="label agreement", padding=(0, 0))
+    for row in report["agreement"]:
+        table.add_row(
+            row["near_duplicates"],
+            str(row["examples"]),
+            f"{row['agreement']:.3f}",
+            f"{row['chance']:.3f}",
+            f"{row['excess_low']:+.3f} to {row['excess_high']:+.3f}",
+            "{:.2f} to {:.2f}".format(*row["ceiling"]),
+        )
+    console.print(table)
+    say("best by features: between what and what the exact match of a policy on these features can come at best")
+    heads = [*report["values"], "exact_match"]
+    table = Table("policy", *heads, title="loss on validation (nats)", padding=(0, 0))
+    for name, losses in report["validation"].items():
+        table.add_row(name, *(f"{losses[head]:.3f}" for head in heads))
+    console.print(table)
+    say("verdict: " + ("enough to try" if report["enough"] else "too little data"))
+    for reason in report["reasons"]:
+        say(f"  because {reason}")
+
+
 def print_run(run: Path, state: Any) -> None:
     """How a training run ended."""
-    best = "no validation" if state.best_metric is None else f"validation log-likelihood {state.best_metric:.3f}"
+    metric = state.selected_by.replace("_", " ").replace("log likelihood", "log-likelihood")
+    best = "no validation" if state.best_metric is None else f"validation {metric} {state.best_metric:.3f}"
     say(f"{state.epoch + 1} epochs, best epoch {state.best_epoch + 1}: {best}")
     if state.note:
         say(f"note: {state.note}")
@@ -99,9 +134,10 @@ def print_evaluation(report: dict[str, Any]) -> None:
         "entropy_candidates": "H cand.",
         "top1_share": "top-1",
         "ece": "ECE",
+        "regret": "regret",
         "risk_accepted": "risk",
         "abstain_rate": "abst.",
-        "abstain_cost": "cost",
+        "risk_default": "default",
     }
     for split, groups in report["splits"].items():
         table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
@@ -113,8 +149,11 @@ def print_evaluation(report: dict[str, Any]) -> None:
             table.add_section()
         console.print(table)
     say("time and success: over examples where the policy agrees with the executed swarm and candidates")
-    say(f"abst.: joint confidence below {report['abstain_below']:.3g}; cost: exact match lost there to today's rule")
-    say("risk: share of the accepted decisions that disagree with the executed action")
+    say(f"abst.: joint confidence below {report['abstain_below']:.3g}, left to today's rule")
+    say(
+        "risk: mean loss of the accepted decisions, default: of today's rule where it abstained; a decision loses its "
+        "regret where the bench tried several actions, else 1 when it disagrees with the executed one"
+    )
     if report["calibration"]:
         promise = report["calibration"]
         say(
@@ -131,13 +170,11 @@ def print_calibration(calibration: Any, run: Path) -> None:
         f"calibration error on {calibration.examples} validation examples: "
         f"{_short(calibration.ece_before)} before, {_short(calibration.ece_after)} after"
     )
-    promise = (
-        f"at most {calibration.max_risk:g} of accepted decisions wrong, with confidence {calibration.confidence:g}"
-    )
+    promise = f"accepted decisions lose at most {calibration.max_risk:g}, with confidence {calibration.confidence:g}"
     if calibration.guaranteed:
         say(
             f"abstain below {calibration.threshold:.3f}: {promise}; accepts {calibration.accepted} of "
-            f"{calibration.examples}, {calibration.risk:.3f} of them wrong"
+            f"{calibration.examples}, which lose {calibration.risk:.3f}"
         )
     else:
         say(f"always abstain: {promise} cannot be shown on these examples; allow more risk or bring more data")
@@ -168,25 +205,57 @@ def print_regret(report: dict[str, Any]) -> None:
     )
 
 
+METRIC_COLUMNS = {
+    "log_likelihood": "log lik.",
+    "ece": "ECE",
+    "entropy_swarm": "H swarm",
+    "entropy_candidates": "H cand.",
+    "abstain_rate": "abst.",
+    "risk_accepted": "risk",
+    "risk_default": "default",
+}
+"""What a row of a comparison shows besides exact match and regret."""
+
+
 def print_comparison(report: dict[str, Any]) -> None:
     """Policies down, metrics across; seen and unseen issues apart where there are both."""
-    columns = {"log_likelihood": "log lik.", "ece": "ECE", "entropy_swarm": "H swarm", "entropy_candidates": "H cand."}
-    names = ("split", "issues", "n", "policy", "exact", "95 % interval", *columns.values(), "parameters", "train s")
-    table = Table(*(Column(name, no_wrap=True) for name in names), padding=(0, 0))
-    for row in sorted(report["rows"], key=lambda row: (row["split"] == "test", row["issues"])):
+    rows = sorted(report["rows"], key=lambda row: (row["split"] == "test", row["issues"]))
+    _print_rows(rows, {"split": "split", "issues": "issues", "examples": "n", "policy": "policy"})
+    _explain(report)
+
+
+def print_ablation(report: dict[str, Any]) -> None:
+    """One section per varied setting, on test (on validation where test is empty), all issues together."""
+    split = "test" if any(row["split"] == "test" for row in report["rows"]) else "val"
+    rows = [row for row in report["rows"] if row["split"] == split and row["issues"] == "all"]
+    _print_rows(rows, {"axis": "varied", "policy": "to", "examples": f"n ({split})"})
+    _explain(report)
+
+
+def _print_rows(rows: list[dict[str, Any]], names: dict[str, str]) -> None:
+    shown = [metric for metric in ("exact_match", "regret") if any(row[metric] is not None for row in rows)]
+    titles = [metric.partition("_")[0] + " [95 %]" for metric in shown]
+    columns = (*names.values(), *titles, *METRIC_COLUMNS.values(), "parameters", "train s")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), padding=(0, 0))
+    for previous, row in zip([None, *rows], rows, strict=False):
+        if previous is not None and previous[next(iter(names))] != row[next(iter(names))]:
+            table.add_section()
         table.add_row(
-            row["split"],
-            row["issues"],
-            str(row["examples"]),
-            row["policy"],
-            f"{row['exact_match']:.3f}",
-            f"{row['exact_match_low']:.3f} to {row['exact_match_high']:.3f}",
-            *(_short(row[key]) for key in columns),
+            *(str(row[name]) for name in names),
+            *(escape(with_interval(row, metric)) for metric in shown),
+            *(_short(row[key]) for key in METRIC_COLUMNS),
             "-" if row["parameters"] is None else str(int(row["parameters"])),
             "-" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}",
         )
     console.print(table)
-    say(f"neural policies: mean over {report['seeds']} seeds; the interval is over examples (bootstrap)")
+
+
+def _explain(report: dict[str, Any]) -> None:
+    say(f"trained policies: mean over {report['seeds']} seeds; intervals are over examples (bootstrap)")
+    say(
+        f"abst.: share left to today's rule so that the rest loses up to {report['max_risk']:g} on average (chosen on "
+        "val); risk: what the rest does lose; default: what today's rule loses where the policy abstained"
+    )
 
 
 def say(text: str) -> None:

@@ -1,4 +1,5 @@
-"""``planner tune``: a search with a progress display, a table of its trials, and the command that comes next."""
+"""``planner tune``: a search with a progress display, a table of its trials, and the command that comes next;
+``planner ablate``: one setting varied at a time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +16,9 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Mount ``planner tune``."""
+    """Mount ``planner tune`` and ``planner ablate``."""
     app.command("tune")(tune)
+    app.command("ablate")(ablate)
 
 
 def tune(
@@ -66,6 +68,37 @@ def tune(
     _print_result(console, result)
     arch_option = "" if arch == DEFAULT_ARCH else f" --arch {arch}"
     _print_line(console, f"next: planner train {dataset}{arch_option} --config {result.best_config}")
+
+
+def ablate(
+    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    axes: Annotated[
+        str,
+        typer.Option(help="What to vary, with commas: n_similar, tokens_per_run, loops, mlp, action_head, decoding."),
+    ] = "all",
+    arch: Annotated[str, typer.Option(help="Architecture: its name, or a YAML file.")] = "urm_planner",
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs of each variant.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Directory of the result. [default: ablate beside DATASET]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting that all variants start from, as key=value.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
+    ] = None,
+) -> None:
+    """Vary one setting at a time, each variant trained with several seeds; interrupted, it goes on where it stopped."""
+    from cluster.connect import connect
+    from planner.display import StageBars, print_ablation
+    from tune.ablate import ablate as run_ablation
+
+    out = out or dataset.parent / "ablate"
+    chosen = None if axes == "all" else [name.strip() for name in axes.split(",")]
+    with StageBars() as bars, connect(address):
+        report = run_ablation(
+            dataset, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], progress=bars.update
+        )
+    print_ablation(report)
+    typer.echo(f"tables: {out / 'ablation.md'}, {out / 'ablation.csv'}; numbers: {out / 'ablation.json'}")
 
 
 class _Display:

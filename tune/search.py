@@ -127,7 +127,8 @@ def _run_trials(study: SearchStudy, dataset: Path, trials: int, max_concurrent: 
 
 
 def _base_config(arch: str, epochs: int | None, seed: int) -> TrainConfig:
-    overrides = [f"seed={seed}"] + ([f"epochs={epochs}"] if epochs is not None else [])
+    # The search compares log-likelihoods, so that is what every trial stops by.
+    overrides = [f"seed={seed}", "select_by=log_likelihood"] + ([f"epochs={epochs}"] if epochs is not None else [])
     config = load_config(arch, overrides=overrides)
     space_of(config)
     return config
@@ -168,7 +169,7 @@ def _session_name(directory: Path) -> str:
 
 def _write_best(path: Path, config: TrainConfig, best: TrialRecord) -> None:
     """The settings that differ from trial to trial, and those that the result depends on besides."""
-    chosen = apply_settings(config, best.settings).model_dump(include={"model", "epochs", "seed"})
+    chosen = apply_settings(config, best.settings).model_dump(include={"model", "epochs", "seed", "select_by"})
     flat = {name: value for name, value in best.settings.items() if "." not in name}
     header = (
         f"# Best of a `planner tune` search: trial {best.number}, validation log-likelihood "

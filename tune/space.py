@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from planner.config import TrainConfig
@@ -48,7 +49,30 @@ def mlp_space(trial: Suggester, stored_similar: int) -> Settings:
     return settings
 
 
-SPACES: Mapping[str, Space] = {"planner.models.mlp@FeatureMLP": mlp_space}
+def transformer_space(trial: Suggester, stored_similar: int, config: TrainConfig) -> Settings:
+    """A token policy: sizes from half to twice the config's own, so that a search stays as dear as what it improves."""
+    settings = common_space(trial, stored_similar)
+    d_model, layers = config.model["d_model"], config.model["layers"]
+    settings["model.d_model"] = trial.suggest_categorical("model.d_model", (d_model // 2, d_model, 2 * d_model))
+    settings["model.layers"] = trial.suggest_int("model.layers", 1, 2 * layers)
+    settings["model.mlp"] = trial.suggest_categorical("model.mlp", ("convswiglu", "swiglu"))
+    return settings
+
+
+def urm_space(trial: Suggester, stored_similar: int, config: TrainConfig) -> Settings:
+    """URM: besides, M loops up to twice the config's own, and gradients through the last K of them."""
+    settings = transformer_space(trial, stored_similar, config)
+    loops = trial.suggest_int("model.loops", 1, 2 * config.model["loops"])
+    settings["model.loops"] = loops
+    settings["model.backprop_loops"] = trial.suggest_int("model.backprop_loops", 1, loops)
+    return settings
+
+
+SPACES: Mapping[str, Callable[[TrainConfig], Space]] = {
+    "planner.models.mlp@FeatureMLP": lambda config: mlp_space,
+    "planner.models.transformer@TransformerPlanner": lambda config: partial(transformer_space, config=config),
+    "planner.models.urm@URMPlanner": lambda config: partial(urm_space, config=config),
+}
 """By the model's class_path, so that a user's own YAML of a known class can be searched too."""
 
 
@@ -58,7 +82,7 @@ def space_of(config: TrainConfig) -> Space:
         raise ConfigError(
             f"{config.class_path} has no search space; those that have one are {', '.join(SPACES)} (tune/space.py)"
         )
-    return SPACES[config.class_path]
+    return SPACES[config.class_path](config)
 
 
 def apply_settings(config: TrainConfig, settings: Settings) -> TrainConfig:

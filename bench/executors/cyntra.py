@@ -86,8 +86,11 @@ class CyntraExecutor:
             environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
         )
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path) -> BenchOutcome:
-        """Clone, force the action, run Cyntra under a supervisor, read the outcome from what it wrote."""
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int = 0) -> BenchOutcome:
+        """Clone, force the action, run Cyntra under a supervisor, read the outcome from what it wrote.
+
+        Every ``repeat`` is a run of its own, whatever its number.
+        """
         try:
             return self._execute(case, action, work_dir)
         except (PlannerError, OSError) as error:

@@ -6,11 +6,10 @@ Start, finish and decision time are those of the contract page, section 3; modif
 from pathlib import Path
 from typing import Any
 
-from planner.actions import ActionSpace
 from planner.artifacts.events import WorkcellEvents
-from planner.artifacts.records import Quarantine, RunRecord, moment, number, section, strings
+from planner.artifacts.records import PackedContext, Quarantine, RunRecord, moment, number, section, strings
 from planner.artifacts.summaries import run_summary
-from planner.contracts import ExecutedPlan, PlannerInput, canonical_json, validate
+from planner.contracts import Document, ExecutedPlan, PlannerInput, validate
 from planner.errors import ActionError, ContractError
 
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
@@ -22,7 +21,7 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
         quarantine.dropped(directory, "stray file among the archives")
         return None
     manifest, proof, rollout = (
-        quarantine.read_json(directory / f"{name}.json") for name in ("manifest", "proof", "rollout")
+        quarantine.read_json(f"{directory}/{name}.json") for name in ("manifest", "proof", "rollout")
     )
     if manifest is None and proof is None and rollout is None:
         quarantine.dropped(directory, "no readable manifest, proof or rollout")
@@ -31,7 +30,11 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
     if outcome is None:
         quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log tells an outcome")
         return None
-    planner_input, plan = _planner_section(directory, manifest, rollout, quarantine)
+    plan = _planner_document(ExecutedPlan, "executed_plan", directory, manifest, rollout, quarantine)
+    planner_input = _planner_document(PlannerInput, "planner_input", directory, manifest, rollout, quarantine)
+    packed = _pack(planner_input, directory, quarantine) if planner_input else None
+    if packed is None:
+        planner_input = None
     decided_ms = moment(planner_input, "created_at") if planner_input else None
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
     if times is None:
@@ -48,7 +51,6 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
     return RunRecord(
         run_id=directory.name,
         kind="archive",
-        source=quarantine_path(directory, quarantine),
         summary=run_summary(
             run_id=directory.name,
             started_ms=started_ms,
@@ -68,15 +70,10 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
         ended_ms=ended_ms,
         decided_ms=decided_ms if decided_ms is not None else started_ms,
         executed_plan=plan,
-        planner_input=canonical_json(planner_input).decode() if planner_input else None,
+        planner_input=packed,
         universe_id=planner_input["universe_id"] if planner_input else None,
         objective_id=section(planner_input, "universe_defaults").get("objective_id"),
     )
-
-
-def quarantine_path(path: Path, quarantine: Quarantine) -> str:
-    """``path`` relative to the repo that is being read."""
-    return path.relative_to(quarantine.root).as_posix()
 
 
 def _outcome(
@@ -101,38 +98,38 @@ def _outcome(
     return "failed", codes or [f"status:{status}"]
 
 
-def _planner_section(
-    directory: Path, manifest: dict[str, Any] | None, rollout: dict[str, Any] | None, quarantine: Quarantine
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """planner_input and executed_plan from the manifest, else from the rollout; an invalid one counts as absent."""
-    found: list[dict[str, Any] | None] = []
-    for key, model in (("planner_input", PlannerInput), ("executed_plan", ExecutedPlan)):
-        document = section(manifest, "planner", key) or section(rollout, "planner", key)
-        try:
-            if document:
-                validate(model, document, key)
-            found.append(document or None)
-        except ContractError as error:
-            quarantine.repaired(directory / "manifest.json", str(error))
-            found.append(None)
-    planner_input, plan = found
-    if planner_input is not None and (defect := _defect(planner_input)):
-        quarantine.repaired(directory / "manifest.json", f"planner_input: {defect}")
-        planner_input = None
-    return planner_input, plan
-
-
-def _defect(planner_input: dict[str, Any]) -> str | None:
-    """What makes a context useless although it follows its schema, None for a sound one."""
-    if moment(planner_input, "created_at") is None:
-        return f"$.created_at: no such moment, found {planner_input['created_at']!r}"
+def _planner_document(
+    model: type[Document],
+    key: str,
+    directory: Path,
+    manifest: dict[str, Any] | None,
+    rollout: dict[str, Any] | None,
+    quarantine: Quarantine,
+) -> dict[str, Any] | None:
+    """The document called ``key`` in the manifest, else in the rollout; an invalid one counts as absent."""
+    document = section(manifest, "planner", key) or section(rollout, "planner", key)
+    if not document:
+        return None
     try:
-        ActionSpace.from_document(planner_input["action_space"], "$.action_space").valid_actions(
-            planner_input["job_type"]
-        )
-        canonical_json(planner_input)
+        validate(model, document, key)
+    except ContractError as error:
+        quarantine.repaired(directory / "manifest.json", str(error))
+        return None
+    return document
+
+
+def _pack(planner_input: dict[str, Any], directory: Path, quarantine: Quarantine) -> PackedContext | None:
+    """The context as text; None, with an entry in quarantine, for one that follows its schema and yet is useless."""
+    try:
+        packed = PackedContext.of(planner_input)
+        packed.space.valid_actions(packed.job_type)
     except (ActionError, TypeError) as error:  # orjson's own error, for instance for deep nesting, is a TypeError
-        return str(error)
+        defect = str(error)
+    else:
+        if moment(planner_input, "created_at") is not None:
+            return packed
+        defect = f"$.created_at: no such moment, found {planner_input['created_at']!r}"
+    quarantine.repaired(directory / "manifest.json", f"planner_input: {defect}")
     return None
 
 

@@ -8,13 +8,40 @@ from typing import Any, Literal
 
 import orjson
 
-from planner.contracts import timestamp_to_ms
+from planner.actions import ActionSpace
+from planner.contracts import canonical_json, timestamp_to_ms
 from planner.errors import ContractError
 
 MAX_NUMBER = 2**53
 """Larger numbers are no measurement of anything, and JSON does not carry them exactly."""
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """A larger JSON file is set aside unread: no artifact of Cyntra comes near it."""
+
+
+@dataclass(slots=True)
+class PackedContext:
+    """A planner_input.v1 as text, with what is asked of it meanwhile: a repo has thousands, and parsed again each takes
+    its time and ten times the memory.
+    """
+
+    text: bytes
+    """Canonical JSON."""
+    job_type: str
+    issue_id: str
+    space: ActionSpace
+    neighbours: list[tuple[str, int]]
+    """Its similar runs, each (run_id, started_ms)."""
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> "PackedContext":
+        """Pack a valid document; ActionError for an unsound action space, TypeError for what JSON cannot hold."""
+        return cls(
+            canonical_json(document),
+            document["job_type"],
+            document["issue"]["issue_id"],
+            ActionSpace.from_document(document["action_space"], "$.action_space"),
+            [(run["run_id"], run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
+        )
 
 
 @dataclass(slots=True)
@@ -26,8 +53,6 @@ class RunRecord:
 
     run_id: str
     kind: Literal["archive", "evolution", "world_run"]
-    source: str
-    """Path relative to the repo."""
     summary: dict[str, Any]
     """run_summary.v1"""
     issue_id: str | None
@@ -35,8 +60,8 @@ class RunRecord:
     ended_ms: int
     decided_ms: int
     executed_plan: dict[str, Any] | None
-    planner_input: str | None
-    """The recorded planner_input.v1 as canonical JSON: a repo has thousands, as objects each takes ten times that."""
+    planner_input: PackedContext | None
+    """What the run recorded."""
     world_id: str | None = None
     objective_id: str | None = None
     universe_id: str | None = None
@@ -62,14 +87,14 @@ class Quarantine:
         """The file at ``path`` was ignored and the run read from its other files."""
         self._add(path, reason, "repaired")
 
-    def read_json(self, path: Path) -> dict[str, Any] | None:
+    def read_json(self, path: str | Path) -> dict[str, Any] | None:
         """The JSON object in ``path``; None when it is absent, or unreadable (then noted as repaired)."""
         try:
             return load_json_object(path)
         except FileNotFoundError:
             return None
         except (OSError, ContractError) as error:
-            self.repaired(path, str(error.reason if isinstance(error, ContractError) else error.strerror))
+            self.repaired(Path(path), str(error.reason if isinstance(error, ContractError) else error.strerror))
             return None
 
     def _add(self, path: Path, reason: str, consequence: str) -> None:
@@ -81,7 +106,7 @@ class Quarantine:
 def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     """The entries of ``directory`` in name order; one whose name is not UTF-8 is dropped, no document can name it."""
     entries = []
-    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+    for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else []:
         try:
             path.name.encode()
         except UnicodeEncodeError:
@@ -91,16 +116,19 @@ def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     return entries
 
 
-def load_json_object(path: Path) -> dict[str, Any]:
+def load_json_object(path: str | Path) -> dict[str, Any]:
     """The JSON object in ``path``; ContractError when it is too large, empty, no JSON or no object."""
     # A pipe or device in a file's place must not block the reader.
-    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
-        found = os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ContractError(str(path), "$", "not a regular file")
         if found.st_size > MAX_FILE_BYTES:
             raise ContractError(str(path), "$", f"larger than {MAX_FILE_BYTES // 2**20} MiB")
-        data = file.read()
+        data = os.read(descriptor, found.st_size)
+    finally:
+        os.close(descriptor)
     if not data:
         raise ContractError(str(path), "$", "empty file")
     try:
@@ -110,10 +138,6 @@ def load_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ContractError(str(path), "$", f"a JSON object was expected, found {type(document).__name__}")
     return document
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def section(document: dict[str, Any] | None, *keys: str) -> dict[str, Any]:

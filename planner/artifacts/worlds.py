@@ -162,7 +162,6 @@ def _record(
     return RunRecord(
         run_id=path.name,
         kind=kind,
-        source=path.relative_to(quarantine.root).as_posix(),
         summary=run_summary(
             run_id=path.name,
             started_ms=started_ms,

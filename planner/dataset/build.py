@@ -6,9 +6,9 @@ in the driver, in a fixed order, so that the bytes do not depend on the parallel
 
 import gc
 import logging
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from planner.dataset.profiles import encode, specials
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
-READ_CHUNK = 256
+READ_CHUNK = 512
 """Archives read by one Ray Data batch."""
 ENCODE_CHUNK = 512
 """Contexts encoded by one Ray Data batch."""
@@ -129,43 +129,33 @@ def _read_all(
     progress: Progress,
 ) -> list[RunRecord]:
     """Every archive's run, read by Ray Data in chunks; the driver restores the order by name."""
-    chunks = [
-        {
-            "chunk": number,
-            "paths": [str(path) for path in paths[start : start + READ_CHUNK]],
-            "events": orjson.dumps(
-                {p.name: asdict(events[p.name]) for p in paths[start : start + READ_CHUNK] if p.name in events}
-            ),
-        }
-        for number, start in enumerate(range(0, len(paths), READ_CHUNK))
-    ]
+    chunks: list[dict[str, Any]] = []
+    for start in range(0, len(paths), READ_CHUNK):
+        part = paths[start : start + READ_CHUNK]
+        logged = {path.name: events[path.name] for path in part if path.name in events}
+        chunks.append({"chunk": len(chunks), "archives": pickle.dumps(([str(path) for path in part], logged))})
     found: dict[int, tuple[list[RunRecord], list[dict[str, str]]]] = {}
     for result in _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress):
-        records = [RunRecord(**record) for record in orjson.loads(result["records"])]
-        found[result["chunk"]] = records, orjson.loads(result["quarantine"])
+        found[result["chunk"]] = pickle.loads(result["found"])
     runs = []
-    for chunk in sorted(found):
-        runs += found[chunk][0]
-        quarantine.entries += found[chunk][1]
+    for _, (records, entries) in sorted(found.items()):
+        runs += records
+        quarantine.entries += entries
     return runs
 
 
 def _read_chunk(batch: dict[str, Any], root: str) -> dict[str, Any]:
-    """One Ray Data batch of one chunk: paths in, run records and quarantine entries out, as JSON."""
+    """One Ray Data batch of one chunk: paths and events in, run records and quarantine entries out."""
     quarantine = Quarantine(Path(root))
-    events = {name: WorkcellEvents(**cell) for name, cell in orjson.loads(batch["events"][0]).items()}
+    paths, events = pickle.loads(batch["archives"][0])
     with collector_paused():
-        records = read_archives([Path(path) for path in batch["paths"][0]], events, quarantine)
-    return {
-        "chunk": batch["chunk"],
-        "records": [orjson.dumps(records)],
-        "quarantine": [orjson.dumps(quarantine.entries)],
-    }
+        records = read_archives([Path(path) for path in paths], events, quarantine)
+    return {"chunk": batch["chunk"], "found": [pickle.dumps((records, quarantine.entries))]}
 
 
-def _encode_all(contexts: Sequence[str], profile: TokenProfile, progress: Progress) -> Encoded:
+def _encode_all(contexts: Sequence[bytes], profile: TokenProfile, progress: Progress) -> Encoded:
     chunks = [
-        {"chunk": number, "contexts": list(contexts[start : start + ENCODE_CHUNK])}
+        {"chunk": number, "contexts": b"\n".join(contexts[start : start + ENCODE_CHUNK])}
         for number, start in enumerate(range(0, len(contexts), ENCODE_CHUNK))
     ]
     arguments = {"n_similar": N_SIMILAR, "profile": profile}
@@ -191,7 +181,7 @@ def _rows(data: bytes, *shape: int) -> np.ndarray:
 def _encode_chunk(batch: dict[str, Any], n_similar: int, profile: TokenProfile) -> dict[str, Any]:
     """One Ray Data batch of one chunk: contexts in, arrays as bytes out."""
     with collector_paused():
-        encoded = encode(map(orjson.loads, batch["contexts"][0]), n_similar, profile)
+        encoded = encode(map(orjson.loads, batch["contexts"][0].split(b"\n")), n_similar, profile)
     return {
         "chunk": batch["chunk"],
         "examples": [len(encoded)],

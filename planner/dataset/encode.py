@@ -1,5 +1,6 @@
 """Contexts to arrays: tokens as ids of a growing string table, and features. Pure functions, no Ray."""
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.contracts import timestamp_to_ms
-from planner.dataset.features import (
-    CONTEXT_FEATURES,
-    RUN_FEATURES,
-    RunFeatures,
-    context_features,
-    run_features,
-    run_row,
-)
+from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, asked_features, context_features, run_features
 from planner.dataset.tokens import RUN, SEP, SPECIALS, UNK, asked_tokens, own_segment, run_tokens
-from planner.history import recency_bucket
+from planner.history import jaccard, recency_bucket
 
 
 @dataclass
@@ -42,36 +36,44 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
     """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept."""
     table = _Table()
     known: dict[tuple[str, int], _Run] = {}
-    tokens: list[int] = []
-    bounds: list[list[int]] = []
+    openings: dict[tuple[int, bool], array[int]] = {}
+    tokens = array("i")
+    bounds = array("q")
     context_rows: list[list[float]] = []
-    rows: list[tuple[float, ...]] = []
+    own_rows: list[tuple[float, ...]] = []
+    asked_rows: list[tuple[float, ...]] = []
     for context in contexts:
         created_ms = timestamp_to_ms(context["created_at"])
         issue_id, tags = context["issue"]["issue_id"], frozenset(context["issue"]["tags"])
-        ends = [len(tokens)]
-        tokens += [table[token] for token in own_segment(context)]
-        ends.append(len(tokens))
-        for summary in context["history"]["last_n_similar_runs"][:n_similar]:
+        runs = context["history"]["last_n_similar_runs"][:n_similar]
+        bounds.append(len(tokens))
+        tokens.extend(map(table.__getitem__, own_segment(context)))
+        bounds.append(len(tokens))
+        for summary in runs:
             key = summary["run_id"], summary["started_ms"]
             run = known.get(key)
             if run is None or run.summary != summary:
-                ids = [table[token] for token in run_tokens(summary)]
-                run = known[key] = _Run(summary, ids, run_features(summary))
-            age, same_issue = recency_bucket(created_ms, summary["started_ms"]), summary.get("issue_id") == issue_id
-            asked = [table[token] for token in asked_tokens(age, same_issue)]
-            tokens += [table[RUN], *asked, *run.tokens, table[SEP]]
-            ends.append(len(tokens))
-            rows.append(run_row(run.features, age, same_issue, tags))
+                closed = array("i", map(table.__getitem__, (*run_tokens(summary), SEP)))
+                run = known[key] = _Run(summary, closed, frozenset(summary.get("tags") or ()), len(own_rows))
+                own_rows.append(run_features(summary))
+            asked = recency_bucket(created_ms, summary["started_ms"]), summary.get("issue_id") == issue_id
+            if asked not in openings:
+                openings[asked] = array("i", map(table.__getitem__, (RUN, *asked_tokens(*asked))))
+            tokens.extend(openings[asked])
+            tokens.extend(run.tokens)
+            bounds.append(len(tokens))
+            asked_rows.append((run.row, *asked, jaccard(tags, run.tags)))
+        bounds.extend([len(tokens)] * (n_similar - len(runs)))
         context_rows.append(context_features(context))
-        bounds.append(ends + [len(tokens)] * (n_similar + 2 - len(ends)))
-    segments = np.array(bounds, dtype=np.int64).reshape(-1, n_similar + 2)
-    run_rows: NDArray[np.float32] = np.zeros((len(bounds), n_similar, len(RUN_FEATURES)), dtype=np.float32)
-    if rows:
-        run_rows[np.diff(segments, axis=1)[:, 1:] > 0] = rows
+    segments = np.array(bounds).reshape(-1, n_similar + 2)
+    run_rows: NDArray[np.float32] = np.zeros((len(segments), n_similar, len(RUN_FEATURES)), dtype=np.float32)
+    if asked_rows:
+        row, age, same_issue, overlap = np.array(asked_rows).T
+        own = np.array(own_rows)[row.astype(np.intp)]
+        run_rows[np.diff(segments, axis=1)[:, 1:] > 0] = asked_features(own, age, same_issue, overlap)
     return Encoded(
         strings=list(table),
-        tokens=np.array(tokens, dtype=np.int32),
+        tokens=np.array(tokens),
         segments=segments,
         context_features=np.array(context_rows, dtype=np.float32).reshape(-1, len(CONTEXT_FEATURES)),
         run_features=run_rows,
@@ -82,8 +84,11 @@ class _Run(NamedTuple):
     """A past run, encoded as far as it does not depend on who asks: the same run is in many contexts."""
 
     summary: Mapping[str, Any]
-    tokens: list[int]
-    features: RunFeatures
+    tokens: "array[int]"
+    """The rest of its segment."""
+    tags: frozenset[str]
+    row: int
+    """Where its own features are."""
 
 
 class _Table(dict[str, int]):

@@ -3,6 +3,7 @@
 A run whose plan or context nobody recorded stays history: it may inform later contexts, it is never a label.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ import orjson
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.beads import issue_context
-from planner.artifacts.records import RunRecord
+from planner.artifacts.records import PackedContext, RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input
-from planner.contracts import canonical_json
+from planner.dataset.outcomes import ActionOutcome
 from planner.history import HistoryIndex, Query
 
 
@@ -24,7 +25,7 @@ class Example:
     """A context with its label and what came of it. Times are ms since the epoch, UTC; cost is US dollars."""
 
     example_id: str
-    context_json: str
+    context_json: bytes
     """planner_input.v1 as canonical JSON: the datasets of large repos would not fit in memory as objects."""
     space: ActionSpace
     """The context's own action space."""
@@ -36,12 +37,23 @@ class Example:
     status: str
     duration_ms: int
     cost_usd: float | None
+    compared: tuple[ActionOutcome, ...] = ()
+    """What came of every action that was tried on this context; empty when only the label was executed."""
+
+    @property
+    def executed(self) -> tuple[ActionOutcome, ...]:
+        """What came of every executed action."""
+        # A run's own artifacts do not tell the time of a speculation's losers, so its utility is not known.
+        own = ActionOutcome(
+            self.label, self.status == "success", self.duration_ms, None, self.status == "timeout", None
+        )
+        return self.compared or (own,)
 
     @classmethod
     def of(cls, context: dict[str, Any], **fields: Any) -> "Example":
         """An example of this context; ``fields`` are the others, besides ``space``."""
-        space = ActionSpace.from_document(context["action_space"])
-        return cls(context_json=canonical_json(context).decode(), space=space, **fields)
+        packed = PackedContext.of(context)
+        return cls(context_json=packed.text, space=packed.space, **fields)
 
     @property
     def context(self) -> dict[str, Any]:
@@ -72,51 +84,48 @@ def make_examples(
             result.unlabelled["executed plan unknown"] += 1
             continue
         if run.planner_input is not None:
-            context = _known_part(orjson.loads(run.planner_input), ended, run.decided_ms, result.contexts)
+            context = _known_part(run.planner_input, ended, run.decided_ms, result.contexts)
         else:
             rebuilt = _rebuild(run, issues, universes, history)
             if rebuilt is None:
                 result.unlabelled["issue unknown"] += 1
                 continue
-            context = rebuilt
-        example, reason = _example(run, run.executed_plan, context)
-        if example is None:
+            context = PackedContext.of(rebuilt)
+        label, reason = executed_label(run.executed_plan, context.space, context.job_type)
+        if label is None:
             result.unlabelled[reason] += 1
             continue
         result.contexts["recorded" if run.planner_input is not None else "rebuilt"] += 1
-        result.examples.append(example)
+        result.examples.append(_example(run, context, label))
     return result
 
 
-def _example(run: RunRecord, plan: dict[str, Any], context: dict[str, Any]) -> tuple[Example | None, str]:
-    """The example that ``run`` amounts to in this context, or None and the reason why its plan is no label."""
-    job_type, summary = context["job_type"], run.summary
-    label, reason = executed_label(plan, ActionSpace.from_document(context["action_space"]), job_type)
-    if label is None:
-        return None, reason
-    example = Example.of(
-        context,
+def _example(run: RunRecord, context: PackedContext, label: Action) -> Example:
+    summary = run.summary
+    return Example(
         example_id=run.run_id,
+        context_json=context.text,
+        space=context.space,
         label=label,
         decided_ms=run.decided_ms,
-        issue_id=context["issue"]["issue_id"],
-        job_type=job_type,
+        issue_id=context.issue_id,
+        job_type=context.job_type,
         domain=summary["domain"],
         status=summary["outcome"]["status"],
         duration_ms=summary["runtime"]["duration_ms"],
         cost_usd=summary.get("cost_usd_est"),
     )
-    return example, ""
 
 
-def _known_part(recorded: dict[str, Any], ended: dict[str, int], at_ms: int, counts: Counter[str]) -> dict[str, Any]:
+def _known_part(recorded: PackedContext, ended: dict[str, int], at_ms: int, counts: Counter[str]) -> PackedContext:
     """The recorded context without neighbours that, by their artifacts, had not ended at decision time."""
-    neighbours = recorded["history"]["last_n_similar_runs"]
-    known = [run for run in neighbours if ended.get(run["run_id"], run["started_ms"]) <= at_ms]
-    if len(known) == len(neighbours):
+    known = [ended.get(run_id, started_ms) <= at_ms for run_id, started_ms in recorded.neighbours]
+    if all(known):
         return recorded
-    counts["neighbours_withdrawn"] += len(neighbours) - len(known)
-    return {**recorded, "history": {"last_n_similar_runs": known}}
+    counts["neighbours_withdrawn"] += known.count(False)
+    context = orjson.loads(recorded.text)
+    neighbours = itertools.compress(context["history"]["last_n_similar_runs"], known)
+    return PackedContext.of({**context, "history": {"last_n_similar_runs": list(neighbours)}})
 
 
 def _rebuild(

@@ -6,7 +6,10 @@ Runs stay apart so that "the first N similar runs" is a view; a policy averages 
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from planner.dataset.tokens import hash_bucket
 
@@ -72,45 +75,41 @@ def context_features(context: Mapping[str, Any]) -> list[float]:
     ]
 
 
-class RunFeatures(NamedTuple):
-    """What of a run's features does not depend on who asks."""
-
-    values: tuple[float, ...]
-    tags: frozenset[str]
-    failed: bool
-    failures: float
-
-
-def run_features(run: Mapping[str, Any]) -> RunFeatures:
-    """The features of a similar run as far as they are its own."""
+def run_features(run: Mapping[str, Any]) -> tuple[float, ...]:
+    """The features of a similar run as far as they are its own: all but those that :func:`asked_features` adds."""
     executed, outcome = run["action_executed"], run["outcome"]
     passed = outcome["status"] == "success"
     candidates, minutes = executed["max_candidates"] or 0, (executed["max_minutes"] or 0) / 60
     several = candidates > 1
-    values = (
-        passed,
-        outcome["status"] == "timeout",
-        several,
-        candidates,
+    return (
+        float(passed),
+        float(outcome["status"] == "timeout"),
+        float(several),
+        float(candidates),
         minutes,
-        executed["max_iterations"] or 0,
-        passed and not several,
-        passed and several,
-        not passed and not several,
-        not passed and several,
+        float(executed["max_iterations"] or 0),
+        float(passed and not several),
+        float(passed and several),
+        float(not passed and not several),
+        float(not passed and several),
         minutes * passed,
         math.log1p(run["runtime"]["duration_ms"] / 1000),
         math.log1p(100 * min(max(run.get("cost_usd_est") or 0.0, 0.0), MAX_COST_USD)),
+        float(len(outcome["fail_codes"])),
     )
-    tags = frozenset(run.get("tags") or ())
-    return RunFeatures(tuple(map(float, values)), tags, not passed, float(len(outcome["fail_codes"])))
 
 
-def run_row(run: RunFeatures, age: int, same_issue: bool, tags: frozenset[str]) -> tuple[float, ...]:
-    """A similar run's row, as long as RUN_FEATURES, for a context with these ``tags``."""
-    shared = len(tags & run.tags)
-    overlap = shared / max(len(tags) + len(run.tags) - shared, 1)
-    return (*run.values, float(age), float(same_issue), float(same_issue and run.failed), overlap, run.failures)
+def asked_features(
+    own: NDArray[np.float64], age: NDArray[np.float64], same_issue: NDArray[np.float64], overlap: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Rows of RUN_FEATURES, shape (m, R), from the runs' own features and what depends on who asks.
+
+    ``own`` (m, R - 4) comes from :func:`run_features`; the others are (m,): the age's bucket, whether the run was the
+    asking issue's, and the Jaccard overlap of their tags.
+    """
+    *values, failures = own.T
+    failed = 1 - own[:, RUN_FEATURES.index("passed")]
+    return np.stack([*values, age, same_issue, same_issue * failed, overlap, failures], axis=1)
 
 
 def _multi_hot(salt: str, values: Any, buckets: int) -> list[float]:

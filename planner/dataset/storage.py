@@ -25,6 +25,7 @@ from planner.contracts import DatasetInfo, canonical_json, read_document
 from planner.dataset.encode import Encoded, apply_vocabulary
 from planner.dataset.examples import Example
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES
+from planner.dataset.outcomes import OUTCOME_FIELDS, Outcomes, make_outcomes, outcomes_of
 from planner.dataset.split import SPLITS
 from planner.dataset.tokens import TOKENS_PER_RUN
 from planner.errors import DatasetError
@@ -41,7 +42,7 @@ class Split:
     tokens (t,) int32; segments (n, N + 2) int64, boundaries in tokens; context_features (n, F) float32;
     run_features (n, N, R) float32; labels (n, 4) int64, positions in the heads; masks (n, H) bool, the values an
     example's own action space and job type admit; passed (n,) bool; duration_ms (n,) int64; seen (n,) bool, whether
-    train holds the same issue.
+    train holds the same issue; outcomes of every executed action, the labels' included.
     """
 
     directory: Path
@@ -54,6 +55,7 @@ class Split:
     passed: NDArray[np.bool_]
     duration_ms: NDArray[np.int64]
     seen: NDArray[np.bool_]
+    outcomes: Outcomes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,12 +114,13 @@ def load_dataset(path: Path) -> Dataset:
         directory = path / name
         try:
             arrays = {key: np.load(directory / f"{key}.npy", mmap_mode="r") for key in ARRAYS}
-            if len({len(arrays[key]) for key in ARRAYS if key != "tokens"}) > 1:
+            outcomes = outcomes_of({f: np.load(directory / f"outcome_{f}.npy", mmap_mode="r") for f in OUTCOME_FIELDS})
+            if len({len(outcomes), *(len(arrays[key]) for key in ARRAYS if key != "tokens")}) > 1:
                 raise ValueError("its arrays differ in length")
             pq.read_schema(directory / "examples.parquet")
         except (OSError, ValueError, EOFError) as error:
             raise DatasetError(f"{directory}: incomplete dataset ({error}); build it again") from None
-        splits[name] = Split(directory=directory, **arrays)
+        splits[name] = Split(directory=directory, outcomes=outcomes, **arrays)
     return Dataset(path, info, splits)
 
 
@@ -145,11 +148,13 @@ def write_dataset(
     n_similar: int,
     account: Mapping[str, Any],
     normalisation_of: DatasetInfo | None = None,
+    context_names: Sequence[str] = CONTEXT_FEATURES,
 ) -> DatasetInfo:
     """Write a dataset whole or not at all, and return its dataset.json.
 
     ``account`` holds the fields of DatasetInfo that tell how the examples came about; ``normalisation_of`` is the
-    dataset whose feature normalisation is kept (winners), otherwise it is fitted on train.
+    dataset whose feature normalisation is kept (winners), otherwise it is fitted on train. ``context_names`` are the
+    columns of the encoded context features.
     """
     check_out(out)
     with staged_directory(out) as staging:
@@ -177,7 +182,7 @@ def write_dataset(
                 "tokens_per_run": TOKENS_PER_RUN,
                 "splits": infos,
                 "vocabulary": list(vocabulary),
-                **_normalisation(encoded, train, normalisation_of),
+                **_normalisation(encoded, context_names, train, normalisation_of),
                 "tool_versions": tool_versions(),
                 **account,
             }
@@ -220,36 +225,40 @@ def _arrays(
     seen: NDArray[np.bool_],
 ) -> dict[str, NDArray[Any]]:
     rows = slice(span.start, span.stop)
+    positions = {label: space.index(label) for label in {example.label for example in part}}
     segments = encoded.segments[rows]
     first, last = (int(segments[0, 0]), int(segments[-1, -1])) if len(part) else (0, 0)
+    outcomes = make_outcomes([example.executed for example in part], space)
     return {
         "tokens": tokens[first:last],
         "segments": segments - first,
         "context_features": encoded.context_features[rows],
         "run_features": encoded.run_features[rows],
-        "labels": np.array([space.index(example.label) for example in part], dtype=np.int64).reshape(-1, len(HEADS)),
+        "labels": np.array([positions[example.label] for example in part], dtype=np.int64).reshape(-1, len(HEADS)),
         "masks": np.array([_admitted(example.space, example.job_type, space) for example in part], dtype=bool).reshape(
             -1, sum(space.widths)
         ),
         "passed": np.array([example.status == "success" for example in part], dtype=bool),
         "duration_ms": np.array([example.duration_ms for example in part], dtype=np.int64),
         "seen": seen,
+        **{f"outcome_{name}": array for name, array in outcomes.arrays().items()},
     }
 
 
 def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, NDArray[Any]], digest: Any) -> None:
     directory.mkdir()
-    for name in ARRAYS:
+    for name in arrays:
         array = np.ascontiguousarray(arrays[name])
         np.save(directory / f"{name}.npy", array)
         digest.update(f"{directory.name}/{name}{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
-    rows = [_row(example, bool(seen)) for example, seen in zip(part, arrays["seen"], strict=True)]
-    for row in rows:
-        digest.update(orjson.dumps(row))
-    table = pa.table({name: [row[name] for row in rows] for name in EXAMPLE_SCHEMA.names}, schema=EXAMPLE_SCHEMA)
+    columns = _columns(part, arrays["seen"])
+    digest.update(orjson.dumps(columns))
+    contexts = [example.context_json for example in part]
+    for context in contexts:
+        digest.update(context)
     pq.write_table(
-        table,
+        pa.table({**columns, "context": pa.array(contexts, pa.binary()).cast(pa.string())}, schema=EXAMPLE_SCHEMA),
         directory / "examples.parquet",
         row_group_size=4096,
         compression="zstd",
@@ -258,23 +267,25 @@ def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, 
     )
 
 
-def _row(example: Example, seen: bool) -> dict[str, Any]:
+def _columns(part: Sequence[Example], seen: NDArray[np.bool_]) -> dict[str, list[Any]]:
+    """The Parquet table's columns except the contexts."""
     return {
-        "example_id": example.example_id,
-        "decided_ms": example.decided_ms,
-        "issue_id": example.issue_id,
-        "job_type": example.job_type,
-        "domain": example.domain,
-        **{head: str(value) for head, value in zip(HEADS, example.label, strict=True)},
-        "status": example.status,
-        "duration_ms": example.duration_ms,
-        "cost_usd": example.cost_usd,
-        "seen_issue": seen,
-        "context": example.context_json,
+        "example_id": [example.example_id for example in part],
+        "decided_ms": [example.decided_ms for example in part],
+        "issue_id": [example.issue_id for example in part],
+        "job_type": [example.job_type for example in part],
+        "domain": [example.domain for example in part],
+        **{head: [str(example.label[i]) for example in part] for i, head in enumerate(HEADS)},
+        "status": [example.status for example in part],
+        "duration_ms": [example.duration_ms for example in part],
+        "cost_usd": [example.cost_usd for example in part],
+        "seen_issue": seen.tolist(),
     }
 
 
-def _normalisation(encoded: Encoded, train: range, keep: DatasetInfo | None) -> dict[str, Any]:
+def _normalisation(
+    encoded: Encoded, context_names: Sequence[str], train: range, keep: DatasetInfo | None
+) -> dict[str, Any]:
     """Mean and scale of every feature over train; of run features over the runs that are there."""
     if keep is not None:
         kept = keep.model_dump()
@@ -282,7 +293,7 @@ def _normalisation(encoded: Encoded, train: range, keep: DatasetInfo | None) -> 
     rows = slice(train.start, train.stop)
     present = np.diff(encoded.segments[rows], axis=1)[:, 1:] > 0
     return {
-        "context_features": _fit(CONTEXT_FEATURES, encoded.context_features[rows]),
+        "context_features": _fit(context_names, encoded.context_features[rows]),
         "run_features": _fit(RUN_FEATURES, encoded.run_features[rows][present]),
     }
 

@@ -45,51 +45,61 @@ def own_segment(context: Mapping[str, Any]) -> list[str]:
     """The tokens of a context without its history."""
     issue, defaults, space = context["issue"], context["universe_defaults"], context["action_space"]
     state = context["system_state"] or {}
-    tokens = [BOS]
-    tokens += _pair("UNIVERSE", context["universe_id"])
-    tokens += _pair("JOB_TYPE", context["job_type"])
-    tokens += _pair("DEFAULT_SWARM", defaults["swarm_id"])
-    tokens += _hashed("DEFAULT_OBJECTIVE", "KW", [defaults["objective_id"] or "none"])
-    for key in ("dk_priority", "dk_risk", "dk_size", "dk_tool_hint"):
-        tokens += _pair(key.upper(), issue[key])
-    tokens += _pair("DK_ATTEMPTS", min(issue["dk_attempts"], 8))
-    tokens += _hashed("TAGS", "TAG", issue["tags"])
-    tokens += _hashed("KEYWORDS", "KW", issue.get("keywords") or ())
-    for key in ("active_workcells_bin", "queue_depth_bin", "hour_bucket", "budget_remaining_bin"):
-        tokens += _pair(key.upper(), state.get(key))
-    tokens += ["[KEY:TOOLCHAINS]", *(f"[TOOL:{name}]" for name in sorted(state.get("available_toolchains") or ()))]
     health = state.get("toolchain_health") or {}
-    tokens += ["[KEY:HEALTH]", *(token for name in sorted(health) for token in _pair(name, health[name]))]
-    for key in ("swarm_ids", "max_candidates_bins", "max_minutes_bins", "max_iterations_bins"):
-        tokens += [f"[KEY:{key.upper()}]", *(f"[VAL:{value}]" for value in space[key])]
-    return [*tokens, SEP]
+    return [
+        BOS,
+        *_pair("UNIVERSE", context["universe_id"]),
+        *_pair("JOB_TYPE", context["job_type"]),
+        *_pair("DEFAULT_SWARM", defaults["swarm_id"]),
+        *_hashed("DEFAULT_OBJECTIVE", "KW", [defaults["objective_id"] or "none"]),
+        *_pair("DK_PRIORITY", issue["dk_priority"]),
+        *_pair("DK_RISK", issue["dk_risk"]),
+        *_pair("DK_SIZE", issue["dk_size"]),
+        *_pair("DK_TOOL_HINT", issue["dk_tool_hint"]),
+        *_pair("DK_ATTEMPTS", min(issue["dk_attempts"], 8)),
+        *_hashed("TAGS", "TAG", issue["tags"]),
+        *_hashed("KEYWORDS", "KW", issue.get("keywords") or ()),
+        *_pair("ACTIVE_WORKCELLS_BIN", state.get("active_workcells_bin")),
+        *_pair("QUEUE_DEPTH_BIN", state.get("queue_depth_bin")),
+        *_pair("HOUR_BUCKET", state.get("hour_bucket")),
+        *_pair("BUDGET_REMAINING_BIN", state.get("budget_remaining_bin")),
+        "[KEY:TOOLCHAINS]",
+        *[f"[TOOL:{name}]" for name in sorted(state.get("available_toolchains") or ())],
+        "[KEY:HEALTH]",
+        *[token for name in sorted(health) for token in _pair(name, health[name])],
+        *_values("SWARM_IDS", space["swarm_ids"]),
+        *_values("MAX_CANDIDATES_BINS", space["max_candidates_bins"]),
+        *_values("MAX_MINUTES_BINS", space["max_minutes_bins"]),
+        *_values("MAX_ITERATIONS_BINS", space["max_iterations_bins"]),
+        SEP,
+    ]
 
 
 def run_tokens(run: Mapping[str, Any]) -> list[str]:
     """What of a run's segment does not depend on who asks, most telling first: the end may be cut."""
-    executed, outcome = run["action_executed"], run["outcome"]
-    failing = [gate["name"] for gate in outcome["gates"] if not gate["passed"]]
-    passing = [gate["name"] for gate in outcome["gates"] if gate["passed"]]
-    tokens = [f"[STATUS:{outcome['status']}]"]
-    tokens += _pair("SWARM", executed["swarm_id"])
-    tokens += _pair("CANDIDATES", executed["max_candidates"])
-    tokens += _pair("MINUTES", executed["max_minutes"])
-    tokens += _pair("ITERATIONS", executed["max_iterations"])
-    tokens += [f"[DURATION:{log_bucket(run['runtime']['duration_ms'] / 1000)}]"]
-    tokens += [f"[COST:{'NONE' if run.get('cost_usd_est') is None else log_bucket(100 * run['cost_usd_est'])}]"]
-    tokens += _hashed("TAGS", "TAG", list(run.get("tags") or ())[:_MAX_ITEMS])
-    tokens += _hashed("FAIL_CODES", "FAIL", outcome["fail_codes"][:_MAX_ITEMS])
-    tokens += _hashed("FAIL_GATES", "GATE", failing[:_MAX_ITEMS])
-    tokens += _hashed("PASS_GATES", "GATE", passing[:_MAX_ITEMS])
+    executed, outcome, gates = run["action_executed"], run["outcome"], run["outcome"]["gates"]
+    cost = run.get("cost_usd_est")
+    tokens = [
+        f"[STATUS:{outcome['status']}]",
+        *_pair("SWARM", executed["swarm_id"]),
+        *_pair("CANDIDATES", executed["max_candidates"]),
+        *_pair("MINUTES", executed["max_minutes"]),
+        *_pair("ITERATIONS", executed["max_iterations"]),
+        f"[DURATION:{log_bucket(run['runtime']['duration_ms'] / 1000)}]",
+        f"[COST:{'NONE' if cost is None else log_bucket(100 * cost)}]",
+        *_hashed("TAGS", "TAG", (run.get("tags") or ())[:_MAX_ITEMS]),
+        *_hashed("FAIL_CODES", "FAIL", outcome["fail_codes"][:_MAX_ITEMS]),
+        *_hashed("FAIL_GATES", "GATE", [gate["name"] for gate in gates if not gate["passed"]][:_MAX_ITEMS]),
+        *_hashed("PASS_GATES", "GATE", [gate["name"] for gate in gates if gate["passed"]][:_MAX_ITEMS]),
+    ]
     return tokens[: TOKENS_PER_RUN - _AROUND_RUN_TOKENS]
 
 
 def log_bucket(value: float) -> int:
     """0 below 1, then one bucket per doubling, at most 15."""
-    return min(15, max(0, math.ceil(math.log2(value)))) if value > 1 else 0
+    return min(15, math.ceil(math.log2(value))) if value > 1 else 0
 
 
-@lru_cache(maxsize=65536)
 def hash_bucket(salt: str, value: str) -> int:
     """First 8 bytes, big-endian, of sha256("salt:value"), modulo 1024 (contract page, section 4)."""
     return int.from_bytes(hashlib.sha256(f"{salt}:{value}".encode()).digest()[:8], "big") % HASH_BUCKETS
@@ -99,6 +109,16 @@ def _pair(key: str, value: object) -> tuple[str, str]:
     return f"[KEY:{key}]", f"[VAL:{'NONE' if value is None else value}]"
 
 
+def _values(key: str, values: Iterable[object]) -> list[str]:
+    return [f"[KEY:{key}]", *[f"[VAL:{value}]" for value in values]]
+
+
 def _hashed(key: str, kind: str, values: Iterable[str]) -> list[str]:
-    buckets = sorted({hash_bucket(kind.lower(), value) for value in values})
-    return [f"[KEY:{key}]", *(f"[{kind}_HASH_{bucket}]" for bucket in buckets)]
+    """Hash tokens in order of their buckets, each once."""
+    return [f"[KEY:{key}]", *[token for _, token in sorted({_hash_token(kind, value) for value in values})]]
+
+
+@lru_cache(maxsize=65536)
+def _hash_token(kind: str, value: str) -> tuple[int, str]:
+    bucket = hash_bucket(kind.lower(), value)
+    return bucket, f"[{kind}_HASH_{bucket}]"

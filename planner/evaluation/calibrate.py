@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from planner.actions import HEADS
 from planner.dataset.storage import load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.calibration import choose_threshold, scale, temperatures_of
-from planner.evaluation.decisions import as_the_kernel_sees_them, decide_jointly, labels_of
+from planner.evaluation.decisions import as_the_kernel_sees_them, decide_jointly, labels_of, losses
 from planner.evaluation.evaluate import check_same_space
 from planner.evaluation.metrics import expected_calibration_error
 from planner.models.inputs import inputs_of_split
@@ -21,8 +20,9 @@ def calibrate_run(
 ) -> CalibrationDocument:
     """Calibrate the run's best checkpoint on the dataset's validation split and write calibration.json beside it.
 
-    The loss of a decision is disagreement with the label. A policy on the kernel's token profile is given a threshold
-    on the kernel's own confidence. DatasetError when validation is empty.
+    The loss of a decision is its regret where the bench executed several actions, else disagreement with the label. A
+    policy on the kernel's token profile is given a threshold on the kernel's own confidence. DatasetError when
+    validation is empty.
     """
     policy = LearnedPolicy(run, calibrated=False)
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
@@ -31,7 +31,7 @@ def calibrate_run(
     if not len(split):
         raise DatasetError(f"{dataset.path}: validation is empty, there is nothing to calibrate on")
     raw = policy.head_log_probs(inputs_of_split(split))
-    temperatures = temperatures_of(raw, split.labels)
+    temperatures = temperatures_of(raw, policy.model.targets(split.labels))
     scaled = [scale(head, temperature) for head, temperature in zip(raw, temperatures, strict=True)]
     labels = labels_of(split)
     errors = {}
@@ -41,9 +41,9 @@ def calibrate_run(
             decisions = as_the_kernel_sees_them(decisions, heads, dataset.space)
         match = np.array([a == b for a, b in zip(decisions.actions, labels, strict=True)], dtype=float)
         errors[name] = expected_calibration_error(decisions.confidence, match)
-    threshold = choose_threshold(decisions.confidence, 1 - match, max_risk=max_risk, level=confidence)
+    threshold = choose_threshold(decisions.confidence, losses(decisions, labels), max_risk=max_risk, level=confidence)
     calibration = CalibrationDocument(
-        temperatures=dict(zip(HEADS, temperatures, strict=True)),
+        temperatures=dict(zip(policy.outputs, temperatures, strict=True)),
         threshold=threshold.value,
         guaranteed=threshold.guaranteed,
         max_risk=max_risk,

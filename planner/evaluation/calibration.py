@@ -114,5 +114,5 @@ def _binomial_cdf(k: int, n: int, p: float) -> float:
 
 
 def temperatures_of(head_log_probs: Sequence[NDArray[np.float64]], labels: NDArray[np.int64]) -> list[float]:
-    """One temperature per head; ``labels`` (n, heads)."""
+    """One temperature per head, be it four or a joint one; ``labels`` (n, heads)."""
     return [fit_temperature(head, labels[:, i]) for i, head in enumerate(head_log_probs)]

@@ -1,7 +1,7 @@
 """What each policy decides on every example of a split, in one form that the metrics read."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace
 from planner.dataset.storage import Dataset, Split, label_of
+from planner.evaluation.regret import JointScores, Preference, fixed_choices, policy_preference, regrets
 from planner.models.heuristic import HeuristicPolicy, nearest_valid
 from planner.models.inputs import inputs_of_split
+from planner.models.learned import LearnedPolicy
 from planner.models.policy import Policy
+from planner.models.value import ValueEnsemble
 
 
 @dataclass(frozen=True)
@@ -20,18 +23,27 @@ class Decisions:
 
     ``confidence`` (n,) is the joint probability of the decided tuple among the valid ones, ``label_log_prob`` (n,) that
     of the executed one as a logarithm; both are NaN for policies without probabilities, which never abstain.
+    ``regret`` (n,) is the utility lost against the best executed action, NaN where a single one was executed.
     """
 
     policy: str
     actions: list[Action]
     confidence: NDArray[np.float64]
     label_log_prob: NDArray[np.float64]
+    regret: NDArray[np.float64]
 
 
 def labels_of(split: Split) -> list[Action]:
     """The executed action of every example."""
     columns = [split.table[head] for head in HEADS]
     return [label_of(dict(zip(HEADS, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def losses(decisions: Decisions, labels: Sequence[Action]) -> NDArray[np.float64]:
+    """What each decision loses, (n,) in [0, 1]: its regret where several actions were executed (clipped at 1), else 1
+    where it disagrees with the executed action."""
+    differs = np.array([a != b for a, b in zip(decisions.actions, labels, strict=True)], dtype=np.float64)
+    return np.where(np.isfinite(decisions.regret), np.minimum(decisions.regret, 1.0), differs)
 
 
 def decide_jointly(
@@ -62,30 +74,65 @@ def decide_by_score(policy: Policy, split: Split) -> Decisions:
     return _decide(policy.name, lambda rows, job_type: policy.score(inputs.take(rows), job_type), split, policy.space)
 
 
-def _decide(
-    policy: str, joint_of: Callable[[NDArray[np.intp], str], NDArray[np.float64]], split: Split, space: ActionSpace
-) -> Decisions:
+def decide_head_by_head(policy: LearnedPolicy, split: Split) -> Decisions:
+    """Each head's favourite by itself, moved to the nearest valid action where they do not fit together.
+
+    What joint decoding is measured against; the confidence is the product of the heads'.
+    """
+    outputs = policy.head_log_probs(inputs_of_split(split))
+    heads = outputs if len(outputs) > 1 else policy.space.marginals(outputs[0])
+    favourites = np.stack([head.argmax(axis=1) for head in heads], axis=1)
+    actions = [
+        nearest_valid(policy.space.action(row), policy.space, job_type)
+        for row, job_type in zip(favourites.tolist(), split.table["job_type"], strict=True)
+    ]
+    confidence = np.exp(sum(head.max(axis=1) for head in heads))
+    label = sum(head[np.arange(len(split)), split.labels[:, i]] for i, head in enumerate(heads))
+    preference = fixed_choices(actions, split.outcomes, policy.space)
+    return Decisions(policy.name, actions, confidence, np.asarray(label), _regret(preference, split))
+
+
+def _decide(policy: str, joint_of: JointScores, split: Split, space: ActionSpace) -> Decisions:
     """The best of ``joint_of(rows, job_type)``, log-probabilities (rows, n_valid), job type by job type."""
     job_types = np.array(split.table["job_type"])
     actions: list[Action] = [Action("", 1, 1, 1)] * len(split)
     confidence, label_log_prob = np.zeros(len(split)), np.full(len(split), -np.inf)
-    for job_type in np.unique(job_types):
+    joints = {}
+    for job_type in np.unique(job_types).tolist():
         rows = np.flatnonzero(job_types == job_type)
         valid, indices = space.valid_actions(job_type), space.valid_indices(job_type)
-        joint = joint_of(rows, job_type)
+        joint = joints[job_type] = joint_of(rows, job_type)
         best = joint.argmax(axis=1)
         confidence[rows] = np.exp(joint[np.arange(len(rows)), best])
         is_label = (indices[None] == split.labels[rows][:, None]).all(axis=2)
         label_log_prob[rows] = np.where(is_label, joint, -np.inf).max(axis=1)
         for row, choice in zip(rows, best, strict=True):
             actions[row] = valid[choice]
-    return Decisions(policy, actions, confidence, label_log_prob)
+    preference = policy_preference(
+        lambda rows, job_type: joints[job_type], space, job_types.tolist(), split.outcomes, space
+    )
+    return Decisions(policy, actions, confidence, label_log_prob, _regret(preference, split))
 
 
 def decide_by_rule(dataset: Dataset, split: Split) -> Decisions:
     """Today's rule, with the kernel config that the dataset's repo had."""
     rule = HeuristicPolicy(dataset.info.kernel_config)
-    return _certain("heuristic", [rule.decide(context) for context in split.contexts()])
+    return _certain("heuristic", [rule.decide(context) for context in split.contexts()], dataset, split)
+
+
+def decide_by_values(ensemble: ValueEnsemble, dataset: Dataset, split: Split, *, safe: bool) -> Decisions:
+    """What is read from predicted outcomes: the cheapest action that passes as often as today's rule's.
+
+    With ``safe`` false, the action of largest expected utility.
+    """
+    inputs, decided = inputs_of_split(split), list(decide_by_rule(dataset, split).actions)
+    for job_type in np.unique(inputs.job_types).tolist():
+        rows = np.flatnonzero(inputs.job_types == job_type)
+        part, defaults = inputs.take(rows), [decided[i] for i in rows]
+        chosen = ensemble.safe(part, job_type, defaults) if safe else ensemble.best(part, job_type)
+        for row, action in zip(rows, chosen, strict=True):
+            decided[row] = action
+    return _certain("safe values" if safe else "expected utility", decided, dataset, split)
 
 
 def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
@@ -93,9 +140,16 @@ def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
     counts = Counter(labels_of(dataset.splits["train"]))
     favourite = min(counts, key=lambda action: (-counts[action], dataset.space.index(action)))
     decided = [nearest_valid(favourite, dataset.space, job_type) for job_type in split.table["job_type"]]
-    return _certain("most frequent", decided)
+    return _certain("most frequent", decided, dataset, split)
 
 
-def _certain(policy: str, actions: list[Action]) -> Decisions:
+def _certain(policy: str, actions: list[Action], dataset: Dataset, split: Split) -> Decisions:
     unknown = np.full(len(actions), np.nan)
-    return Decisions(policy, actions, unknown, unknown)
+    preference = fixed_choices(actions, split.outcomes, dataset.space)
+    return Decisions(policy, actions, unknown, unknown, _regret(preference, split))
+
+
+def _regret(preference: Preference, split: Split) -> NDArray[np.float64]:
+    regret = np.full(len(split), np.nan)
+    regret[split.outcomes.comparable] = regrets(preference.of_action, split.outcomes)
+    return regret

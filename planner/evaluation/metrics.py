@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action
 from planner.evaluation.bootstrap import mean_interval
-from planner.evaluation.decisions import Decisions
+from planner.evaluation.decisions import Decisions, losses
 
 ECE_BINS = 10
 
@@ -34,9 +34,11 @@ def metrics(
     log_likelihood: mean joint log-probability of the executed action. same_topology: examples in which swarm and
     candidates agree; over these mean_duration_s, and success_under_budget, the share that passed within the chosen
     minutes. entropy_*: of the decisions, in nats. top1_share: the most frequent decision's share. ece: expected
-    calibration error of the joint confidence, equal-mass bins. abstain_rate: share below ``abstain_below``;
-    abstain_cost: exact match lost there by taking ``default`` instead; risk_accepted: share of the other decisions that
-    disagree with the executed action.
+    calibration error of the joint confidence, equal-mass bins. regret: mean utility lost against the best executed
+    action, over the examples of which several actions were executed. abstain_rate: share below ``abstain_below``; in
+    terms of the loss (regret where it is known, else disagreement with the executed action, see decisions.losses):
+    risk_accepted, the mean loss of the other decisions; risk_default, that of ``default`` where the policy abstained;
+    abstain_cost, how much more that is than the policy's own there.
     """
     chosen, labels = [decisions.actions[i] for i in rows], [logged.labels[i] for i in rows]
     match = np.array([a == b for a, b in zip(chosen, labels, strict=True)], dtype=float)
@@ -53,10 +55,14 @@ def metrics(
     result["top1_share"] = max(Counter(chosen).values()) / len(chosen) if chosen else None
     result["ece"] = expected_calibration_error(decisions.confidence[rows], match)
     abstained = decisions.confidence[rows] < abstain_below
-    result["risk_accepted"] = _mean(1 - match[~abstained])
-    fallback = np.array([default.actions[i] == logged.labels[i] for i in rows], dtype=float)
+    lost, lost_by_default = losses(decisions, logged.labels)[rows], losses(default, logged.labels)[rows]
+    result["risk_accepted"] = _mean(lost[~abstained])
+    result["risk_default"] = _mean(lost_by_default[abstained])
     result["abstain_rate"] = _mean(abstained)
-    result["abstain_cost"] = _mean((match - fallback)[abstained])
+    result["abstain_cost"] = _mean((lost_by_default - lost)[abstained])
+    regret = decisions.regret[rows]
+    mean, low, high = mean_interval(regret[np.isfinite(regret)])
+    result |= {"regret": _number(mean), "regret_low": _number(low), "regret_high": _number(high)}
     return result
 
 

@@ -1,22 +1,27 @@
-"""What every neural policy is built from, and how one is made from its settings."""
+"""What every neural policy is built from, what it gives, and how one is made from its settings."""
 
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-from torch import nn
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from torch import Tensor, nn
 
+from planner.actions import HEADS, ActionSpace
 from planner.contracts import DatasetInfo, FeatureInfo
 from planner.errors import ConfigError
+from planner.models.heads import FourHeads, HeadSettings, JointHead, ValueHead, Values
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a dataset fixes for a model: widths of the heads, vocabulary, features with their normalisation."""
+    """What a dataset fixes for a model: the action space, vocabulary, features with their normalisation."""
 
-    widths: tuple[int, ...]
+    space: ActionSpace
     vocabulary: Sequence[str]
     context_features: Sequence[FeatureInfo]
     run_features: Sequence[FeatureInfo]
@@ -24,25 +29,102 @@ class ModelSpec:
     @classmethod
     def of(cls, info: DatasetInfo) -> "ModelSpec":
         """The spec of a dataset."""
-        space = info.action_space
-        widths = (space.swarm_ids, space.max_candidates_bins, space.max_minutes_bins, space.max_iterations_bins)
-        return cls(tuple(len(values) for values in widths), info.vocabulary, info.context_features, info.run_features)
+        space = ActionSpace.from_document(info.action_space.model_dump())
+        return cls(space, info.vocabulary, info.context_features, info.run_features)
 
 
-def build_model(class_path: str, settings: dict[str, Any], spec: ModelSpec) -> nn.Module:
+class Prediction(NamedTuple):
+    """What a neural policy gives for a batch."""
+
+    log_probs: list[Tensor]
+    """Four (batch, width of the head), or of a joint head one (batch, n_tuples)."""
+    values: Values | None
+    """None without a value head."""
+
+
+class NeuralPolicy(nn.Module):
+    """A body that turns a batch into one vector per context, and the head that chooses from it.
+
+    A policy sets ``reads`` ("tokens" or "features") and ``Settings``, builds its body, calls :meth:`end_in`, and
+    has :meth:`hidden`.
+    """
+
+    reads: str
+    Settings: type[HeadSettings]
+    heads: FourHeads | JointHead
+    value: ValueHead | None
+
+    def __init__(self, settings: HeadSettings, spec: ModelSpec) -> None:
+        super().__init__()
+        self.settings, self.space = settings, spec.space
+
+    def end_in(self, width: int) -> None:
+        """Add the heads that the settings ask for, over vectors of ``width``."""
+        joint = self.settings.action_head == "joint"
+        self.heads = JointHead(width, len(self.space.tuples)) if joint else FourHeads(width, self.space.widths)
+        self.value = ValueHead(width, self.space) if self.settings.value_head else None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What each array of log-probabilities is about: the four heads' names, or "joint"."""
+        return HEADS if isinstance(self.heads, FourHeads) else ("joint",)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many values each output has."""
+        return self.space.widths if isinstance(self.heads, FourHeads) else (len(self.space.tuples),)
+
+    def targets(self, actions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Actions (n, 4), positions in the heads, as positions in each output: (n, 4), or (n, 1) for a joint head.
+
+        -1 where an action is no tuple of the joint head.
+        """
+        return actions if isinstance(self.heads, FourHeads) else self.space.tuple_rows(actions)[:, None]
+
+    def hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the head reads, (batch, width)."""
+        raise NotImplementedError
+
+    def forward(self, batch: dict[str, Tensor]) -> Prediction:
+        """Log-probabilities of the actions, and their values if there is a value head."""
+        hidden = self.hidden(batch).float()
+        # Under bf16 the body alone is rounded: probabilities stay in fp32.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return Prediction(self.heads(hidden, batch), self.value(hidden) if self.value is not None else None)
+
+    def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        """The log-probabilities before masks and normalisation, for export."""
+        return self.heads.logits(self.hidden(batch))
+
+
+def build_model(class_path: str, settings: dict[str, Any], spec: ModelSpec) -> NeuralPolicy:
     """The model ``module@Class`` with its settings; ConfigError when there is no such class or setting."""
-    module_name, _, class_name = class_path.partition("@")
+    return _model_class(class_path)(checked_settings(class_path, settings), spec)
+
+
+def settings_of(class_path: str) -> type[BaseModel]:
+    """The settings that the model ``module@Class`` has, with their defaults; ConfigError when there is none."""
+    return _model_class(class_path).Settings
+
+
+def checked_settings(class_path: str, settings: dict[str, Any]) -> BaseModel:
+    """``settings`` with the model's defaults for what they leave out; ConfigError names the first that is wrong."""
+    model = settings_of(class_path)
     try:
-        model_class = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"class_path {class_path}: {error}; write module@Class") from None
-    try:
-        checked = model_class.Settings.model_validate(settings)
+        return model.model_validate(settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(model_class.Settings.model_fields)
+        known = ", ".join(model.model_fields)
         raise ConfigError(
-            f"setting model.{name}: {first['msg']}, found {first['input']!r}; settings of {class_name} are {known}"
+            f"setting model.{name}: {first['msg']}, found {first['input']!r}; settings of "
+            f"{class_path.partition('@')[2]} are {known}"
         ) from None
-    return model_class(checked, spec)
+
+
+def _model_class(class_path: str) -> Any:
+    module_name, _, class_name = class_path.partition("@")
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"class_path {class_path}: {error}; write module@Class") from None

@@ -1,4 +1,5 @@
-"""Policies that count: the most frequent label overall, and the most frequent one of each group of contexts."""
+"""Policies that do not look at the context, or only at its group: the most frequent label overall, the most frequent
+one of each group, and the action that fares best on average."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -8,11 +9,14 @@ from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset
+from planner.evaluation.regret import mean_gains
 from planner.models.inputs import Inputs, inputs_of_split
 from planner.models.policy import admitted, normalise
 
 SMOOTHING = 0.1
 """Added to every valid action's count, so that none is impossible."""
+GAIN_TEMPERATURE = 0.05
+"""Utility by which an action must be better to be e times as probable."""
 GROUP_WEIGHT = 4.0
 """A group's counts are mixed with the overall shares as if those were this many examples."""
 
@@ -66,3 +70,19 @@ class PerGroup:
 
     def _keys(self, inputs: Inputs) -> list[bytes]:
         return [row.tobytes() for row in np.ascontiguousarray(inputs.context_features[:, self._columns])]
+
+
+class BestOnAverage:
+    """The action with the best mean utility over train's outcomes, relative to its case's mean."""
+
+    name = "best on average"
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.space: ActionSpace = dataset.space
+        self._gains = mean_gains(dataset.splits["train"].outcomes)
+
+    def score(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
+        """The same for every context: softmax of mean gain / GAIN_TEMPERATURE over the actions it admits."""
+        gains = [self._gains.get(tuple(row), -1.0) for row in self.space.valid_indices(job_type).tolist()]
+        allowed = admitted(inputs, self.space, job_type)
+        return normalise(np.broadcast_to(np.exp(np.array(gains) / GAIN_TEMPERATURE), allowed.shape), allowed)

@@ -23,6 +23,8 @@ class Inputs:
     context_features: NDArray[np.float32]
     run_features: NDArray[np.float32]
     masks: NDArray[np.bool_]
+    job_types: NDArray[np.str_]
+    """(n,), names."""
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -30,13 +32,19 @@ class Inputs:
     def take(self, rows: NDArray[np.intp]) -> "Inputs":
         """The contexts at ``rows``; their segments still point into the whole token array."""
         return Inputs(
-            self.tokens, self.segments[rows], self.context_features[rows], self.run_features[rows], self.masks[rows]
+            self.tokens,
+            self.segments[rows],
+            self.context_features[rows],
+            self.run_features[rows],
+            self.masks[rows],
+            self.job_types[rows],
         )
 
 
 def inputs_of_split(split: Split) -> Inputs:
     """A split's arrays, still memory-mapped."""
-    return Inputs(split.tokens, split.segments, split.context_features, split.run_features, split.masks)
+    job_types = np.array(split.table["job_type"], dtype=np.str_)
+    return Inputs(split.tokens, split.segments, split.context_features, split.run_features, split.masks, job_types)
 
 
 def inputs_of_contexts(
@@ -54,4 +62,5 @@ def inputs_of_contexts(
         encoded.context_features,
         encoded.run_features,
         np.array([admitted_values(context, space) for context in contexts]).reshape(-1, sum(space.widths)),
+        np.array([context["job_type"] for context in contexts], dtype=np.str_),
     )

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from planner.contracts import FeatureInfo
-from planner.models.base import ModelSpec
-from planner.models.heads import ActionHeads
+from planner.models.base import ModelSpec, NeuralPolicy
+from planner.models.heads import HeadSettings
 
 
-class MLPSettings(BaseModel):
+class MLPSettings(HeadSettings):
     """Size of the MLP."""
-
-    model_config = ConfigDict(extra="forbid")
 
     hidden: int = Field(128, ge=1)
     """Width of each hidden layer."""
@@ -24,15 +22,14 @@ class MLPSettings(BaseModel):
     """Dropout after each hidden layer."""
 
 
-class FeatureMLP(nn.Module):
+class FeatureMLP(NeuralPolicy):
     """Reads the batch's context_features (batch, F) and run_features (batch, N, R) with runs (batch, N) present."""
 
     reads = "features"
     Settings = MLPSettings
 
     def __init__(self, settings: MLPSettings, spec: ModelSpec) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings, spec)
         self.context_norm = Standardise(spec.context_features)
         self.run_norm = Standardise(spec.run_features)
         width = len(spec.context_features) + len(spec.run_features)
@@ -41,18 +38,10 @@ class FeatureMLP(nn.Module):
             layers += [nn.Linear(width, settings.hidden), nn.GELU(), nn.Dropout(settings.dropout)]
             width = settings.hidden
         self.body = nn.Sequential(*layers)
-        self.heads = ActionHeads(width, spec.widths)
-
-    def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """Four log-probabilities (batch, width)."""
-        return self.heads(self.hidden(batch), batch["masks"])
-
-    def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """Four unmasked logits (batch, width), for export."""
-        return self.heads.logits(self.hidden(batch))
+        self.end_in(width)
 
     def hidden(self, batch: dict[str, Tensor]) -> Tensor:
-        """What the heads read, (batch, hidden)."""
+        """What the head reads, (batch, hidden)."""
         present = batch["runs_present"].unsqueeze(-1)
         runs = self.run_norm(batch["run_features"]) * present
         mean = runs.sum(dim=1) / present.sum(dim=1).clamp(min=1)

@@ -30,6 +30,16 @@ def admitted(inputs: Inputs, space: ActionSpace, job_type: str) -> NDArray[np.bo
     return np.asarray(inputs.masks)[:, indices + offsets].all(axis=2)
 
 
+def admitted_tuples(inputs: Inputs, space: ActionSpace) -> NDArray[np.bool_]:
+    """Which of ``space.tuples`` are valid for each context's job type and admitted by its own space, (n, n_tuples)."""
+    allowed: NDArray[np.bool_] = np.zeros((len(inputs), len(space.tuples)), dtype=bool)
+    for job_type in np.unique(inputs.job_types):
+        rows = np.flatnonzero(inputs.job_types == job_type)
+        columns = space.tuple_rows(space.valid_indices(str(job_type)))
+        allowed[np.ix_(rows, columns)] = admitted(inputs.take(rows), space, str(job_type))
+    return allowed
+
+
 def normalise(weights: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Non-negative weights (n, n_valid) as log-probabilities over the allowed actions of each row."""
     kept = np.where(allowed, weights, 0.0)

@@ -7,18 +7,16 @@ import math
 from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from planner.models.base import ModelSpec
+from planner.models.base import ModelSpec, NeuralPolicy
 from planner.models.blocks import Block, MLPKind, Rotary, mlp_width
-from planner.models.heads import ActionHeads
+from planner.models.heads import HeadSettings
 
 
-class TokenSettings(BaseModel):
+class TokenSettings(HeadSettings):
     """Size of a token policy."""
-
-    model_config = ConfigDict(extra="forbid")
 
     d_model: int = Field(256, ge=16, le=1024)
     """Width of the hidden state."""
@@ -98,26 +96,18 @@ class LoopedTransformer(nn.Module):
         return hidden
 
 
-class URMPlanner(nn.Module):
-    """URM with the four masked heads."""
+class URMPlanner(NeuralPolicy):
+    """URM with a policy's head."""
 
     reads = "tokens"
     Settings: type[TokenSettings] = URMSettings
+    settings: TokenSettings
 
     def __init__(self, settings: URMSettings, spec: ModelSpec) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings, spec)
         self.core = LoopedTransformer(settings, len(spec.vocabulary))
-        self.heads = ActionHeads(settings.d_model, spec.widths)
-
-    def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """Four log-probabilities (batch, width)."""
-        return self.heads(self.hidden(batch), batch["masks"])
-
-    def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """Four unmasked logits (batch, width), for export."""
-        return self.heads.logits(self.hidden(batch))
+        self.end_in(settings.d_model)
 
     def hidden(self, batch: dict[str, Tensor]) -> Tensor:
-        """What the heads read: the first token's state, (batch, d_model)."""
+        """What the head reads: the first token's state, (batch, d_model)."""
         return self.core(batch["input_ids"], batch["attention_mask"])[:, 0]

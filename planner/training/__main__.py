@@ -43,6 +43,7 @@ def main() -> int:
                 init_from=arguments.init_from,
                 workers=world,
                 resume=arguments.resume,
+                gpu=arguments.gpu,
             )
         if world > 1:
             dist.barrier()
@@ -54,7 +55,7 @@ def main() -> int:
         if dist.is_initialized():
             dist.destroy_process_group()
     if int(os.environ.get("RANK", "0")) == 0:
-        print(f"best epoch {state.best_epoch}, validation log-likelihood {state.best_metric}: {arguments.out}")
+        print(f"best epoch {state.best_epoch}, validation {state.selected_by} {state.best_metric}: {arguments.out}")
     return 0
 
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from planner.actions import ActionSpace
 from planner.models.inputs import Inputs
+from planner.models.policy import admitted_tuples
 
 POOL_BATCHES = 16
 """Batches whose examples are sorted by length together: padding then costs 4 % instead of 87 % of the needed work."""
@@ -45,6 +47,7 @@ class Batcher:
         self,
         inputs: Inputs,
         reads: str,
+        space: ActionSpace,
         *,
         n_similar: int,
         tokens_per_run: int | None = None,
@@ -55,6 +58,7 @@ class Batcher:
             raise ValueError(f"a model that reads {reads!r} is not known to the batches")
         self._inputs, self._reads, self._n_similar = inputs, reads, n_similar
         self._device = device
+        self._tuple_masks = admitted_tuples(inputs, space)
         self._starts = np.asarray(inputs.segments[:, : n_similar + 1])
         self._sizes = np.diff(np.asarray(inputs.segments), axis=1)[:, : n_similar + 1]
         if reads == "tokens":
@@ -67,13 +71,13 @@ class Batcher:
         return self._sizes.sum(axis=1) if self._reads == "tokens" else None
 
     def batch(self, positions: NDArray[np.int64]) -> dict[str, Tensor]:
-        """The examples at ``positions`` as tensors, each with masks (b, H) bool.
+        """The examples at ``positions`` as tensors, each with masks (b, H) bool and tuple_masks (b, n_tuples) bool.
 
         Features: context_features (b, F), run_features (b, n_similar, R), runs_present (b, n_similar) float.
         Tokens: input_ids (b, length) int64, padded on the right with 0, and attention_mask (b, length) bool.
         """
         arrays = self._features(positions) if self._reads == "features" else self._tokens(positions)
-        arrays["masks"] = np.asarray(self._inputs.masks[positions])
+        arrays |= {"masks": np.asarray(self._inputs.masks[positions]), "tuple_masks": self._tuple_masks[positions]}
         return {name: torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for name, a in arrays.items()}
 
     def _features(self, positions: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
@@ -103,4 +107,4 @@ def batcher_for(model: nn.Module, inputs: Inputs, n_similar: int, device: torch.
     """Batches of what ``model`` declares to read, bounded by its settings."""
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     bounds = {name: getattr(inner.settings, name, None) for name in ("tokens_per_run", "seq_len")}
-    return Batcher(inputs, str(inner.reads), n_similar=n_similar, device=device, **bounds)
+    return Batcher(inputs, str(inner.reads), inner.space, n_similar=n_similar, device=device, **bounds)

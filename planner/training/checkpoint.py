@@ -2,12 +2,14 @@
 
 RUN/run.json                        settings, dataset, progress, which checkpoints are last and best
 RUN/metrics.jsonl                   one line per epoch, keyed by epoch
-RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, policy.json
+RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, policy.json; with averaged weights also
+                                    trained.safetensors
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 import torch
@@ -16,11 +18,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from planner.contracts import ActionSpaceDocument, FeatureInfo, TokenProfile
+from planner.actions import HEADS
+from planner.config import TrainConfig
+from planner.contracts import ActionSpaceDocument, DatasetInfo, FeatureInfo, TokenProfile
+from planner.dataset.storage import tool_versions
 from planner.errors import CheckpointError
 from planner.files import staged_directory, write_atomically
 
 Model = TypeVar("Model", bound=BaseModel)
+Selection = Literal["log_likelihood", "pass_log_likelihood", "regret"]
+"""What the best epoch of a run is best in, on validation."""
 
 
 class PolicyDocument(BaseModel):
@@ -43,6 +50,26 @@ class PolicyDocument(BaseModel):
     epoch: int
     tool_versions: dict[str, str]
 
+    @classmethod
+    def of(cls, config: TrainConfig, info: DatasetInfo) -> "PolicyDocument":
+        """The document of a run's policy; its epoch is filled in when it is saved."""
+        return cls(
+            class_path=config.class_path,
+            model=config.model,
+            n_similar=config.n_similar,
+            action_space=info.action_space,
+            kernel_config=info.kernel_config,
+            minute_seconds=info.minute_seconds,
+            token_profile=info.token_profile,
+            vocabulary=info.vocabulary,
+            context_features=info.context_features,
+            run_features=info.run_features,
+            dataset_hash=info.dataset_hash,
+            dataset_n_similar=info.n_similar,
+            epoch=-1,
+            tool_versions=tool_versions(),
+        )
+
 
 class CalibrationDocument(BaseModel):
     """calibration.json: temperatures and abstain threshold of a checkpoint, and what they were fitted on."""
@@ -50,18 +77,19 @@ class CalibrationDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     temperatures: dict[str, float]
-    """Head -> temperature."""
+    """Head -> temperature; a joint head is named joint."""
     threshold: float
     """Joint confidence below which a decision is left to the default; above 1 when nothing could be promised."""
     guaranteed: bool
     max_risk: float
-    """Promised bound on the share of accepted decisions that disagree with the label."""
+    """Promised bound on the mean loss of accepted decisions: regret where several actions were executed, else the share
+    that disagrees with the label."""
     confidence: float
     """Probability with which the promise holds."""
     accepted: int
     examples: int
     risk: float | None
-    """Share of accepted validation decisions that disagree."""
+    """Mean loss of the accepted validation decisions."""
     ece_before: float | None
     ece_after: float | None
     dataset_hash: str
@@ -82,7 +110,10 @@ class RunState(BaseModel):
     last: str | None = None
     best: str | None = None
     best_metric: float | None = None
-    """Validation joint log-likelihood per example of the best checkpoint; higher is better."""
+    """The best checkpoint's validation metric, per example, that ``selected_by`` names."""
+    selected_by: Selection = "log_likelihood"
+    """log_likelihood: joint, of the label; pass_log_likelihood: of passes, where only the value head is trained;
+    regret: utility lost against the best executed action. Regret is best when low, the others when high."""
     best_epoch: int = -1
     finished: bool = False
     note: str | None = None
@@ -100,13 +131,16 @@ def write_run(run: Path, state: RunState) -> None:
 
 
 def save_checkpoint(
-    run: Path, epoch: int, policy: PolicyDocument, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: Path, policy: PolicyDocument, models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> str:
-    """Write checkpoints/epoch-NNN whole or not at all; returns its path relative to the run."""
-    directory = run / "checkpoints" / f"epoch-{epoch:03d}"
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    """Write checkpoints/epoch-NNN whole or not at all; returns its path relative to the run.
+
+    ``models`` maps the name of a file to the model whose weights it holds.
+    """
+    directory = run / "checkpoints" / f"epoch-{policy.epoch:03d}"
     with staged_directory(directory) as staging:
-        save_file(weights, staging / "model.safetensors")
+        for name, model in models.items():
+            save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, staging / name)
         save_file(_optimizer_tensors(optimizer), staging / "optimizer.safetensors")
         (staging / "policy.json").write_bytes(orjson.dumps(policy.model_dump(), option=orjson.OPT_INDENT_2))
     return directory.relative_to(run).as_posix()
@@ -147,15 +181,41 @@ def write_calibration(checkpoint: Path, calibration: CalibrationDocument) -> Non
     )
 
 
-def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Put a checkpoint's weights into ``model``; CheckpointError when names or shapes differ."""
+def load_weights(
+    checkpoint: Path, model: nn.Module, file: str = "model.safetensors", *, may_lack: str | None = None
+) -> None:
+    """Put a checkpoint's weights into ``model``; CheckpointError when names or shapes differ.
+
+    Weights whose names start with ``may_lack`` may be absent, and then stay as they are.
+    """
     try:
-        model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        weights = load_file(checkpoint / file)
+        if may_lack is not None:
+            kept = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(may_lack)}
+            weights = {**kept, **weights}
+        model.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             f"{checkpoint}: these weights do not fit the model: {error}; use the settings and the base dataset "
             "that they were trained with"
         ) from None
+
+
+def check_same_space(init_from: Path, info: DatasetInfo, *, reads_tokens: bool) -> None:
+    """Weights mean the same only where heads and tokens list the same values: equal shapes are not enough."""
+    policy = read_policy(checkpoint_path(init_from))
+    theirs = policy.action_space
+    if reads_tokens and policy.vocabulary != info.vocabulary:
+        raise CheckpointError(
+            f"{init_from}: its vocabulary is not the dataset's: start from a run on the same base dataset"
+        )
+    for head in (f"{head}s" for head in HEADS):
+        found, wanted = getattr(theirs, head), getattr(info.action_space, head)
+        if found != wanted:
+            raise CheckpointError(
+                f"{init_from}: its {head} are {found}, the dataset's {wanted}: "
+                "start from a run on the same action space"
+            )
 
 
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:

@@ -23,20 +23,22 @@ def app() -> typer.Typer:
 def test_the_table_names_winners_and_the_summary_counts(
     kernel_repo: KernelRepo, ray_cluster: Any, app: typer.Typer
 ) -> None:
-    kernel_repo.write_issues({"id": "1"}, {"id": "[red]2", "status": "done"})
+    finished = [{"id": str(number), "status": "done"} for number in range(10, 35)]
+    kernel_repo.write_issues({"id": "1"}, {"id": "[red]2", "status": "done"}, *finished)
     arguments = ["bench", str(kernel_repo.root), "--k", "1", "--cyntra", " ".join(SMALL_KERNEL)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "set aside: its id cannot be a file name, which Cyntra makes of it: '[red]2'" in result.output
+    assert "set aside: status 'done': '10', '11'," in result.output and "'29' and 5 more\n" in result.output
     assert (
-        "read 2 issues (1 set aside); 1 cases: 1 executions run, 0 resumed from the ledger, 0 faulty" in result.output
+        "read 27 issues (26 set aside); 1 cases: 1 executions run, 0 resumed from the ledger, 0 faulty" in result.output
     )
 
 
 def test_help_needs_neither_ray_nor_torch() -> None:
     program = (
-        "import sys, typer; from bench.cli import add_commands\n"
-        "app = typer.Typer(); add_commands(app)\n"
+        "import sys, typer; from bench.cli import bench\n"
+        "app = typer.Typer(); app.command()(bench)\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'ray', 'torch', 'sqlite3', 'pydantic'} & set(sys.modules)"

@@ -57,6 +57,11 @@ def test_winners_become_labels_and_the_latest_cases_are_held_out(ledger: Path, b
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 5, "val": 1, "test": 4}
     assert set(labels_of(dataset.splits["train"])) == {SERIAL}
     assert set(labels_of(dataset.splits["test"])) == {VOTE}
+    outcomes = dataset.splits["test"].outcomes
+    assert outcomes.comparable.all()
+    assert dataset.space.action(outcomes.actions[1]) == VOTE
+    assert outcomes.passed.tolist() == [0, 1] * 4
+    assert outcomes.duration_ms.tolist() == [60_000, 600_000] * 4
     assert info.label_source == "bench_winners"
     assert info.base_dataset_hash == load_dataset(base).info.dataset_hash
     assert info.vocabulary == load_dataset(base).info.vocabulary

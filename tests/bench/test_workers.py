@@ -25,7 +25,7 @@ class ScriptedExecutor:
     def __init__(self, notes: Path) -> None:
         self.notes = notes
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path) -> BenchOutcome:
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int) -> BenchOutcome:
         (work_dir / "clone").mkdir()
         with self.notes.open("a") as file:
             file.write(f"{case.issue_id} {action}\n")

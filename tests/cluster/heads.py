@@ -44,6 +44,8 @@ def ray_head() -> Iterator[Head]:
     try:
         for number in (port, dashboard):
             wait_until(lambda number=number: answers(number), START_S, f"an answer on port {number}")
+        # Written last: until then `auto` takes any other Ray that runs on this machine, for instance this session's.
+        wait_until((directory / "ray" / "ray_current_cluster").exists, START_S, "the head's address, for `auto`")
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -1,5 +1,6 @@
 """The action space: decoding never leaves the valid tuples, and nothing about it is written into code."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,54 @@ def test_a_plan_is_a_label_only_when_it_is_exactly_in_the_space(changes: dict[st
     found, reason = executed_label(plan(**changes), space, "code")
     assert found == label
     assert bool(reason) == (label is None)
+
+
+@given(spaces(), JOB_TYPES)
+def test_a_joint_heads_tuples_are_those_valid_for_some_job_type(space: ActionSpace, job_type: str) -> None:
+    found = [space.action(row) for row in space.tuples.tolist()]
+    everything = itertools.product(*(space.bins(head) for head in HEADS))
+    known = ("code", "fab-world", "review", "anything else")
+    assert found == [
+        Action(*values)
+        for values in everything
+        if any(obeys(Action(*values), name, space.validity_rules) for name in known)
+    ]
+    assert space.tuple_rows(space.tuples).tolist() == list(range(len(found)))
+    try:
+        valid = space.valid_indices(job_type)
+    except ActionError:
+        return
+    assert [found[row] for row in space.tuple_rows(valid)] == list(space.valid_actions(job_type))
+
+
+def test_an_action_that_is_valid_for_no_job_type_has_no_row() -> None:
+    space = ActionSpace.default(["serial_handoff", "speculate_vote"])
+    parallel_serial = np.array(space.index(Action("serial_handoff", 3, 30, "NA")))
+    assert space.tuple_rows(parallel_serial) == -1
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["code", "fab-world", "other"]))
+def test_a_joint_head_that_knows_the_sum_of_four_decides_as_they_do(seed: int, job_type: str) -> None:
+    space = ActionSpace.default(["serial_handoff", "speculate_vote", "relay"])
+    random = np.random.default_rng(seed)
+    heads = [np.log(random.dirichlet(np.ones(width), size=3)) for width in space.widths]
+    summed = sum(head[:, space.tuples[:, i]] for i, head in enumerate(heads))
+    np.testing.assert_allclose(
+        space.joint_log_probs([np.asarray(summed)], job_type), space.joint_log_probs(heads, job_type), atol=1e-12
+    )
+
+
+def test_marginals_add_up_the_tuples_that_share_a_value() -> None:
+    space = ActionSpace.default(["serial_handoff", "speculate_vote"])
+    random = np.random.default_rng(0)
+    joint = random.dirichlet(np.ones(len(space.tuples)), size=4)
+    with np.errstate(divide="ignore"):
+        heads = space.marginals(np.log(np.where(np.arange(len(space.tuples)) < 30, joint, 0.0)))
+    for head, log_probs in enumerate(heads):
+        for value in range(space.widths[head]):
+            rows = (space.tuples[:, head] == value) & (np.arange(len(space.tuples)) < 30)
+            np.testing.assert_allclose(np.exp(log_probs[:, value]), joint[:, rows].sum(axis=1), atol=1e-12)
+    assert np.isneginf(heads[0][:, 1]).all(), "only the first swarm's tuples have any probability"
 
 
 def test_a_new_swarm_in_the_catalogue_reaches_the_dataset_without_a_code_change(

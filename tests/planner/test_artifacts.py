@@ -309,7 +309,7 @@ def check_read(directory: Path) -> RunRecord | None:
         return None
     RunSummary.model_validate(record.summary)
     assert 0 <= record.started_ms <= record.ended_ms
-    orjson.dumps(record)
+    orjson.dumps(record, default=bytes.decode)
     return record
 
 

@@ -53,12 +53,28 @@ def test_the_p_value_is_the_binomial_tail_at_most_times_e() -> None:
     assert hoeffding_bentkus(0.2, 50, 0.1) == 1.0
 
 
-def test_a_calibrated_run_carries_its_temperatures(corpus_dataset: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    start_run(
-        run, load_config("mlp_planner", None, ["epochs=3"]), corpus_dataset, init_from=None, workers=1, resume=False
-    )
+def trained(dataset: Path, run: Path, *overrides: str) -> Path:
+    config = load_config("mlp_planner", None, ["epochs=3", *overrides])
+    start_run(run, config, dataset, init_from=None, workers=1, resume=False)
     train(run)
+    return run
+
+
+def test_a_joint_head_has_one_temperature(corpus_dataset: Path, tmp_path: Path) -> None:
+    run = trained(corpus_dataset, tmp_path / "run", "model.action_head=joint")
+    calibration = calibrate_run(run)
+    assert list(calibration.temperatures) == ["joint"]
+    inputs = inputs_of_split(load_dataset(corpus_dataset).splits["train"])
+    (raw,), (found,) = (
+        LearnedPolicy(run, calibrated=False).head_log_probs(inputs),
+        LearnedPolicy(run).head_log_probs(inputs),
+    )
+    np.testing.assert_allclose(found, scale(raw, calibration.temperatures["joint"]))
+    assert not np.allclose(found, raw)
+
+
+def test_a_calibrated_run_carries_its_temperatures(corpus_dataset: Path, tmp_path: Path) -> None:
+    run = trained(corpus_dataset, tmp_path / "run")
     calibration = calibrate_run(run)
     inputs = inputs_of_split(load_dataset(corpus_dataset).splits["train"])
     raw = LearnedPolicy(run, calibrated=False).head_log_probs(inputs)

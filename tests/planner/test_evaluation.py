@@ -9,6 +9,7 @@ import pytest
 
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
+from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.bootstrap import mean_interval
@@ -28,8 +29,9 @@ CHOSEN = [
     SERIAL._replace(max_minutes_bin="NA"),  # same topology, no limit
 ]
 LOGGED = Logged(LABELS, np.array([True, True, True, False]), np.array([600_000, 1_200_000, 1_000, 3_000_000]), 60.0)
-LEARNED = Decisions("learned", CHOSEN, np.array([0.9, 0.2, 0.6, 0.3]), np.log([0.9, 0.1, 0.2, 0.3]))
-RULE = Decisions("rule", [SERIAL, VOTE, SERIAL, SERIAL], np.full(4, np.nan), np.full(4, np.nan))
+REGRET = np.array([0.2, np.nan, 0.0, 0.7])
+LEARNED = Decisions("learned", CHOSEN, np.array([0.9, 0.2, 0.6, 0.3]), np.log([0.9, 0.1, 0.2, 0.3]), REGRET)
+RULE = Decisions("rule", [SERIAL, VOTE, SERIAL, SERIAL], np.full(4, np.nan), np.full(4, np.nan), np.full(4, np.nan))
 
 
 def test_metrics_are_those_worked_out_by_hand() -> None:
@@ -47,9 +49,12 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
     assert found["entropy_swarm"] == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
     assert found["top1_share"] == 0.5
     assert found["abstain_rate"] == 0.5
-    # The two abstained cases match 0 times, the rule 2 times.
-    assert found["abstain_cost"] == -1.0
-    assert found["risk_accepted"] == 0.5
+    # Where it abstained it would have lost 1 (a disagreement) and 0.7 (a known regret), the rule agrees both times.
+    assert found["risk_default"] == 0
+    assert found["abstain_cost"] == pytest.approx(-0.85)
+    assert found["risk_accepted"] == pytest.approx((0.2 + 0.0) / 2)
+    # Of the second example a single action was executed.
+    assert found["regret"] == pytest.approx(0.3)
     # Four bins of one example each: |0.9 - 1|, |0.2 - 0|, |0.6 - 0|, |0.3 - 0|.
     assert found["ece"] == pytest.approx((0.1 + 0.2 + 0.6 + 0.3) / 4)
 
@@ -115,6 +120,7 @@ class FourRows:
 
     labels = np.array([[0, 0, 0, 1], [1, 1, 0, 0]])
     table: dict[str, Any] = {"job_type": ["code", "fab-world"]}  # noqa: RUF012
+    outcomes = make_outcomes([[], []], ActionSpace.default(["serial_handoff"]))
 
     def __len__(self) -> int:
         return 2

@@ -60,7 +60,6 @@ def run_record(number: int, **changes: Any) -> RunRecord:
     return RunRecord(
         run_id=summary["run_id"],
         kind="archive",
-        source="",
         summary=summary,
         issue_id=fields["issue_id"],
         started_ms=fields["started_ms"],

@@ -1,6 +1,7 @@
 """One suite over all policies that give probabilities: what every one of them must do, whatever it learned."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from planner.models.learned import LearnedPolicy
 from planner.models.policy import Policy
 from planner.training.loop import start_run, train
 
-POLICIES = [*FITTED, *arch_names()]
+JOINT = "-joint"
+NEURAL = [*arch_names(), *(f"{arch}{JOINT}" for arch in arch_names())]
+POLICIES = [*FITTED, *NEURAL]
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +36,10 @@ def fit(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def fitted(name: str, dataset: Path, run: Path) -> Policy:
     if name in FITTED:
         return FITTED[name](load_dataset(dataset))
-    small = [] if name == "mlp_planner" else ["model.d_model=32", "model.layers=1", "n_similar=2"]
-    config = load_config(name, None, ["epochs=1", *small])
+    arch = name.removesuffix(JOINT)
+    small = [] if arch == "mlp_planner" else ["model.d_model=32", "model.layers=1", "n_similar=2"]
+    head = ["model.action_head=joint"] if name.endswith(JOINT) else []
+    config = load_config(arch, None, ["epochs=1", *small, *head])
     start_run(run, config, dataset, init_from=None, workers=1, resume=False)
     train(run)
     return LearnedPolicy(run)
@@ -67,9 +72,7 @@ def test_an_action_that_the_context_does_not_admit_is_never_chosen(
     rows = np.flatnonzero(np.array(dataset.splits["train"].table["job_type"]) == "code")
     masks = np.array(inputs.masks[rows])
     masks[:, dataset.space.swarm_ids.index("serial_handoff")] = False
-    narrowed = type(inputs)(
-        inputs.tokens, inputs.segments[rows], inputs.context_features[rows], inputs.run_features[rows], masks
-    )
+    narrowed = replace(inputs.take(rows), masks=masks)
     best = fit(name).score(narrowed, "code").argmax(axis=1)
     assert {dataset.space.valid_actions("code")[i].swarm_id for i in best} == {"speculate_vote"}
 

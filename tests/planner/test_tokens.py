@@ -9,7 +9,7 @@ import pytest
 from planner.artifacts.summaries import run_summary
 from planner.contracts import ms_to_timestamp
 from planner.dataset.encode import encode_contexts
-from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, context_features, run_features, run_row
+from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, context_features
 from planner.dataset.storage import load_dataset
 from planner.dataset.tokens import TOKENS_PER_RUN, context_segments, hash_bucket, log_bucket
 from planner.models.inputs import inputs_of_contexts, inputs_of_split
@@ -164,7 +164,8 @@ def test_features_have_names_and_values_that_agree() -> None:
     assert (values["priority_P1"], values["priority_P0"], values["risk_high"], values["size_S"]) == (1, 0, 1, 1)
     assert (values["tags"], values["similar_runs"], values["is_code"]) == (2, 0, 1)
     assert values["log_attempts"] == pytest.approx(np.log(3))
-    row = run_row(run_features(summary(1, tags=["tag-0"])), 2, True, frozenset(["tag-0", "tag-1"]))
+    asked = context([summary(1, tags=["tag-0"], started_ms=NOW - 3 * 86_400_000)], tags=["tag-0", "tag-1"])
+    row = encode_contexts([asked], 1).run_features[0, 0].tolist()
     named = dict(zip(RUN_FEATURES, row, strict=True))
     assert (named["passed"], named["several_candidates"], named["failed_with_several"]) == (0, 1, 1)
     assert (named["candidates"], named["minutes"], named["age"], named["same_issue_failed"]) == (3, 0.5, 2, 1)

@@ -13,17 +13,22 @@ import numpy as np
 import orjson
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from planner.actions import Action
 from planner.config import TrainConfig, load_config
 from planner.dataset.build import build_dataset
+from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import load_dataset
 from planner.errors import CheckpointError, ConfigError, DatasetError, PlannerError, TrainingError
 from planner.models.inputs import inputs_of_split
 from planner.models.learned import LearnedPolicy
 from planner.training.__main__ import main
+from planner.training.batches import batch_positions
 from planner.training.checkpoint import read_run
 from planner.training.driver import train_with_ray
-from planner.training.loop import start_run, train
+from planner.training.loop import start_run, train, training_examples
+from tests.planner.compared import write_compared
 
 SMALL = ("model.hidden=16", "model.layers=1", "model.dropout=0.0", "batch_size=11", "epochs=3", "warmup_steps=2")
 """The synthetic dataset has 177 examples to train on: batches of 11 leave a last one that two workers cannot share."""
@@ -130,6 +135,71 @@ def test_a_killed_run_goes_on_to_the_same_end(dataset: Path, tmp_path: Path) -> 
     }
 
 
+EVERYTHING = (
+    "model.dropout=0.3",
+    "optimizer=muon",
+    "ema=0.9",
+    "bootstrap=true",
+    "value_weights=effective",
+    "model.value_head=true",
+    "model.action_head=joint",
+    "epochs=4",
+)
+"""Every part of a run that has a state of its own."""
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam_atan2", "adamw"])
+def test_a_run_that_stops_after_each_epoch_goes_the_way_of_one_that_does_not(
+    optimizer: str, dataset: Path, tmp_path: Path
+) -> None:
+    settings = (*EVERYTHING, f"optimizer={optimizer}")
+    train(begin(tmp_path / "whole", dataset, *settings))
+
+    class Stop(Exception):
+        pass
+
+    def stop(metrics: dict[str, Any]) -> None:
+        raise Stop
+
+    run = begin(tmp_path / "parts", dataset, *settings)
+    for _ in range(4):
+        with pytest.raises(Stop):
+            train(run, report=stop)
+    assert curve(run) == curve(tmp_path / "whole")
+    assert weights(run) == weights(tmp_path / "whole")
+    assert set(weights(run)) == {"model.safetensors", "optimizer.safetensors", "trained.safetensors"}
+
+
+def test_averaged_weights_are_the_ones_that_are_validated_and_saved(dataset: Path, tmp_path: Path) -> None:
+    settings = ("epochs=1", "ema=0.95", "lr=0.05")
+    train(begin(tmp_path / "averaged", dataset, *settings))
+    train(begin(tmp_path / "plain", dataset, "epochs=1", "lr=0.05"))
+    averaged, plain = LearnedPolicy(tmp_path / "averaged"), LearnedPolicy(tmp_path / "plain")
+    trained = load_file(averaged.checkpoint / "trained.safetensors")
+    saved = averaged.model.state_dict()
+    assert all(torch.equal(trained[name], tensor) for name, tensor in plain.model.state_dict().items())
+    assert any(not torch.equal(saved[name], tensor) for name, tensor in trained.items())
+    split = load_dataset(dataset).splits["val"]
+    heads = averaged.head_log_probs(inputs_of_split(split))
+    likelihood = sum(head[np.arange(len(split)), split.labels[:, i]].mean() for i, head in enumerate(heads))
+    assert curve(tmp_path / "averaged")[0]["val_log_likelihood"] == pytest.approx(likelihood)
+    assert curve(tmp_path / "plain")[0]["val_log_likelihood"] != pytest.approx(likelihood)
+
+
+@pytest.mark.parametrize("setting", ["optimizer=muon", "value_weights=inverse", "model.action_head=joint"])
+def test_other_settings_learn_too(setting: str, dataset: Path, tmp_path: Path) -> None:
+    train(begin(tmp_path / "run", dataset, setting, "epochs=6", "lr=0.01"))
+    found = [line["train_loss"] for line in curve(tmp_path / "run")]
+    assert found[-1] < found[0]
+
+
+def test_an_ensembles_members_see_resamples_that_their_seeds_determine() -> None:
+    drawn = [training_examples(100, config("bootstrap=true", f"seed={seed}")) for seed in (0, 0, 1)]
+    assert np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2])
+    assert len(drawn[0]) == 100 and len(np.unique(drawn[0])) < 80
+    assert np.array_equal(training_examples(100, config()), np.arange(100))
+
+
 def test_resuming_a_finished_run_changes_nothing(dataset: Path, trained: Path) -> None:
     before = weights(trained), curve(trained)
     begin(trained, dataset, resume=True)
@@ -188,6 +258,53 @@ def test_tensorboard_events_are_written(trained: Path) -> None:
     ]
 
 
+def test_a_run_that_decides_alike_where_labels_differ_says_that_it_has_collapsed(dataset: Path, tmp_path: Path) -> None:
+    stubborn = TrainConfig(class_path="tests.planner.models_for_tests@Stubborn", epochs=2)
+    start_run(tmp_path / "run", stubborn, dataset, init_from=None, workers=1, resume=False)
+    state = train(tmp_path / "run")
+    last = curve(tmp_path / "run")[-1]
+    assert last["val_label_entropy_swarm"] > 0.5 and last["val_decision_entropy_swarm"] == 0
+    assert last["val_entropy_swarm"] > 0.3, "its head is unsure all the same"
+    assert state.note is not None and "collapsed" in state.note and "swarm (entropy of its decisions 0.00" in state.note
+
+
+def compared(context: dict[str, Any]) -> list[ActionOutcome]:
+    """Long and serial is best for the risky, short and parallel for the others; utilities differ by 0.5."""
+    risky = context["issue"]["dk_risk"] in ("high", "critical")
+    serial, vote = Action("serial_handoff", 1, 120, "NA"), Action("speculate_vote", 2, 15, "NA")
+    return [
+        ActionOutcome(serial, 1.0, 1000, 1000, False, 0.9 if risky else 0.4),
+        ActionOutcome(vote, 1.0, 1000, 2000, False, 0.4 if risky else 0.9),
+    ]
+
+
+@pytest.fixture(scope="module")
+def compared_dataset(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Contexts of which two actions have been compared."""
+    return write_compared(dataset, tmp_path_factory.mktemp("compared") / "dataset", compared)
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_the_best_epoch_is_that_of_smallest_regret_where_actions_were_compared(
+    labels: str, compared_dataset: Path, tmp_path: Path
+) -> None:
+    run = begin(tmp_path / "run", compared_dataset, f"labels={labels}", "epochs=12", "lr=0.002", "cost_sensitive=true")
+    state = train(run)
+    regrets = [line["val_regret"] for line in curve(run)]
+    assert state.selected_by == "regret"
+    assert state.best_metric == min(regrets) < regrets[0]
+    assert state.best_epoch == regrets.index(min(regrets))
+
+
+def test_the_metric_that_selects_can_be_chosen(dataset: Path, compared_dataset: Path, tmp_path: Path) -> None:
+    run = begin(tmp_path / "likelihood", compared_dataset, "select_by=log_likelihood")
+    assert train(run).best_metric == max(line["val_log_likelihood"] for line in curve(run))
+    values = begin(tmp_path / "values", compared_dataset, "policy_weight=0", "model.value_head=true")
+    assert train(values).best_metric == max(line["val_pass_log_likelihood"] for line in curve(values))
+    with pytest.raises(ConfigError, match="select_by regret"):
+        begin(tmp_path / "regret", dataset, "select_by=regret")
+
+
 # --- what may go wrong -----------------------------------------------------------------------------------------------
 
 
@@ -214,6 +331,27 @@ def test_a_loss_that_is_no_number_stops_and_names_the_examples(
     assert main() == 1
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and name in printed
+
+
+def test_a_gradient_that_is_no_number_stops_and_names_the_batch(dataset: Path, tmp_path: Path) -> None:
+    broken = TrainConfig(class_path="tests.planner.models_for_tests@RootOfZero", batch_size=3, epochs=1)
+    start_run(tmp_path / "run", broken, dataset, init_from=None, workers=1, resume=False)
+    split = load_dataset(dataset).splits["train"]
+    first = next(batch_positions(len(split), 3, broken.seed, 0))
+    names = ", ".join(f"'{split.table['example_id'][i]}'" for i in first)
+    with pytest.raises(TrainingError, match=rf"gradient norm is (nan|inf) in epoch 0, batch \[{names}\]"):
+        train(tmp_path / "run")
+
+
+def test_bf16_on_a_cpu_is_refused_with_the_reason(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="7 to 11 times slower"):
+        begin(tmp_path / "run", dataset, "precision=bf16")
+    assert not (tmp_path / "run").exists()
+
+
+def test_there_must_be_a_block_to_compile(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no transformer block"):
+        begin(tmp_path / "run", dataset, "compile=true")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": 1}'])

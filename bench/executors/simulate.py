@@ -1,0 +1,77 @@
+"""Executes actions in the simulated world that a repo was made from: the outcome is drawn, nothing is run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cases import Ground
+from bench.simulation.archive import executed_plan, failures
+from bench.simulation.world import TOOLS, SimulatedRun, World
+from planner.actions import Action
+from planner.artifacts.beads import read_issues
+from planner.artifacts.records import Quarantine, moment, section
+from planner.artifacts.universe import load_kernel_config
+from planner.contracts import BenchCase, BenchOutcome, Launch, timestamp_to_ms
+from planner.errors import BenchError
+
+
+@dataclass(frozen=True)
+class SimulateExecutor:
+    """The world of one repo."""
+
+    world: World
+
+    @classmethod
+    def prepare(cls, repo: Path, kernel_dir: Path | None = None) -> "SimulateExecutor":
+        """Find in the kernel's config which world it is; BenchError when the repo is not a simulated one."""
+        path = (kernel_dir or repo / ".cyntra") / "config.yaml"
+        world = section(load_kernel_config(path) if path.exists() else {}, "simulation")
+        if not all(isinstance(world.get(key), int) for key in ("seed", "days")):
+            raise BenchError(f"{path}: no simulation settings: make a simulated repo with `planner simulate`")
+        return cls(World(world["seed"], world["days"]))
+
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int) -> BenchOutcome:
+        """The outcome of ``action`` at the moment of the case's context; times are those of the simulated world."""
+        decided_ms = timestamp_to_ms(case.context.created_at)
+        run = self.world.run(self.world.issue(case.issue_id), action, repeat, decided_ms)
+        return _outcome(run, action, decided_ms)
+
+
+def simulated_ground(repo: Path, executor: SimulateExecutor) -> Ground:
+    """Every issue is decided when it was filed, with the history known then; there are no commits."""
+    issues = read_issues(repo, Quarantine(repo))
+    moments = {issue_id: moment(issue, "created") for issue_id, issue in issues.items()}
+    return Ground(
+        base_commit=f"simulated-{executor.world.seed}",
+        toolchains=TOOLS,
+        moments_ms={issue_id: ms for issue_id, ms in moments.items() if ms is not None},
+    )
+
+
+def _outcome(run: SimulatedRun, action: Action, started_ms: int) -> BenchOutcome:
+    """Agent time and cost are sums over all lanes."""
+    launches = [
+        Launch(
+            tool=lane.tool,
+            started_ms=started_ms,
+            duration_ms=lane.duration_ms,
+            exit_code=lane.exit_code,
+            cost_usd=lane.cost_usd,
+        )
+        for lane in run.lanes
+    ]
+    return BenchOutcome.model_validate(
+        {
+            "passed": run.passed,
+            "status": run.kept.status if run.kept.status in ("success", "timeout") else "failed",
+            "stopped_by": None,
+            "fault": None,
+            "duration_ms": run.duration_ms,
+            "agent_ms": run.agent_ms,
+            "cost_usd": round(sum(lane.cost_usd for lane in run.lanes), 6),
+            "gates": [{"name": name, "passed": passed} for name, passed in run.gates.items()],
+            "fail_codes": sorted(failures(run, action)),
+            "exit_code": 0,
+            "launches": launches,
+            "executed_plan": executed_plan(action),
+        }
+    )

@@ -1,0 +1,68 @@
+"""What policies that foresee utilities share: train's outcomes as a table, and foreseen utilities as probabilities."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.actions import ActionSpace
+from planner.dataset.storage import Dataset, Split
+from planner.errors import DatasetError
+from planner.evaluation.regret import mean_gains
+from planner.models.frequency import GAIN_TEMPERATURE
+from planner.models.inputs import Inputs
+from planner.models.policy import admitted, normalise
+
+NEVER_TRIED = -1.0
+"""Gain of an action that no example tried: it is not to be chosen, nobody knows what it does."""
+
+
+class Known(NamedTuple):
+    """What train tells of one job type: its comparable examples (n,), and each one's utilities (n, n_valid)."""
+
+    rows: NDArray[np.intp]
+    utilities: NDArray[np.float64]
+
+
+def known_utilities(dataset: Dataset) -> dict[str, Known]:
+    """Job type -> what train knows of it; DatasetError when train compares no actions."""
+    split = dataset.splits["train"]
+    comparable = split.outcomes.comparable
+    if not comparable.any():
+        raise DatasetError(
+            f"{dataset.path}: train holds no example with the outcomes of several actions; "
+            "run `planner bench` and `planner relabel`, and take the dataset that they make"
+        )
+    job_types = np.array(split.table["job_type"])
+    return {
+        job_type: _known(split, np.flatnonzero(comparable & (job_types == job_type)), dataset.space, job_type)
+        for job_type in np.unique(job_types[comparable]).tolist()
+    }
+
+
+def _known(split: Split, rows: NDArray[np.intp], space: ActionSpace, job_type: str) -> Known:
+    """An action that an example did not execute gets what the example's other outcomes and the action's gain foretell.
+
+    That is the additive model: utility = how easy the example is + the action's mean gain.
+    """
+    outcomes, gains = split.outcomes, mean_gains(split.outcomes)
+    valid = [tuple(action) for action in space.valid_indices(job_type).tolist()]
+    column = {action: at for at, action in enumerate(valid)}
+    gain = np.array([gains.get(action, NEVER_TRIED) for action in valid])
+    table = np.full((len(rows), len(valid)), np.nan)
+    for at, row in enumerate(rows.tolist()):
+        span = slice(*outcomes.bounds[row : row + 2].tolist())
+        for action, utility in zip(outcomes.actions[span].tolist(), outcomes.utility[span].tolist(), strict=True):
+            table[at, column[tuple(action)]] = utility
+    ease = np.nanmean(table - gain, axis=1, keepdims=True)
+    return Known(rows, np.where(np.isnan(table), ease + gain, table))
+
+
+def log_probs_of(
+    utilities: NDArray[np.float64], inputs: Inputs, space: ActionSpace, job_type: str
+) -> NDArray[np.float64]:
+    """Foreseen utilities (n, n_valid) as log-probabilities: softmax of utility / GAIN_TEMPERATURE over what is
+    admitted."""
+    allowed = admitted(inputs, space, job_type)
+    best = np.max(utilities, axis=1, keepdims=True, where=allowed, initial=-np.inf)
+    return normalise(np.exp(np.minimum(utilities - best, 0.0) / GAIN_TEMPERATURE), allowed)

@@ -1,0 +1,97 @@
+"""What one worker trains with: model, optimizer, loss, averaged weights; made from a run's state, and saved to it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from planner.config import TrainConfig
+from planner.dataset.outcomes import Outcomes
+from planner.dataset.storage import Dataset
+from planner.models.base import ModelSpec, NeuralPolicy, build_model
+from planner.training.checkpoint import (
+    PolicyDocument,
+    RunState,
+    checkpoint_path,
+    load_optimizer,
+    load_weights,
+    save_checkpoint,
+)
+from planner.training.ema import MovingAverage
+from planner.training.hardware import Worker, blocks_to_compile, check_precision
+from planner.training.losses import Loss, log_times
+from planner.training.optimizers import build_optimizer
+
+TRAINED = "trained.safetensors"
+"""The trained weights in a checkpoint whose model.safetensors are averaged ones; needed to go on."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """``wrapped`` is what computes the training loss: the model itself, or under DDP."""
+
+    model: NeuralPolicy
+    wrapped: nn.Module
+    average: MovingAverage
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+
+    @classmethod
+    def start(cls, run: Path, state: RunState, config: TrainConfig, dataset: Dataset, worker: Worker) -> "Learner":
+        """As the run's last checkpoint left it, or at the start of a new run."""
+        check_precision(config.precision, worker.device)
+        torch.set_num_threads(1)
+        seed_epoch(config.seed, -1, 0)
+        torch.use_deterministic_algorithms(True, warn_only=worker.device.type == "cuda")
+        model = build_model(config.class_path, config.model, ModelSpec.of(dataset.info)).to(worker.device)
+        if state.last is None:
+            outcomes = dataset.splits["train"].outcomes
+            standardise_times(model, outcomes)
+            if state.init_from is not None:
+                load_weights(checkpoint_path(Path(state.init_from)), model, may_lack="value.")
+            count_tried(model, outcomes)
+        average = MovingAverage(model, config.ema)
+        optimizer = build_optimizer(model, config)
+        if state.last is not None:
+            checkpoint = run / state.last
+            load_weights(checkpoint, average.model)
+            if config.ema:
+                load_weights(checkpoint, model, TRAINED)
+            load_optimizer(checkpoint, optimizer)
+        for block in {*blocks_to_compile(model, config), *blocks_to_compile(average.model, config)}:
+            block.compile(dynamic=True)
+        wrapped = DistributedDataParallel(model) if worker.world > 1 else model
+        loss = Loss(dataset.splits["train"], model, config, worker.device)
+        return cls(model, wrapped, average, optimizer, loss)
+
+    def save(self, run: Path, policy: PolicyDocument) -> str:
+        """Write the checkpoint of ``policy.epoch``; returns its path relative to the run."""
+        models = {"model.safetensors": self.average.model}
+        if self.average.model is not self.model:
+            models[TRAINED] = self.model
+        return save_checkpoint(run, policy, models, self.optimizer)
+
+
+def standardise_times(model: NeuralPolicy, outcomes: Outcomes) -> None:
+    """Let the value head, if there is one, start from the mean and spread of the times that train shows."""
+    if model.value is None:
+        return
+    known = [column[np.isfinite(column)] for column in log_times(outcomes).T]
+    mean = torch.tensor([column.mean() if len(column) else 0.0 for column in known])
+    spread = torch.tensor([column.std() if len(column) and column.std() > 0 else 1.0 for column in known])
+    model.value.standardise(mean, spread)
+
+
+def count_tried(model: NeuralPolicy, outcomes: Outcomes) -> None:
+    """Add the actions that train has outcomes of to those that the value head, if there is one, has learned from."""
+    if model.value is not None:
+        rows = model.space.tuple_rows(np.asarray(outcomes.actions))
+        model.value.tried += torch.from_numpy(np.bincount(rows, minlength=len(model.space.tuples)))
+
+
+def seed_epoch(seed: int, epoch: int, rank: int) -> None:
+    """Seed dropout for one epoch of one worker, so that a resumed run draws what an uninterrupted one does."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch + 1, rank)).generate_state(1, np.uint64)[0] >> 1))

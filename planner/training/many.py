@@ -1,0 +1,51 @@
+"""Many small runs side by side, one CPU each: what a comparison or an ablation trains. Finished runs are not redone."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from planner.config import TrainConfig
+from planner.training.checkpoint import read_run
+from planner.training.loop import start_run, train
+
+SECONDS = "seconds.json"
+
+Progress = Callable[[str, int, int], None]
+
+
+def train_many(dataset: Path, runs: Mapping[Path, TrainConfig], progress: Progress) -> None:
+    """Train every run (directory -> settings) that is not finished. Ray must be connected."""
+    import ray
+
+    remote = ray.remote(num_cpus=1, max_retries=0)(_train_one)
+    waiting = [
+        remote.remote(config.model_dump(), str(dataset.resolve()), str(run.resolve())) for run, config in runs.items()
+    ]
+    total = len(waiting)
+    while waiting:
+        progress("train", total - len(waiting), total)
+        finished, waiting = ray.wait(waiting)
+        ray.get(finished)
+    if total:
+        progress("train", total, total)
+
+
+def training_seconds(run: Path) -> float | None:
+    """How long the run trained; None for one that was interrupted, whose time nobody knows."""
+    path = run / SECONDS
+    return orjson.loads(path.read_bytes()) if path.exists() else None
+
+
+def _train_one(config: dict[str, Any], dataset: str, run: str) -> None:
+    path = Path(run)
+    resume = (path / "run.json").exists()
+    if resume and read_run(path).finished:
+        return
+    start_run(path, TrainConfig.model_validate(config), Path(dataset), init_from=None, workers=1, resume=resume)
+    started = time.monotonic()
+    train(path)
+    if not resume:
+        (path / SECONDS).write_bytes(orjson.dumps(time.monotonic() - started))

@@ -1,0 +1,40 @@
+"""One setting varied at a time: variants share their runs, and the tables hold every one of them."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.errors import ConfigError
+from planner.training.checkpoint import read_run
+from tune.ablate import ablate
+
+
+def test_every_variant_is_trained_once_and_judged(ray_cluster: Any, corpus_dataset: Path, tmp_path: Path) -> None:
+    settings = {"arch": "mlp_planner", "seeds": 2, "overrides": ["epochs=1", "model.hidden=8", "n_similar=4"]}
+    report = ablate(corpus_dataset, tmp_path, **settings)
+    rows = [row for row in report["rows"] if row["split"] == "val" and row["issues"] == "all"]
+    assert [(row["axis"], row["policy"]) for row in rows if row["axis"] != "action_head"] == [
+        *(("n_similar", f"n_similar={n}") for n in (0, 1, 4, 8, 16)),
+        ("decoding", "joint"),
+        ("decoding", "head by head"),
+    ]
+    # The base settings are a variant of n_similar and both decoders': five numbers of neighbours, two seeds each.
+    runs = [read_run(path.parent) for path in tmp_path.glob("runs/*/run.json")]
+    assert sorted(run.config["n_similar"] for run in runs if run.config["model"].get("action_head") is None) == sorted(
+        2 * [0, 1, 4, 8, 16]
+    )
+    assert all(run.finished for run in runs)
+    by_name = {(row["axis"], row["policy"]): row for row in rows}
+    assert by_name["n_similar", "n_similar=4"]["log_likelihood"] == by_name["decoding", "joint"]["log_likelihood"]
+    with (tmp_path / "ablation.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(report["rows"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/run.json")}
+    assert ablate(corpus_dataset, tmp_path, **settings)["rows"] == report["rows"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_axis_that_the_architecture_lacks_is_named(corpus_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"loops: .*FeatureMLP has none; choose from n_similar, "):
+        ablate(corpus_dataset, tmp_path, arch="mlp_planner", axes=["loops"])
