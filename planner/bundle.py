@@ -1,7 +1,8 @@
 """`planner export`: a trained policy as a directory that decides without torch, checked against torch before it counts.
 
-planner.onnx         four logits by position; inputs input_ids and attention_mask, or the features of an MLP
-                     (batch and length are free; in the kernel's profile the length is fixed, 512)
+planner.onnx         four logits by position, or joint_logits over ActionSpace.tuples; inputs input_ids and
+                     attention_mask, or the features of an MLP (batch and length are free; in the kernel's profile the
+                     length is fixed, 512)
 vocab.json           {"tokens": [...]}
 action_space.json    {swarm_ids, max_candidates_bins, max_minutes_bins, max_iterations_bins, validity_rules}
 calibration.json     {"temperatures": {head: T}, "threshold": ...}
@@ -64,10 +65,6 @@ def export_bundle(
     decision must be the same, otherwise ExportError is raised and nothing is written.
     """
     policy = LearnedPolicy(run)
-    if policy.outputs != HEADS:
-        raise ExportError(
-            f"{run}: a bundle holds four heads, this policy has a joint one; train it with action_head four"
-        )
     _check_profile(policy, profile)
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     contexts = _check_contexts(dataset)
@@ -101,6 +98,8 @@ def _check_profile(policy: LearnedPolicy, wanted: TokenProfile | None) -> None:
         )
     if document.token_profile != "kernel":
         return
+    if policy.outputs != HEADS:
+        raise ExportError(f"{policy.checkpoint}: the kernel reads four heads: train with --set model.action_head=four")
     if not isinstance(settings, TokenSettings):
         raise ExportError(f"{policy.checkpoint}: reads features, the kernel gives tokens: train urm_planner instead")
     for name, found, wanted_value in (
@@ -112,6 +111,11 @@ def _check_profile(policy: LearnedPolicy, wanted: TokenProfile | None) -> None:
                 f"{policy.checkpoint}: trained with {name}={found}, the kernel will show it {wanted_value}: "
                 f"train with --set {name}={wanted_value}"
             )
+
+
+def _output_names(policy: LearnedPolicy) -> list[str]:
+    """The ONNX model's outputs, in order."""
+    return list(HEADS) if policy.outputs == HEADS else ["joint_logits"]
 
 
 def input_names(reads: str) -> tuple[str, ...]:
@@ -135,7 +139,7 @@ def _write_token_policy(policy: LearnedPolicy, model: URMPlanner, path: Path) ->
         path,
         model.core,
         model.heads.linear,
-        dict(zip(HEADS, policy.space.widths, strict=True)),
+        dict(zip(_output_names(policy), policy.model.widths, strict=True)),
         longest=model.settings.seq_len,
         fixed_length=_kernel_length(model.settings) if kernel else None,
         penalties=(_penalties(policy), JOB_TYPE_PLACE) if kernel else None,
@@ -192,7 +196,7 @@ def _trace(policy: LearnedPolicy, path: Path) -> None:
             dynamo=True,
             verbose=False,
             input_names=list(names),
-            output_names=list(HEADS),
+            output_names=_output_names(policy),
             dynamic_shapes={"inputs": tuple({0: batch} for _ in names)},
             external_data=False,
         )
@@ -257,6 +261,7 @@ def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
         "schema_version": "cyntra.planner_bundle.v1",
         "token_profile": document.token_profile,
         "reads": policy.reads,
+        "outputs": list(policy.outputs),
         "class_path": document.class_path,
         "model": document.model,
         "n_similar": document.n_similar,
@@ -294,7 +299,7 @@ def _git_commit(directory: Path) -> str | None:
 
 def _calibration(policy: LearnedPolicy) -> dict[str, Any]:
     if policy.calibration is None:
-        return {"temperatures": dict.fromkeys(HEADS, 1.0), "threshold": 0.0, "calibrated": False}
+        return {"temperatures": dict.fromkeys(policy.outputs, 1.0), "threshold": 0.0, "calibrated": False}
     return {**policy.calibration.model_dump(), "calibrated": True}
 
 

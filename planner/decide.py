@@ -60,7 +60,7 @@ class Bundle:
                 orjson.loads((path / "action_space.json").read_bytes()), str(path / "action_space.json")
             )
             calibration = orjson.loads((path / "calibration.json").read_bytes())
-            self.temperatures = [float(calibration["temperatures"][head]) for head in HEADS]
+            self.temperatures = [float(calibration["temperatures"][head]) for head in self.metadata["outputs"]]
             self.threshold = float(calibration["threshold"])
             tokens = orjson.loads((path / "vocab.json").read_bytes())["tokens"]
             self._ids = {token: i for i, token in enumerate(tokens)}
@@ -84,7 +84,7 @@ class Bundle:
             raise BundleError(f"{path}: {_brief(error)}") from None
 
     def logits(self, context: Mapping[str, Any]) -> list[NDArray[np.float64]]:
-        """Four arrays (width,), before temperatures and masks."""
+        """Four arrays (width,), or of a joint head one (n_tuples,), before temperatures and masks."""
         return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, self.feeds(context))]
 
     def feeds(self, context: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -95,13 +95,13 @@ class Bundle:
     def choose(
         self, logits: Sequence[NDArray[np.float64]], job_type: str
     ) -> tuple[Action, float, list[NDArray[np.float64]]]:
-        """The best valid action, how sure the policy is of it, and each head's log-probabilities.
+        """The best valid action, how sure the policy is of it, and the log-probabilities of its four heads or one.
 
         Confidence is the action's joint probability among the valid ones; in a kernel's bundle, as in the kernel, the
         smallest of its four probabilities.
         """
         if not self._for_kernel:  # the kernel masks nothing: its bundle's logits hold what masks there can be
-            masks = self.space.masks(job_type)
+            masks = self._masks(job_type)
             logits = [np.where(mask, head, -np.inf) for mask, head in zip(masks, logits, strict=True)]
         heads = [scale(head, temperature) for head, temperature in zip(logits, self.temperatures, strict=True)]
         joint = self.space.joint_log_probs(heads, job_type)
@@ -113,6 +113,12 @@ class Bundle:
             positions = self.space.valid_indices(job_type)[best]
             confidence = float(np.exp(min(head[i] for head, i in zip(heads, positions, strict=True))))
         return self.space.valid_actions(job_type)[best], confidence, heads
+
+    def _masks(self, job_type: str) -> Sequence[NDArray[np.bool_]]:
+        """What each output may say for a job of this type."""
+        if self.metadata["outputs"] != ["joint"]:
+            return self.space.masks(job_type)
+        return [np.isin(np.arange(len(self.space.tuples)), self.space.tuple_rows(self.space.valid_indices(job_type)))]
 
     def same_space(self, context: Mapping[str, Any]) -> bool:
         """Whether the context offers the bundle's swarms and bins, by name, and the same valid actions of them.
@@ -179,10 +185,11 @@ def decide(
     try:
         if not bundle.same_space(context):
             return _fallback(question, None, default, "action_space_mismatch", caps)
-        action, confidence, heads = bundle.choose(bundle.logits(context), context["job_type"])
+        action, confidence, outputs = bundle.choose(bundle.logits(context), context["job_type"])
     except Exception as error:  # onnxruntime's errors have no common base
         return _fallback(question, None, default, f"inference_failed: {_brief(error)}", caps)
     reason = "log_only" if mode == "log" else _objection(action, confidence, bundle.threshold, caps)
+    heads = outputs if len(outputs) > 1 else bundle.space.marginals(outputs[0])
     prediction = {
         "probs": {name: np.exp(head).round(6).tolist() for name, head in zip(HEADS, heads, strict=True)},
         "confidence": min(1.0, confidence),

@@ -31,6 +31,7 @@ SMALL = ("model.d_model=32", "model.layers=1", "model.loops=2", "model.backprop_
 KINDS = {
     "mlp": ("mlp_planner", "planner", ()),
     "urm": ("urm_planner", "planner", (*SMALL, "n_similar=3")),
+    "urm with a joint head": ("urm_planner", "planner", (*SMALL, "n_similar=3", "model.action_head=joint")),
     "urm for the kernel": ("urm_planner", "kernel", SMALL),
 }
 
@@ -348,6 +349,7 @@ def test_contexts_of_different_length_in_one_batch_decide_as_alone(corpus_datase
         ("urm_planner", "planner", SMALL, "kernel", "planner dataset build --profile kernel"),
         ("urm_planner", "kernel", SMALL, "planner", "planner dataset build --profile planner"),
         ("mlp_planner", "kernel", (), None, "reads features"),
+        ("urm_planner", "kernel", (*SMALL, "model.action_head=joint"), None, "--set model.action_head=four"),
         ("urm_planner", "kernel", (*SMALL, "n_similar=4"), "kernel", "--set n_similar=8"),
         ("urm_planner", "kernel", (*SMALL, "model.tokens_per_run=32"), None, "--set model.tokens_per_run=64"),
     ],
