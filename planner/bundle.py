@@ -34,6 +34,7 @@ from planner.dataset.kernel_tokens import (
 from planner.dataset.storage import Dataset, load_dataset, tool_versions
 from planner.decide import Bundle
 from planner.errors import DatasetError, PlannerError
+from planner.evaluation.calibration import scale
 from planner.files import staged_directory
 from planner.models.inputs import inputs_of_contexts
 from planner.models.learned import LearnedPolicy
@@ -237,7 +238,8 @@ def compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[st
         action, _, found = bundle.choose(bundle.logits(context), context["job_type"])
         for torch_head, onnx_head, temperature in zip(wanted, found, bundle.temperatures, strict=True):
             possible = ~np.isneginf(torch_head)
-            gap = temperature * np.abs(torch_head[possible] - onnx_head[possible]).max()
+            # Normalised again: a kernel's bundle masks nothing where it does not know the job type.
+            gap = temperature * np.abs(torch_head[possible] - scale(onnx_head[possible], 1.0)).max()
             difference = float(np.maximum(difference, gap))  # which keeps a NaN, as max() would not
         disagreements += action != policy.space.decode(wanted, context["job_type"])
     if not decided:

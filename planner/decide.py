@@ -100,11 +100,10 @@ class Bundle:
         Confidence is the action's joint probability among the valid ones; in a kernel's bundle, as in the kernel, the
         smallest of its four probabilities.
         """
-        masks = self._masks(job_type)
-        heads = [
-            scale(np.where(mask, head, -np.inf), temperature)
-            for head, mask, temperature in zip(logits, masks, self.temperatures, strict=True)
-        ]
+        if not self._for_kernel:  # the kernel masks nothing: its bundle's logits hold what masks there can be
+            masks = self._masks(job_type)
+            logits = [np.where(mask, head, -np.inf) for mask, head in zip(masks, logits, strict=True)]
+        heads = [scale(head, temperature) for head, temperature in zip(logits, self.temperatures, strict=True)]
         joint = self.space.joint_log_probs(heads, job_type)
         best = int(joint.argmax())
         confidence = float(np.exp(joint[best]))

@@ -67,6 +67,15 @@ def test_winners_become_labels_and_the_latest_cases_are_held_out(ledger: Path, b
     assert info.vocabulary == load_dataset(base).info.vocabulary
 
 
+def test_winners_keep_the_token_profile_of_their_base(ledger: Path, kernel_dataset: Path, tmp_path: Path) -> None:
+    relabel(ledger, kernel_dataset, tmp_path / "winners")
+    winners = load_dataset(tmp_path / "winners")
+    assert winners.info.token_profile == "kernel"
+    first = winners.splits["train"]
+    assert winners.info.vocabulary[first.tokens[1]] in ("[KEY:UNIVERSE_ID]", "[UNK]")
+    assert winners.info.vocabulary[first.tokens[2]] == "[=]"
+
+
 def test_a_policy_trains_on_winners_from_another_runs_weights(ledger: Path, base: Path, tmp_path: Path) -> None:
     relabel(ledger, base, tmp_path / "winners")
     config = load_config("mlp_planner", None, ["epochs=2"])

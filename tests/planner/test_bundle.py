@@ -300,7 +300,8 @@ def test_decide_gives_the_kernels_action_and_confidence(kernel_bundle: Path, ker
     ids = {token: i for i, token in enumerate(read["vocab"]["tokens"])}
     bundle = Bundle(kernel_bundle)
     decided = set()
-    for context in load_dataset(kernel_dataset).splits["train"].contexts():
+    contexts = load_dataset(kernel_dataset).splits["train"].contexts()
+    for context in [*contexts, replaced(contexts[0], ("job_type",), "not seen in training")]:
         stream = [token for segment in kernel_segments(context) for token in segment][:512]
         row = [ids.get(token, 1) for token in stream]
         padding = [0] * (512 - len(row))
