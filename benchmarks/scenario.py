@@ -26,6 +26,8 @@ from planner.errors import DatasetError
 
 PENALTY = 10
 """PAR10: a problem that is not solved counts as this many times the cutoff."""
+SHORTEST_S = 0.005
+"""Below this, a solver's time is that of the clock: its logarithm is taken as if it were this long."""
 FEATURE_PREFIX = "f_"
 PROBLEM_COLUMNS = ("issue_id", "fold", "cutoff_s")
 OUTCOME_COLUMNS = ("issue_id", "action_id", "passed", "duration_s")
@@ -58,6 +60,12 @@ class Scenario:
     def utility(self) -> NDArray[np.float64]:
         """PAR10 as a utility in [-1, 0], (n, S): regret in it is the share of the penalty that a choice lost."""
         return -self.par10 / (PENALTY * self.cutoff_s)
+
+    @property
+    def log_utility(self) -> NDArray[np.float64]:
+        """The logarithm of PAR10 as a utility in [-1, 0], (n, S): a second counts more on a problem that takes few."""
+        longest = PENALTY * self.cutoff_s / SHORTEST_S
+        return -np.log(np.maximum(self.par10 / SHORTEST_S, 1.0)) / np.log(longest)
 
     @property
     def space(self) -> ActionSpace:
@@ -117,11 +125,14 @@ def _places(outcomes: pa.Table, problems: list[str], solvers: list[str]) -> NDAr
     return np.array([row[i] * len(solvers) + column[a] if i in row else -1 for i, a in pairs], dtype=np.int64)
 
 
-def write_fold(scenario: Scenario, fold: int, out: Path, *, validation: int | None = None) -> Dataset:
+def write_fold(
+    scenario: Scenario, fold: int, out: Path, *, validation: int | None = None, log_time: bool = False
+) -> Dataset:
     """Write a dataset that tests on ``fold``, validates on the fold ``validation`` and trains on all others.
 
-    A feature that is missing becomes its median over the problems to train on. DatasetError when a split that is asked
-    for has no problems.
+    Utilities are Scenario.utility; with ``log_time``, those to train on are Scenario.log_utility. A feature that is
+    missing becomes its median over the problems to train on. DatasetError when a split that is asked for has no
+    problems.
     """
     folds = scenario.folds
     test, val = folds == fold, folds == validation
@@ -133,7 +144,7 @@ def write_fold(scenario: Scenario, fold: int, out: Path, *, validation: int | No
     space = scenario.space
     write_dataset(
         out,
-        examples=_examples(scenario, rows, space, len(members[0])),
+        examples=_examples(scenario, rows, space, len(members[0]), log_time),
         encoded=_encoded(impute(scenario.features, members[0])[rows]),
         splits={name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))},
         space=space,
@@ -163,13 +174,16 @@ def impute(features: NDArray[np.float64], train: NDArray[np.intp]) -> NDArray[np
     return np.where(np.isnan(features), medians, features)
 
 
-def _examples(scenario: Scenario, rows: NDArray[np.intp], space: ActionSpace, n_train: int) -> list[Example]:
+def _examples(
+    scenario: Scenario, rows: NDArray[np.intp], space: ActionSpace, n_train: int, log_time: bool
+) -> list[Example]:
     """The problems at ``rows``, labelled with the solver of least PAR10.
 
     Where solvers tie, mostly because none solved the problem, the label is the one that is best on average in train.
     """
     utility = scenario.utility
     average = utility[rows[:n_train]].mean(axis=0)
+    learned = scenario.log_utility if log_time else utility
     document, actions = space.to_document(), [Action(solver, "NA", "NA", "NA") for solver in scenario.solvers]
     examples = []
     for at, row in enumerate(rows.tolist()):
@@ -180,7 +194,7 @@ def _examples(scenario: Scenario, rows: NDArray[np.intp], space: ActionSpace, n_
                 actions,
                 scenario.solved[row],
                 (1000 * scenario.seconds[row]).round().astype(int).tolist(),
-                utility[row],
+                (learned if at < n_train else utility)[row],
                 strict=True,
             )
         )

@@ -25,7 +25,7 @@ class UtilityForest:
         self._standardiser = Standardiser(dataset.info)
         rows = self._standardiser.rows(inputs_of_split(dataset.splits["train"]))
         self._forests = {
-            job_type: RandomForestRegressor(n_estimators=100, max_features="sqrt", random_state=seed, n_jobs=-1).fit(
+            job_type: RandomForestRegressor(n_estimators=100, random_state=seed, n_jobs=-1).fit(
                 rows[known.rows], known.utilities
             )
             for job_type, known in known_utilities(dataset).items()

@@ -12,7 +12,7 @@ from planner.config import load_config
 from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import DatasetError
-from planner.evaluation.bootstrap import mean_interval
+from planner.evaluation.bootstrap import mean_interval, ratio_interval
 from planner.evaluation.decisions import Decisions, decide_jointly
 from planner.evaluation.evaluate import evaluate_run, log_probs_on
 from planner.evaluation.metrics import Logged, entropy, expected_calibration_error, metrics
@@ -113,6 +113,14 @@ def test_the_bootstrap_is_repeatable_and_narrows_with_more_cases() -> None:
     _, narrow_low, narrow_high = mean_interval(values)
     assert narrow_high - narrow_low < high - low
     assert all(np.isnan(mean_interval([])))
+
+
+def test_the_interval_of_a_ratio_draws_both_values_of_a_case_together() -> None:
+    lost = np.random.default_rng(3).exponential(size=200)
+    assert ratio_interval(0.25 * lost, lost) == pytest.approx((0.25, 0.25, 0.25))
+    ratio, low, high = ratio_interval(np.random.default_rng(4).permutation(lost), lost)
+    assert ratio == pytest.approx(1) and low < 0.9 and high > 1.1
+    assert all(np.isnan(ratio_interval(lost, 0 * lost)))
 
 
 class FourRows:

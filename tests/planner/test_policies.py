@@ -3,22 +3,26 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from planner.actions import Action
 from planner.config import arch_names, load_config
+from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import Dataset, load_dataset
-from planner.evaluation.compare import FITTED
+from planner.evaluation.compare import FITTED, FITTED_ON_OUTCOMES
 from planner.evaluation.decisions import decide_by_score
 from planner.models.inputs import inputs_of_split
 from planner.models.learned import LearnedPolicy
 from planner.models.policy import Policy
 from planner.training.loop import start_run, train
+from tests.planner.compared import write_compared
 
 JOINT = "-joint"
 NEURAL = [*arch_names(), *(f"{arch}{JOINT}" for arch in arch_names())]
-POLICIES = [*FITTED, *NEURAL]
+POLICIES = [*FITTED, *FITTED_ON_OUTCOMES, *NEURAL]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,8 @@ def fit(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def fitted(name: str, dataset: Path, run: Path) -> Policy:
     if name in FITTED:
         return FITTED[name](load_dataset(dataset))
+    if name in FITTED_ON_OUTCOMES:
+        return FITTED_ON_OUTCOMES[name](load_dataset(write_compared(dataset, run.parent / "compared", two_outcomes)))
     arch = name.removesuffix(JOINT)
     small = [] if arch == "mlp_planner" else ["model.d_model=32", "model.layers=1", "n_similar=2"]
     head = ["model.action_head=joint"] if name.endswith(JOINT) else []
@@ -43,6 +49,13 @@ def fitted(name: str, dataset: Path, run: Path) -> Policy:
     start_run(run, config, dataset, init_from=None, workers=1, resume=False)
     train(run)
     return LearnedPolicy(run)
+
+
+def two_outcomes(context: dict[str, Any]) -> list[ActionOutcome]:
+    """What two actions are worth depends on the issue."""
+    serial, vote = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
+    worth = 0.9 if context["issue"]["dk_risk"] == "high" else 0.3
+    return [ActionOutcome(serial, 1.0, 1000, 1000, False, 0.5), ActionOutcome(vote, 1.0, 1000, 2000, False, worth)]
 
 
 @pytest.fixture(scope="module")
