@@ -96,50 +96,73 @@ class HistoryIndex:
 
 
 class _Group:
-    """The runs that pass the filter of the same queries, by signature."""
+    """The runs that pass the filter of the same queries, in lists of equal overlap.
+
+    There is a list for every signature, and one for all runs with the same failures whatever their tags. A query looks
+    at the signatures that share a tag with it, which are few, and finds all others in the lists by failures.
+    """
 
     def __init__(self, runs: Sequence[RunRecord]) -> None:
-        self._signature_of: dict[str, int] = {}
-        signatures: dict[tuple[frozenset[str], frozenset[str]], int] = {}
-        for run in runs:
-            signature = (frozenset(run.summary.get("tags") or ()), failures(run.summary))
-            self._signature_of[run.run_id] = signatures.setdefault(signature, len(signatures))
+        self._runs = sorted(runs, key=lambda run: run.run_id)
+        self._number = {run.run_id: number for number, run in enumerate(self._runs)}
+        failure_sets: dict[frozenset[str], int] = {}
+        signatures: dict[tuple[frozenset[str], int], int] = {}
+        self._signature: list[int] = []
+        """Of each run."""
+        for run in self._runs:
+            failed = failure_sets.setdefault(failures(run.summary), len(failure_sets))
+            signature = frozenset(run.summary.get("tags") or ()), failed
+            self._signature.append(signatures.setdefault(signature, len(signatures)))
         self._tags = _Overlap([tags for tags, _ in signatures])
-        self._failures = _Overlap([codes for _, codes in signatures])
-        self._latest: NDArray[np.int64] = np.full(len(signatures), -1, dtype=np.int64)
-        self._known: list[list[tuple[int, str, RunRecord]]] = [[] for _ in signatures]
+        self._failures = _Overlap(list(failure_sets))
+        self._by_failures = np.arange(len(signatures), len(signatures) + len(failure_sets))
+        """The lists by failures come after those of the signatures."""
+        self._failures_of = np.array([*(failed for _, failed in signatures), *range(len(failure_sets))])
+        """Of each list."""
+        self._known: list[list[tuple[int, int]]] = [[] for _ in self._failures_of]
+        """Each list's known runs as (started_ms, -number): of equals, the smaller name comes last."""
+        self._latest: NDArray[np.int64] = np.full(len(self._known), -1, dtype=np.int64)
+        """The last start in each list."""
 
     def reveal(self, run: RunRecord) -> None:
         """From now on ``run`` may be found."""
-        signature = self._signature_of[run.run_id]
-        bisect.insort(self._known[signature], (-run.started_ms, run.run_id, run))
-        self._latest[signature] = max(self._latest[signature], run.started_ms)
+        number = self._number[run.run_id]
+        signature = self._signature[number]
+        for place in (signature, self._by_failures[self._failures_of[signature]]):
+            bisect.insort(self._known[place], (run.started_ms, -number))
+            self._latest[place] = self._known[place][-1][0]
 
     def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[RunRecord]:
         """The ``n`` best known runs of this group."""
-        overlap = self._tags.jaccard(query.tags) + self._failures.jaccard(known_failures)
-        ages = np.searchsorted(RECENCY_LIMITS_MS, query.at_ms - self._latest, side="right")
-        score = np.where(self._latest >= 0, overlap + np.take(RECENCY_SCORES, ages), -1.0)
+        sharing, by_tags = self._tags.sharing(query.tags)
+        places = np.concatenate([sharing, self._by_failures])
+        overlap = self._failures.jaccard(known_failures)[self._failures_of[places]]
+        overlap[: len(sharing)] += by_tags
+        latest = self._latest[places]
+        ages = np.searchsorted(RECENCY_LIMITS_MS, query.at_ms - latest, side="right")
+        score = np.where(latest >= 0, overlap + np.take(RECENCY_SCORES, ages), -1.0)
+        # A run may be the newest of two lists, its signature's and its failures': so many lists more can be needed.
+        leaders = _leaders(score, latest, n + len(self._by_failures))
 
-        def entry(signature: int, place: int) -> tuple[float, int, str, int, int]:
-            negative_start, run_id, _ = self._known[signature][place]
-            recency = RECENCY_SCORES[recency_bucket(query.at_ms, -negative_start)]
-            return -(float(overlap[signature]) + recency), negative_start, run_id, signature, place
+        def head(place: int, overlap: float, taken: int) -> tuple[float, int, int, int, float, int]:
+            started_ms, negative_number = self._known[place][-1 - taken]
+            recency = RECENCY_SCORES[recency_bucket(query.at_ms, started_ms)]
+            return -(overlap + recency), -started_ms, -negative_number, place, overlap, taken
 
-        # Each signature's runs are in order already, newest first: merge until n are found.
-        heads = [entry(signature, 0) for signature in _leaders(score, self._latest, n).tolist()]
+        # Each list is in order already: merge them until n runs are found.
+        heads = [head(*leader, 0) for leader in zip(places[leaders].tolist(), overlap[leaders].tolist(), strict=True)]
         heapq.heapify(heads)
-        found: list[RunRecord] = []
+        found: dict[int, RunRecord] = {}
         while heads and len(found) < n:
-            *_, signature, place = heapq.heappop(heads)
-            found.append(self._known[signature][place][2])
-            if place + 1 < len(self._known[signature]):
-                heapq.heappush(heads, entry(signature, place + 1))
-        return found
+            *_, number, place, its_overlap, taken = heapq.heappop(heads)
+            found[number] = self._runs[number]
+            if taken + 1 < len(self._known[place]):
+                heapq.heappush(heads, head(place, its_overlap, taken + 1))
+        return list(found.values())
 
 
 def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:
-    """The signatures whose best run can be among the ``n`` best: by score, then start, ties included."""
+    """The lists whose best run can be among the ``n`` best: by score, then start, ties included."""
     candidates = np.flatnonzero(score >= 0)
     if len(candidates) > n:
         threshold = np.partition(score[candidates], -n)[-n]
@@ -162,13 +185,21 @@ class _Overlap:
                 positions[item].append(position)
         self._positions = {item: np.array(places) for item, places in positions.items()}
 
+    def sharing(self, items: frozenset[str]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """The positions of the sets that share anything with ``items``, and the Jaccard of each."""
+        places = [self._positions[item] for item in items if item in self._positions]
+        if not places:
+            return np.array([], dtype=np.intp), np.array([])
+        shared = np.bincount(np.concatenate(places))
+        sharing = np.flatnonzero(shared)
+        return sharing, shared[sharing] / (self._sizes[sharing] + len(items) - shared[sharing])
+
     def jaccard(self, items: frozenset[str]) -> NDArray[np.float64]:
         """Jaccard of ``items`` with each set, shape (n_sets,); 0 where both are empty."""
-        shared = np.zeros(len(self._sizes))
-        for item in items:
-            if item in self._positions:
-                shared[self._positions[item]] += 1
-        return shared / np.maximum(self._sizes + len(items) - shared, 1)
+        result = np.zeros(len(self._sizes))
+        sharing, overlap = self.sharing(items)
+        result[sharing] = overlap
+        return result
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
