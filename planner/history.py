@@ -20,6 +20,7 @@ HOUR_MS = 3_600_000
 RECENCY_LIMITS_MS = (HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS)
 RECENCY_SCORES = (0.4, 0.3, 0.2, 0.1, 0.0)
 """Score by age of the run's start: under an hour, a day, a week, 30 days, older."""
+_LIMITS_MS, _SCORES = np.array(RECENCY_LIMITS_MS), np.array(RECENCY_SCORES)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class _Group:
             signature = frozenset(run.summary.get("tags") or ()), failed
             self._signature.append(signatures.setdefault(signature, len(signatures)))
         self._tags = _Overlap([tags for tags, _ in signatures])
-        self._failures = _Overlap(list(failure_sets))
+        self._failure_sets = list(failure_sets)
         self._by_failures = np.arange(len(signatures), len(signatures) + len(failure_sets))
         """The lists by failures come after those of the signatures."""
         self._failures_of = np.array([*(failed for _, failed in signatures), *range(len(failure_sets))])
@@ -136,28 +137,36 @@ class _Group:
         """The ``n`` best known runs of this group."""
         sharing, by_tags = self._tags.sharing(query.tags)
         places = np.concatenate([sharing, self._by_failures])
-        overlap = self._failures.jaccard(known_failures)[self._failures_of[places]]
+        by_failures = np.array([jaccard(known_failures, failed) for failed in self._failure_sets])
+        overlap = by_failures[self._failures_of[places]]
         overlap[: len(sharing)] += by_tags
         latest = self._latest[places]
-        ages = np.searchsorted(RECENCY_LIMITS_MS, query.at_ms - latest, side="right")
-        score = np.where(latest >= 0, overlap + np.take(RECENCY_SCORES, ages), -1.0)
+        score = overlap + _SCORES[_LIMITS_MS.searchsorted(query.at_ms - latest, side="right")]
+        score[latest < 0] = -1
         # A run may be the newest of two lists, its signature's and its failures': so many lists more can be needed.
         leaders = _leaders(score, latest, n + len(self._by_failures))
 
-        def head(place: int, overlap: float, taken: int) -> tuple[float, int, int, int, float, int]:
-            started_ms, negative_number = self._known[place][-1 - taken]
-            recency = RECENCY_SCORES[recency_bucket(query.at_ms, started_ms)]
-            return -(overlap + recency), -started_ms, -negative_number, place, overlap, taken
-
         # Each list is in order already: merge them until n runs are found.
-        heads = [head(*leader, 0) for leader in zip(places[leaders].tolist(), overlap[leaders].tolist(), strict=True)]
+        heads = [
+            (-best, -started_ms, -self._known[place][-1][1], place, overlap, 1)
+            for best, started_ms, place, overlap in zip(
+                score[leaders].tolist(),
+                latest[leaders].tolist(),
+                places[leaders].tolist(),
+                overlap[leaders].tolist(),
+                strict=True,
+            )
+        ]
         heapq.heapify(heads)
         found: dict[int, RunRecord] = {}
         while heads and len(found) < n:
-            *_, number, place, its_overlap, taken = heapq.heappop(heads)
+            *_, number, place, overlap, taken = heapq.heappop(heads)
             found[number] = self._runs[number]
-            if taken + 1 < len(self._known[place]):
-                heapq.heappush(heads, head(place, its_overlap, taken + 1))
+            if taken < len(self._known[place]):
+                started_ms, negative_number = self._known[place][-1 - taken]
+                recency = RECENCY_SCORES[recency_bucket(query.at_ms, started_ms)]
+                head = (-(overlap + recency), -started_ms, -negative_number, place, overlap, taken + 1)
+                heapq.heappush(heads, head)
         return list(found.values())
 
 
@@ -193,13 +202,6 @@ class _Overlap:
         shared = np.bincount(np.concatenate(places))
         sharing = np.flatnonzero(shared)
         return sharing, shared[sharing] / (self._sizes[sharing] + len(items) - shared[sharing])
-
-    def jaccard(self, items: frozenset[str]) -> NDArray[np.float64]:
-        """Jaccard of ``items`` with each set, shape (n_sets,); 0 where both are empty."""
-        result = np.zeros(len(self._sizes))
-        sharing, overlap = self.sharing(items)
-        result[sharing] = overlap
-        return result
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:

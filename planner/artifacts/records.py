@@ -106,13 +106,13 @@ class Quarantine:
 def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     """The entries of ``directory`` in name order; one whose name is not UTF-8 is dropped, no document can name it."""
     entries = []
-    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+    for name in sorted(os.listdir(directory)) if directory.is_dir() else []:
         try:
-            path.name.encode()
+            name.encode()
         except UnicodeEncodeError:
-            quarantine.dropped(path, "its name is not UTF-8")
+            quarantine.dropped(directory / name, "its name is not UTF-8")
         else:
-            entries.append(path)
+            entries.append(directory / name)
     return entries
 
 

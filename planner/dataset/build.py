@@ -125,7 +125,7 @@ def _read_all(
     progress: Progress,
 ) -> list[RunRecord]:
     """Every archive's run, read by Ray Data in chunks; the driver restores the order by name."""
-    chunks = []
+    chunks: list[dict[str, Any]] = []
     for start in range(0, len(paths), READ_CHUNK):
         part = paths[start : start + READ_CHUNK]
         logged = {path.name: events[path.name] for path in part if path.name in events}
