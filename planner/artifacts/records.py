@@ -106,13 +106,13 @@ class Quarantine:
 def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     """The entries of ``directory`` in name order; one whose name is not UTF-8 is dropped, no document can name it."""
     entries = []
-    for name in sorted(os.listdir(directory)) if directory.is_dir() else []:
+    for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else []:
         try:
-            name.encode()
+            path.name.encode()
         except UnicodeEncodeError:
-            quarantine.dropped(directory / name, "its name is not UTF-8")
+            quarantine.dropped(path, "its name is not UTF-8")
         else:
-            entries.append(directory / name)
+            entries.append(path)
     return entries
 
 
