@@ -31,7 +31,7 @@ from planner.dataset.storage import check_out, write_dataset
 
 READ_CHUNK = 512
 """Archives read by one Ray Data batch."""
-ENCODE_CHUNK = 512
+ENCODE_CHUNK = 1024
 """Contexts encoded by one Ray Data batch."""
 
 Progress = Callable[[str, int, int], None]
