@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
 from planner.actions import ActionSpace
@@ -124,89 +123,66 @@ def _read_all(
     quarantine: Quarantine,
     progress: Progress,
 ) -> list[RunRecord]:
-    """Every archive's run, read by Ray Data in chunks; the driver restores the order by name."""
-    chunks: list[dict[str, Any]] = []
+    """Every archive's run, in the order of ``paths``."""
+    chunks = []
     for start in range(0, len(paths), READ_CHUNK):
         part = paths[start : start + READ_CHUNK]
-        logged = {path.name: events[path.name] for path in part if path.name in events}
-        chunks.append({"chunk": len(chunks), "archives": pickle.dumps(([str(path) for path in part], logged))})
-    found: dict[int, tuple[list[RunRecord], list[dict[str, str]]]] = {}
-    for result in _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress):
-        found[result["chunk"]] = pickle.loads(result["found"])
+        chunks.append(([str(path) for path in part], {p.name: events[p.name] for p in part if p.name in events}))
     runs = []
-    for _, (records, entries) in sorted(found.items()):
+    for records, entries in _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress):
         runs += records
         quarantine.entries += entries
     return runs
 
 
-def _read_chunk(batch: dict[str, Any], root: str) -> dict[str, Any]:
-    """One Ray Data batch of one chunk: paths and events in, run records and quarantine entries out."""
+def _read_chunk(
+    chunk: tuple[list[str], dict[str, WorkcellEvents]], root: str
+) -> tuple[list[RunRecord], list[dict[str, str]]]:
+    """Archive paths and events in, run records and quarantine entries out."""
+    paths, events = chunk
     quarantine = Quarantine(Path(root))
-    paths, events = pickle.loads(batch["archives"][0])
-    with collector_paused():
-        records = read_archives([Path(path) for path in paths], events, quarantine)
-    return {"chunk": batch["chunk"], "found": [pickle.dumps((records, quarantine.entries))]}
+    return read_archives([Path(path) for path in paths], events, quarantine), quarantine.entries
 
 
 def _encode_all(contexts: Sequence[bytes], progress: Progress) -> Encoded:
-    chunks = [
-        {"chunk": number, "contexts": b"\n".join(contexts[start : start + ENCODE_CHUNK])}
-        for number, start in enumerate(range(0, len(contexts), ENCODE_CHUNK))
-    ]
-    results = _map_chunks(chunks, _encode_chunk, {"n_similar": N_SIMILAR}, "encode contexts", progress)
-    return concatenate(
-        [
-            Encoded(
-                strings=orjson.loads(result["strings"]),
-                tokens=np.frombuffer(result["tokens"], np.int32),
-                segments=np.frombuffer(result["segments"], np.int64).reshape(-1, N_SIMILAR + 2),
-                context_features=_rows(result["context_features"], result["examples"]),
-                run_features=_rows(result["run_features"], result["examples"], N_SIMILAR),
-            )
-            for result in sorted(results, key=lambda result: result["chunk"])
-        ]
-    )
+    chunks = [contexts[start : start + ENCODE_CHUNK] for start in range(0, len(contexts), ENCODE_CHUNK)]
+    return concatenate(_map_chunks(chunks, _encode_chunk, {"n_similar": N_SIMILAR}, "encode contexts", progress))
 
 
-def _rows(data: bytes, *shape: int) -> np.ndarray:
-    return np.frombuffer(data, np.float32).reshape(*shape, -1)
-
-
-def _encode_chunk(batch: dict[str, Any], n_similar: int) -> dict[str, Any]:
-    """One Ray Data batch of one chunk: contexts in, arrays as bytes out."""
-    with collector_paused():
-        encoded = encode_contexts(map(orjson.loads, batch["contexts"][0].split(b"\n")), n_similar)
-    return {
-        "chunk": batch["chunk"],
-        "examples": [len(encoded)],
-        "strings": [orjson.dumps(encoded.strings)],
-        "tokens": [encoded.tokens.tobytes()],
-        "segments": [encoded.segments.tobytes()],
-        "context_features": [encoded.context_features.tobytes()],
-        "run_features": [encoded.run_features.tobytes()],
-    }
+def _encode_chunk(chunk: Sequence[bytes], n_similar: int) -> Encoded:
+    """Contexts as JSON in, arrays out."""
+    return encode_contexts(map(orjson.loads, chunk), n_similar)
 
 
 def _map_chunks(
-    chunks: Sequence[dict[str, Any]],
-    function: Callable[..., dict[str, Any]],
+    chunks: Sequence[Any],
+    function: Callable[..., Any],
     arguments: dict[str, Any],
     stage: str,
     progress: Progress,
-) -> Iterator[dict[str, Any]]:
-    """``function`` over one-row batches with Ray Data; results as they come, in any order."""
+) -> list[Any]:
+    """``function`` over chunks with Ray Data, a batch each; the results in the order of the chunks."""
     import ray.data
 
     if not chunks:
-        return
+        return []
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
     progress(stage, 0, len(chunks))
-    data = ray.data.from_items(list(chunks), override_num_blocks=len(chunks))
-    mapped = data.map_batches(function, batch_size=1, fn_kwargs=arguments)
+    rows = [{"number": number, "chunk": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
+    mapped = data.map_batches(_map_batch, batch_size=1, fn_kwargs={"function": function, "arguments": arguments})
+    results = {}
     for done, row in enumerate(mapped.iter_rows(), start=1):
-        yield row
+        results[row["number"]] = pickle.loads(row["result"])
         progress(stage, done, len(chunks))
+    return [results[number] for number in range(len(chunks))]
+
+
+def _map_batch(batch: dict[str, Any], function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """One batch of one chunk. Pickled by us: as columns of a table, objects would be taken apart and copied."""
+    with collector_paused():
+        result = pickle.dumps(function(pickle.loads(batch["chunk"][0]), **arguments))
+    return {"number": batch["number"], "result": [result]}

@@ -91,9 +91,7 @@ def test_one_process_without_ray_data_would_write_the_same_bytes(
     corpus_dataset: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def one_after_another(chunks: Any, function: Any, arguments: Any, stage: str, progress: Any) -> Any:
-        for chunk in reversed(chunks):
-            row = function({key: [value] for key, value in chunk.items()}, **arguments)
-            yield {key: value[0] for key, value in row.items()}
+        return [function(chunk, **arguments) for chunk in chunks]
 
     monkeypatch.setattr(build, "_map_chunks", one_after_another)
     monkeypatch.setattr(build, "READ_CHUNK", 5)
