@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestRegressor
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset
 from planner.models.inputs import Inputs, inputs_of_split
-from planner.models.tabular import Standardiser
+from planner.models.tabular import feature_rows
 from planner.models.utilities import known_utilities, log_probs_of
 
 
@@ -22,8 +22,7 @@ class UtilityForest:
     def __init__(self, dataset: Dataset, seed: int = 0) -> None:
         """DatasetError when train compares no actions."""
         self.space: ActionSpace = dataset.space
-        self._standardiser = Standardiser(dataset.info)
-        rows = self._standardiser.rows(inputs_of_split(dataset.splits["train"]))
+        rows = feature_rows(inputs_of_split(dataset.splits["train"]))
         self._forests = {
             job_type: RandomForestRegressor(n_estimators=100, random_state=seed, n_jobs=-1).fit(
                 rows[known.rows], known.utilities
@@ -35,6 +34,6 @@ class UtilityForest:
         """Softmax of the foreseen utilities; every action alike for a job type that train never compared."""
         utilities = np.zeros((len(inputs), len(self.space.valid_actions(job_type))))
         if job_type in self._forests and len(inputs):
-            foreseen = self._forests[job_type].predict(self._standardiser.rows(inputs))
+            foreseen = self._forests[job_type].predict(feature_rows(inputs))
             utilities = foreseen.reshape(utilities.shape)
         return log_probs_of(utilities, inputs, self.space, job_type)

@@ -8,7 +8,7 @@ from planner.actions import HEADS, ActionSpace
 from planner.dataset.storage import Dataset
 from planner.models.inputs import Inputs, inputs_of_split
 from planner.models.policy import admitted, normalise
-from planner.models.tabular import Standardiser
+from planner.models.tabular import feature_rows
 
 FLOOR = 1e-3
 """Probability of a value that train never showed."""
@@ -22,8 +22,7 @@ class BoostedTrees:
     def __init__(self, dataset: Dataset, seed: int = 0) -> None:
         self.space: ActionSpace = dataset.space
         split = dataset.splits["train"]
-        self._standardiser = Standardiser(dataset.info)
-        rows = self._standardiser.rows(inputs_of_split(split))
+        rows = feature_rows(inputs_of_split(split))
         labels = np.asarray(split.labels)
         self._classifiers = [
             HistGradientBoostingClassifier(
@@ -41,7 +40,7 @@ class BoostedTrees:
 
     def score(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
         """The product of the heads' probabilities."""
-        rows = self._standardiser.rows(inputs)
+        rows = feature_rows(inputs)
         indices = self.space.valid_indices(job_type)
         weights = np.ones((len(inputs), len(indices)))
         for head, classifier in enumerate(self._classifiers):
