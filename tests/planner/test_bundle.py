@@ -62,7 +62,7 @@ def bundle_path(
 def kernel_bundle(kernel_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("kernel-bundle")
     run = trained(directory / "run", "urm_planner", kernel_dataset, SMALL)
-    temperatures = dict(zip(HEADS, (1.5, 0.7, 0.05, 20.0), strict=True))
+    temperatures = dict(zip(HEADS, (1.5, 8.0, 0.05, 20.0), strict=True))
     fields = {"guaranteed": True, "max_risk": 0.1, "confidence": 0.9, "accepted": 1, "examples": 1, "dataset_hash": "x"}
     calibration = CalibrationDocument(
         temperatures=temperatures, threshold=0.1, risk=0.0, ece_before=0.0, ece_after=0.0, **fields
