@@ -31,7 +31,7 @@ from planner.decide import Bundle, decide
 from planner.models.base import ModelSpec, build_model
 from planner.models.blocks import mlp_width
 from planner.models.learned import LearnedPolicy
-from planner.training.loop import policy_document
+from planner.training.checkpoint import PolicyDocument
 
 ARCHIVES, EXTRA_TAGS = 400, 100
 WARM_UP = 3
@@ -102,7 +102,7 @@ def _bundle(size: Size, dataset: Dataset, checkpoint: Path) -> Bundle:
     save_file(
         {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, checkpoint / "model.safetensors"
     )
-    (checkpoint / "policy.json").write_bytes(orjson.dumps(policy_document(config, dataset).model_dump()))
+    (checkpoint / "policy.json").write_bytes(orjson.dumps(PolicyDocument.of(config, dataset.info).model_dump()))
     policy = LearnedPolicy(checkpoint)
     directory = checkpoint.with_name(f"{checkpoint.name}-bundle")
     directory.mkdir()

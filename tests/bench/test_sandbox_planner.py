@@ -106,14 +106,14 @@ def executed(section: dict[str, Any]) -> tuple[Any, ...]:
 def test_the_decided_swarm_candidates_and_minutes_are_run(
     bundle_for: Callable[[Action], Path], run_kernel: Callable[..., Any]
 ) -> None:
-    bundle = bundle_for(Action("speculate_vote", 2, 15, "NA"))
+    bundle = bundle_for(Action("speculate_vote", 3, 15, "NA"))
     section, events = run_kernel("--planner-enabled", "--planner-checkpoint", str(bundle))
     action = section["planner_action"]
-    assert (action["swarm_id"], action["budgets"]["max_candidates_bin"]) == ("speculate_vote", 2)
+    assert (action["swarm_id"], action["budgets"]["max_candidates_bin"]) == ("speculate_vote", 3)
     assert action["model"]["checkpoint_id"].startswith("URMPlanner-")
-    assert executed(section) == ("speculate_vote", 2, 900, None)
+    assert executed(section) == ("speculate_vote", 3, 900, None)
     voting = next(event for event in events if event["type"] == "speculate.voting")
-    assert voting["data"]["count"] == 2
+    assert voting["data"]["count"] == 3
 
 
 def test_more_candidates_than_tools_may_run_are_a_fallback_that_keeps_the_prediction(

@@ -32,6 +32,7 @@ KINDS = {
     "mlp": ("mlp_planner", "planner", ()),
     "urm": ("urm_planner", "planner", (*SMALL, "n_similar=3")),
     "urm with a joint head": ("urm_planner", "planner", (*SMALL, "n_similar=3", "model.action_head=joint")),
+    "transformer": ("transformer_planner", "planner", ("model.d_model=32", "model.layers=2", "model.mlp=swiglu")),
     "urm for the kernel": ("urm_planner", "kernel", SMALL),
 }
 
@@ -61,7 +62,7 @@ def bundle_path(
 def kernel_bundle(kernel_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("kernel-bundle")
     run = trained(directory / "run", "urm_planner", kernel_dataset, SMALL)
-    temperatures = dict(zip(HEADS, (1.5, 0.7, 0.05, 20.0), strict=True))
+    temperatures = dict(zip(HEADS, (1.5, 8.0, 0.05, 20.0), strict=True))
     fields = {"guaranteed": True, "max_risk": 0.1, "confidence": 0.9, "accepted": 1, "examples": 1, "dataset_hash": "x"}
     calibration = CalibrationDocument(
         temperatures=temperatures, threshold=0.1, risk=0.0, ece_before=0.0, ece_after=0.0, **fields
@@ -301,7 +302,8 @@ def test_decide_gives_the_kernels_action_and_confidence(kernel_bundle: Path, ker
     bundle = Bundle(kernel_bundle)
     decided = set()
     contexts = load_dataset(kernel_dataset).splits["train"].contexts()
-    for context in [*contexts, replaced(contexts[0], ("job_type",), "not seen in training")]:
+    assert "[VAL:JOB_TYPE:fab-world]" not in ids, "a job type that training never saw"
+    for context in [*contexts, *(replaced(context, ("job_type",), "fab-world") for context in contexts[:8])]:
         stream = [token for segment in kernel_segments(context) for token in segment][:512]
         row = [ids.get(token, 1) for token in stream]
         padding = [0] * (512 - len(row))
@@ -322,6 +324,8 @@ def test_decide_gives_the_kernels_action_and_confidence(kernel_bundle: Path, ker
         found = (action["swarm_id"], *action["budgets"].values())
         assert found == bundle.space.valid_actions(job_type)[best]
         assert action["confidence"] == pytest.approx(confidence, abs=1e-5)
+        for head, expected in zip(HEADS, probs, strict=True):
+            assert action["probs"][head] == pytest.approx(expected.tolist(), abs=1e-5)
         decided.add(found)
     assert len(decided) > 1
 
