@@ -14,7 +14,7 @@ import orjson
 from planner.config import arch_names, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ConfigError
-from planner.evaluation.decisions import decide_by_rule
+from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.evaluation.judge import Contender, Promise, contender, judge, trained_contender
 from planner.evaluation.tables import markdown
 from planner.models.forest import UtilityForest
@@ -22,6 +22,7 @@ from planner.models.frequency import BestOnAverage, PerGroup, SingleBest
 from planner.models.neighbours import NearestNeighbours, UtilityNeighbours
 from planner.models.policy import Policy
 from planner.models.trees import BoostedTrees
+from planner.models.value import ValueEnsemble
 from planner.training.many import Progress, train_many
 
 FITTED: dict[str, Callable[[Dataset], Policy]] = {
@@ -36,12 +37,18 @@ FITTED_ON_OUTCOMES: dict[str, Callable[[Dataset], Policy]] = {
     "utility_forest": UtilityForest,
 }
 """Policies that need the outcomes of several actions per example, as a bench gives them."""
+VALUE_READINGS = {"expected_utility": False, "safe_values": True}
+"""Policies read from one ensemble of MLPs with a value head, which need such outcomes too; name -> whether safe."""
+VALUE_ARCH = "mlp_planner"
+VALUE_SETTINGS = ("model.value_head=true", "policy_weight=0", "bootstrap=true")
+MEMBERS = 5
+"""Runs in the ensemble."""
 HEURISTIC = "heuristic"
 
 
 def policy_names(dataset: Dataset) -> list[str]:
     """Every policy that can be compared on ``dataset``."""
-    on_outcomes = FITTED_ON_OUTCOMES if dataset.splits["train"].outcomes.comparable.any() else {}
+    on_outcomes = [*FITTED_ON_OUTCOMES, *VALUE_READINGS] if dataset.splits["train"].outcomes.comparable.any() else []
     return [HEURISTIC, *FITTED, *on_outcomes, *arch_names()]
 
 
@@ -67,24 +74,25 @@ def compare(
     if unknown:
         raise ConfigError(f"--policies {', '.join(unknown)}: not here; choose from {', '.join(known)}, or all")
     out.mkdir(parents=True, exist_ok=True)
-    runs = {
-        name: [out.resolve() / "runs" / f"{name}-{seed}" for seed in range(seeds)]
+    plans = {
+        name: {
+            out.resolve() / "runs" / f"{name}-{seed}": load_config(name, None, [*overrides, f"seed={seed}"])
+            for seed in range(seeds)
+        }
         for name in chosen
         if name in arch_names()
     }
-    train_many(
-        dataset_path,
-        {
-            run: load_config(name, None, [*overrides, f"seed={seed}"])
-            for name, paths in runs.items()
-            for seed, run in enumerate(paths)
-        },
-        progress,
-    )
+    if set(chosen) & set(VALUE_READINGS):
+        ensemble = {
+            out.resolve() / "runs" / f"value-{seed}": load_config(VALUE_ARCH, None, [*VALUE_SETTINGS, f"seed={seed}"])
+            for seed in range(MEMBERS)
+        }
+        plans |= dict.fromkeys(set(chosen) & set(VALUE_READINGS), ensemble)
+    train_many(dataset_path, {run: config for plan in plans.values() for run, config in plan.items()}, progress)
     rows = []
     for done, name in enumerate(chosen):
         progress("judge", done, len(chosen))
-        rows += judge(_contender(name, runs.get(name, []), dataset, promise), dataset, promise)
+        rows += judge(_contender(name, list(plans.get(name, {})), dataset, promise), dataset, promise)
     progress("judge", len(chosen), len(chosen))
     report = {
         "dataset": str(dataset_path),
@@ -103,6 +111,9 @@ def compare(
 def _contender(name: str, runs: Sequence[Path], dataset: Dataset, promise: Promise) -> Contender:
     if name == HEURISTIC:
         return Contender(name, [lambda split: decide_by_rule(dataset, split)])
+    if name in VALUE_READINGS:
+        ensemble, safe = ValueEnsemble(runs), VALUE_READINGS[name]
+        return Contender(name, [lambda split: decide_by_values(ensemble, dataset, split, safe=safe)])
     if runs:
         return trained_contender(name, runs, dataset, promise)
     return contender(name, [{**FITTED, **FITTED_ON_OUTCOMES}[name](dataset)])

@@ -125,14 +125,27 @@ def decide_by_values(ensemble: ValueEnsemble, dataset: Dataset, split: Split, *,
 
     With ``safe`` false, the action of largest expected utility.
     """
-    inputs, decided = inputs_of_split(split), list(decide_by_rule(dataset, split).actions)
+    inputs, rule = inputs_of_split(split), decide_by_rule(dataset, split).actions
+    decided, scores = list(rule), {}
     for job_type in np.unique(inputs.job_types).tolist():
         rows = np.flatnonzero(inputs.job_types == job_type)
-        part, defaults = inputs.take(rows), [decided[i] for i in rows]
-        chosen = ensemble.safe(part, job_type, defaults) if safe else ensemble.best(part, job_type)
-        for row, action in zip(rows, chosen, strict=True):
-            decided[row] = action
-    return _certain("safe values" if safe else "expected utility", decided, dataset, split)
+        part = inputs.take(rows)
+        if safe:
+            scores[job_type] = ensemble.safe_savings(part, job_type, [rule[i] for i in rows])
+        else:
+            scores[job_type] = ensemble.utilities(part, job_type)
+        for row, at in zip(rows.tolist(), scores[job_type].argmax(axis=1), strict=True):
+            decided[row] = ensemble.space.valid_actions(job_type)[at]
+    preference = policy_preference(
+        lambda rows, job_type: scores[job_type],
+        ensemble.space,
+        inputs.job_types.tolist(),
+        split.outcomes,
+        dataset.space,
+    )
+    unknown = np.full(len(split), np.nan)
+    name = "safe values" if safe else "expected utility"
+    return Decisions(name, decided, unknown, unknown, _regret(preference, split))
 
 
 def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,17 +96,22 @@ class ValueEnsemble:
         )
 
     def best(self, inputs: Inputs, job_type: str) -> list[Action]:
-        """For each context the action of largest expected utility, of those admitted that were tried in training.
+        """For each context the action of largest expected utility."""
+        return self._favourites(self.utilities(inputs, job_type), job_type)
 
-        Where none was tried, of all that are admitted.
-        """
+    def safe(self, inputs: Inputs, job_type: str, defaults: Sequence[Action], **settings: Any) -> list[Action]:
+        """For each context the cheapest safe action; ``settings`` as in :meth:`safe_savings`."""
+        return self._favourites(self.safe_savings(inputs, job_type, defaults, **settings), job_type)
+
+    def utilities(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
+        """Expected utility of every valid action, (n, n_valid); -inf where a context does not admit it, or where it was
+        never tried in training (unless none of those admitted was)."""
         utility = self.predict(inputs, job_type).utility(self.minute_seconds).mean(axis=0)
         allowed = self._allowed(inputs, job_type, min_tried=1)
         allowed = np.where(allowed.any(axis=1, keepdims=True), allowed, admitted(inputs, self.space, job_type))
-        chosen = np.where(allowed, utility, -np.inf).argmax(axis=1)
-        return [self.space.valid_actions(job_type)[at] for at in chosen]
+        return np.where(allowed, utility, -np.inf)
 
-    def safe(
+    def safe_savings(
         self,
         inputs: Inputs,
         job_type: str,
@@ -114,19 +120,22 @@ class ValueEnsemble:
         delta: float = 0.02,
         confidence: float = 0.95,
         min_tried: int = 10,
-    ) -> list[Action]:
-        """For each context the safe choice (see safe_choices); ``defaults`` (n,), for instance of today's rule.
+    ) -> NDArray[np.float64]:
+        """For every valid action, how little agent time it takes, if it is safe: see the function of this name below.
 
-        Actions with fewer than ``min_tried`` outcomes in training are left out, and a default that has fewer stays:
-        about what nobody has seen, members that were built alike can agree and be wrong.
+        ``defaults`` (n,), for instance of today's rule. Actions with fewer than ``min_tried`` outcomes in training are
+        not safe, and a default that has fewer is the only one that is: about what nobody has seen, members that were
+        built alike can agree and be wrong.
         """
         valid = self.space.valid_actions(job_type)
         columns = np.array([valid.index(action) for action in defaults], dtype=np.int64)
         values = self.predict(inputs, job_type)
         comparable = self._tried(job_type)[columns] >= min_tried
         allowed = self._allowed(inputs, job_type, min_tried) & comparable[:, None]
-        chosen = safe_choices(values, columns, allowed, delta=delta, confidence=confidence)
-        return [valid[at] for at in chosen]
+        return safe_savings(values, columns, allowed, delta=delta, confidence=confidence)
+
+    def _favourites(self, scores: NDArray[np.float64], job_type: str) -> list[Action]:
+        return [self.space.valid_actions(job_type)[at] for at in scores.argmax(axis=1)]
 
     def _allowed(self, inputs: Inputs, job_type: str, min_tried: int) -> NDArray[np.bool_]:
         """Which valid actions each context admits and every member has seen that often, (n, n_valid)."""
@@ -138,15 +147,16 @@ class ValueEnsemble:
         return np.min([member.tried()[columns] for member in self._members], axis=0)
 
 
-def safe_choices(
+def safe_savings(
     values: ActionValues, defaults: NDArray[np.int64], allowed: NDArray[np.bool_], *, delta: float, confidence: float
-) -> NDArray[np.int64]:
-    """The cheapest action, by expected agent time, that passes as often as the default, or the default: positions (n,).
+) -> NDArray[np.float64]:
+    """Minus the expected agent time in ms of the safe actions, -inf of the others, (n, actions): the largest is the
+    cheapest action that passes as often as the default.
 
     ``values`` (members, n, actions) of two members at least; ``defaults`` (n,) positions; ``allowed`` (n, actions). An
     action is safe when the lower confidence bound of its pass probability, mean - z · standard deviation over the
-    members, is at most ``delta`` below the default's mean. The members disagree where data is scarce, and there the
-    default stays; that is also so where they disagree about the default itself.
+    members, is at most ``delta`` below the default's mean; the default itself always is. The members disagree where
+    data is scarce, and there the default stays; that is also so where they disagree about the default itself.
     """
     if len(values.passed) < 2:
         raise ConfigError("the safe reading needs an ensemble of two runs at least, to know how sure it is")
@@ -155,4 +165,4 @@ def safe_choices(
     lower = mean - NormalDist().inv_cdf(confidence) * spread
     safe = allowed & (lower >= (mean[rows, defaults] - delta)[:, None])
     safe[rows, defaults] = True
-    return np.where(safe, values.agent_ms.mean(axis=0), np.inf).argmin(axis=1)
+    return np.where(safe, -values.agent_ms.mean(axis=0), -np.inf)
