@@ -1,4 +1,4 @@
-"""``planner bench``: every issue under K different decisions; ``planner simulate``: a repo to try it on."""
+"""Commands around the bench: ``planner bench`` and ``relabel``, repos to try them on, and the whole loop at once."""
 
 import shlex
 from pathlib import Path
@@ -12,15 +12,38 @@ if TYPE_CHECKING:
     from bench.ledger import Progress as LedgerProgress
     from bench.run import BenchReport
 
+DATASET = Path(".cyntra/planner/dataset")
+LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
 INTERRUPTED_EXIT_CODE = 130
 SHOWN_ISSUES = 20
 """How many of the issues that were set aside for one reason are named."""
 
+sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
+
 
 def add_commands(app: typer.Typer) -> None:
-    """Mount ``planner bench`` and ``planner simulate``."""
-    app.command("bench")(bench)
-    app.command("simulate")(simulate)
+    """Mount ``planner quickstart``, ``bench``, ``relabel``, ``simulate`` and ``sandbox``."""
+    for command in (quickstart, bench, relabel, simulate):
+        app.command()(command)
+    app.add_typer(sandbox_app, name="sandbox")
+
+
+def quickstart(
+    directory: Annotated[Path, typer.Argument(help="Where everything goes.")] = Path("planner-quickstart"),
+    issues: Annotated[int, typer.Option(min=10, help="Issues in the sandbox repo.")] = 48,
+    k: Annotated[int, typer.Option("--k", min=2, help="Different actions tried per issue.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seeds the sandbox, the history and the bench.")] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
+    ] = None,
+) -> None:
+    """Run the whole loop on a sandbox repo: history, dataset, train, bench, relabel, retrain, evaluate.
+
+    Run again after an interruption it goes on where it stopped.
+    """
+    from bench.quickstart import run_quickstart
+
+    run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address)
 
 
 def bench(
@@ -109,6 +132,21 @@ def bench(
     _print_report(console, report)
 
 
+def relabel(
+    ledger: Annotated[Path, typer.Argument(help="A bench's ledger.")] = LEDGER,
+    dataset: Annotated[
+        Path, typer.Option(help="Dataset whose vocabulary and action space the winners keep.")
+    ] = DATASET,
+    out: Annotated[Path, typer.Option(help="Directory of the new dataset.")] = DATASET.with_name("winners"),
+    holdout: Annotated[float, typer.Option(help="Share of cases, the latest, kept for judging.")] = 0.4,
+) -> None:
+    """Turn a bench's winners into a dataset that `planner train` takes."""
+    from bench.relabel import relabel as write_winners
+    from planner.display import print_dataset
+
+    print_dataset(write_winners(ledger, dataset, out, holdout=holdout), out)
+
+
 def simulate(
     directory: Annotated[Path, typer.Argument(help="Where the repo's artifacts go; must not exist or be empty.")],
     runs: Annotated[int, typer.Option(min=1, help="Runs of the history.")] = 5000,
@@ -132,6 +170,25 @@ def simulate(
         f"{directory}: {made.runs} runs ({made.passed} passed) of {made.issues} issues in {made.days} days, "
         f"{made.open_issues} open issues"
     )
+
+
+@sandbox_app.command("create")
+def sandbox_create(
+    directory: Annotated[Path, typer.Argument(help="Where the repo goes; must not exist or be empty.")],
+    issues: Annotated[int, typer.Option(min=1, help="Injected faults, one issue each.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same repo.")] = 0,
+    runs: Annotated[int, typer.Option(min=0, help="Runs of the stand-in kernel to make as history.")] = 0,
+) -> None:
+    """Write a git repo with a faulty Python package, issues, a Cyntra config and a universe."""
+    from bench.sandbox.create import create_sandbox
+    from bench.sandbox.record import record_history
+    from planner.display import StageBars
+
+    create_sandbox(directory, issues=issues, seed=seed)
+    if runs:
+        with StageBars() as bars:
+            record_history(directory, runs=runs, seed=seed, progress=lambda done, n: bars.update("record", done, n))
+    typer.echo(f"{directory}: {issues} issues, {runs} runs recorded")
 
 
 class _Display:

@@ -25,9 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 dataset_app = typer.Typer(help="Datasets from a Cyntra repo's artifacts.", no_args_is_help=True)
-sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
+add_bench(app)
 app.add_typer(dataset_app, name="dataset")
-app.add_typer(sandbox_app, name="sandbox")
 
 Address = Annotated[
     str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
@@ -37,23 +36,6 @@ MaxRisk = Annotated[
     float, typer.Option(min=0.001, max=0.999, help="Promised mean loss of accepted decisions, at most.")
 ]
 Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure the promise is.")]
-
-
-@app.command()
-def quickstart(
-    directory: Annotated[Path, typer.Argument(help="Where everything goes.")] = Path("planner-quickstart"),
-    issues: Annotated[int, typer.Option(min=10, help="Issues in the sandbox repo.")] = 48,
-    k: Annotated[int, typer.Option("--k", min=2, help="Different actions tried per issue.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seeds the sandbox, the history and the bench.")] = 0,
-    address: Address = None,
-) -> None:
-    """Run the whole loop on a sandbox repo: history, dataset, train, bench, relabel, retrain, evaluate.
-
-    Run again after an interruption it goes on where it stopped.
-    """
-    from bench.quickstart import run_quickstart
-
-    run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address)
 
 
 @dataset_app.command("build")
@@ -263,42 +245,6 @@ def decide(
     )
 
 
-@app.command()
-def relabel(
-    ledger: Annotated[Path, typer.Argument(help="A bench's ledger.")] = Path(".cyntra/planner/bench/ledger.sqlite"),
-    dataset: Annotated[
-        Path, typer.Option(help="Dataset whose vocabulary and action space the winners keep.")
-    ] = DATASET,
-    out: Annotated[Path, typer.Option(help="Directory of the new dataset.")] = DATASET.with_name("winners"),
-    holdout: Annotated[float, typer.Option(help="Share of cases, the latest, kept for judging.")] = 0.4,
-) -> None:
-    """Turn a bench's winners into a dataset that `planner train` takes."""
-    from bench.relabel import relabel as write_winners
-    from planner.display import print_dataset
-
-    print_dataset(write_winners(ledger, dataset, out, holdout=holdout), out)
-
-
-@sandbox_app.command("create")
-def sandbox_create(
-    directory: Annotated[Path, typer.Argument(help="Where the repo goes; must not exist or be empty.")],
-    issues: Annotated[int, typer.Option(min=1, help="Injected faults, one issue each.")] = 60,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same repo.")] = 0,
-    runs: Annotated[int, typer.Option(min=0, help="Runs of the stand-in kernel to make as history.")] = 0,
-) -> None:
-    """Write a git repo with a faulty Python package, issues, a Cyntra config and a universe."""
-    from bench.sandbox.create import create_sandbox
-    from bench.sandbox.record import record_history
-    from planner.display import StageBars
-
-    create_sandbox(directory, issues=issues, seed=seed)
-    if runs:
-        with StageBars() as bars:
-            record_history(directory, runs=runs, seed=seed, progress=lambda done, n: bars.update("record", done, n))
-    typer.echo(f"{directory}: {issues} issues, {runs} runs recorded")
-
-
-add_bench(app)
 add_tune(app)
 add_cluster(app)
 
