@@ -97,8 +97,8 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
         with _stage(6, "relabel: the winners of the earlier cases as a dataset"):
             if not (places.winners / "dataset.json").exists():
                 print_dataset(relabel(places.ledger, places.dataset, places.winners), places.winners)
-        with _stage(7, "retrain on the winners, from the first policy's weights"):
-            _train(places.run("after"), places.winners, places.run("before"))
+        with _stage(7, "retrain on the winners, softened by how the other actions fared, from the first weights"):
+            _train(places.run("after"), places.winners, places.run("before"), "labels=soft")
     with _stage(8, "evaluate: regret against the best of K on the held-out, later cases"):
         report = score_runs(places.ledger, {BEFORE: places.run("before"), AFTER: places.run("after")})
         places.results.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
@@ -155,10 +155,10 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
     say(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")
 
 
-def _train(run: Path, dataset: Path, init_from: Path | None) -> RunState:
+def _train(run: Path, dataset: Path, init_from: Path | None, *settings: str) -> RunState:
     if (run / "run.json").exists() and (state := read_run(run)).finished:
         return state
-    config = load_config(ARCH)
+    config = load_config(ARCH, overrides=settings)
     workers = min(2, usable_cpus())
     start_run(run, config, dataset, init_from=init_from, workers=workers, resume=(run / "run.json").exists())
     with EpochBar(config.epochs) as bar:
