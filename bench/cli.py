@@ -191,6 +191,14 @@ def sandbox_create(
     typer.echo(f"{directory}: {issues} issues, {runs} runs recorded")
 
 
+@sandbox_app.command("tools")
+def sandbox_tools() -> None:
+    """Print the directory of the scripted repair tools: PATH="$(planner sandbox tools):$PATH" cyntra-sandbox run ..."""
+    from bench.sandbox.toolchains.launchers import toolchain_dir
+
+    typer.echo(toolchain_dir())
+
+
 class _Display:
     """A progress bar over executions."""
 
