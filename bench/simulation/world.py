@@ -1,7 +1,8 @@
 """The simulated world: how likely an action is to solve an issue at a moment, how long it takes and what it costs.
 
 A test bed with structure, not a demonstration: it shows whether a policy finds what is there to be found, and says
-nothing about how much of that there is in anybody's repo. No parameter was chosen by looking at a policy's score.
+nothing about how much of that there is in anybody's repo. It was changed once after a look at results: the part of an
+issue's difficulty that its component carries was added when a first estimate showed that contexts told next to nothing.
 
 Copied from recorded agent runs (2,000 of Terminal-Bench, 3,346 of METR, several timed trials per issue and tool; in
 brackets what this world gives with 120 minutes): a quarter to a third of the (issue, tool) cells is flaky (.28), half
