@@ -205,6 +205,20 @@ def action_from_document(document: Mapping[str, Any]) -> Action:
     return Action(document["swarm_id"], *(budgets[head] for head in HEADS[1:]))
 
 
+def executed_plan(action: Action, fallback_reason: str | None = None) -> dict[str, Any]:
+    """The executed_plan.v1 of an action that ran as it stands, as a fallback when there is a reason for one."""
+    candidates, minutes, iterations = (None if value == "NA" else value for value in action[1:])
+    return {
+        "schema_version": "cyntra.executed_plan.v1",
+        "swarm_id_executed": action.swarm_id,
+        "max_candidates_executed": candidates,
+        "timeout_seconds_executed": None if minutes is None else minutes * 60,
+        "max_iterations_executed": iterations,
+        "fallback_applied": fallback_reason is not None,
+        "fallback_reason": fallback_reason,
+    }
+
+
 def executed_label(plan: Mapping[str, Any], space: ActionSpace, job_type: str) -> tuple[Action | None, str]:
     """The action that an executed plan amounts to, or None and the reason why it has no place in the space.
 

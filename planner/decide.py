@@ -14,7 +14,7 @@ import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
-from planner.actions import HEADS, Action, ActionSpace
+from planner.actions import HEADS, Action, ActionSpace, executed_plan
 from planner.contracts import PlannerInput, input_hash, timestamp_to_ms, validate
 from planner.dataset.encode import Encoded
 from planner.dataset.profiles import encode
@@ -198,7 +198,7 @@ def decide(
     }
     if reason is not None:
         return _fallback(question, prediction, default, reason, caps)
-    return Decision(_action_document(question, action, prediction, None), _plan(action, None))
+    return Decision(_action_document(question, action, prediction, None), executed_plan(action, None))
 
 
 class _Question(NamedTuple):
@@ -254,7 +254,7 @@ def _fallback(
         ),
     )
     shown = prediction["action"] if prediction else default
-    return Decision(_action_document(question, shown, prediction, reason), _plan(capped, reason))
+    return Decision(_action_document(question, shown, prediction, reason), executed_plan(capped, reason))
 
 
 def _action_document(
@@ -273,16 +273,3 @@ def _action_document(
     if question is not None:
         document["input_hash"] = question.input_hash
     return document
-
-
-def _plan(action: Action, reason: str | None) -> dict[str, Any]:
-    candidates, minutes, iterations = (None if value == "NA" else value for value in action[1:])
-    return {
-        "schema_version": "cyntra.executed_plan.v1",
-        "swarm_id_executed": action.swarm_id,
-        "max_candidates_executed": candidates,
-        "timeout_seconds_executed": None if minutes is None else minutes * 60,
-        "max_iterations_executed": iterations,
-        "fallback_applied": reason is not None,
-        "fallback_reason": reason,
-    }

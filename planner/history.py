@@ -47,13 +47,6 @@ def recency_bucket(at_ms: int, started_ms: int) -> int:
     return bisect.bisect_right(RECENCY_LIMITS_MS, at_ms - started_ms)
 
 
-def similarity(query_tags: frozenset[str], query_failures: frozenset[str], run: RunRecord, at_ms: int) -> float:
-    """Jaccard of tags + Jaccard of failures + recency score, in [0, 2.4]."""
-    tags = frozenset(run.summary.get("tags") or ())
-    overlap = jaccard(query_tags, tags) + jaccard(query_failures, failures(run.summary))
-    return overlap + RECENCY_SCORES[recency_bucket(at_ms, run.started_ms)]
-
-
 class HistoryIndex:
     """All runs, revealed in the order in which they ended. Queries must come in order of time."""
 

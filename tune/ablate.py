@@ -62,11 +62,6 @@ class Variant:
     runs: tuple[Path, ...]
 
 
-def axis_names() -> list[str]:
-    """Everything that can be varied."""
-    return [*AXES, DECODING]
-
-
 def ablate(
     dataset_path: Path,
     out: Path,

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import Ground
-from bench.simulation.archive import executed_plan, failures
+from bench.simulation.archive import failures
 from bench.simulation.world import TOOLS, SimulatedRun, World
-from planner.actions import Action
+from planner.actions import Action, executed_plan
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine, moment, section
 from planner.artifacts.universe import load_kernel_config

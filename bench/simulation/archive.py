@@ -19,7 +19,7 @@ from bench.sandbox.documents import (
 )
 from bench.simulation.history import HistoryRun
 from bench.simulation.world import GATE_SECONDS, GATES, SimulatedRun
-from planner.actions import Action
+from planner.actions import Action, executed_plan
 from planner.contracts import input_hash, ms_to_timestamp
 from planner.models.heuristic import SPECULATE
 
@@ -63,20 +63,6 @@ def event_lines(run: HistoryRun) -> bytes:
         {"type": kind, "timestamp": ms_to_timestamp(run.ended_ms), "data": end},
     ]
     return b"".join(orjson.dumps({**event, **common}) + b"\n" for event in events)
-
-
-def executed_plan(action: Action) -> dict[str, Any]:
-    """The executed_plan.v1 of an action that ran as it was decided."""
-    candidates, minutes, iterations = (None if value == "NA" else value for value in action[1:])
-    return {
-        "schema_version": "cyntra.executed_plan.v1",
-        "swarm_id_executed": action.swarm_id,
-        "max_candidates_executed": candidates,
-        "timeout_seconds_executed": None if minutes is None else 60 * minutes,
-        "max_iterations_executed": iterations,
-        "fallback_applied": False,
-        "fallback_reason": None,
-    }
 
 
 def failures(run: SimulatedRun, action: Action) -> list[str]:
