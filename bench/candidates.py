@@ -1,9 +1,10 @@
-"""K distinct valid actions for a case: the default plan, then a seeded spread over swarms and budgets."""
+"""Which K actions of a case are tried: always the default plan and the plan that was executed, then a seeded choice."""
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from planner.actions import HEADS, Action, ActionSpace
 
@@ -17,22 +18,76 @@ class PlanLimits:
     max_minutes: int | None = None
     """The universe's cap on a run; None = no limit."""
 
-    def allow(self, action: Action) -> bool:
-        """Whether the action would run as it stands."""
-        return _within(action.max_candidates_bin, self.max_candidates) and _within(
-            action.max_minutes_bin, self.max_minutes
+    def effective(self, action: Action) -> Action:
+        """The plan as it would run."""
+        return action._replace(
+            max_candidates_bin=_capped(action.max_candidates_bin, self.max_candidates),
+            max_minutes_bin=_capped(action.max_minutes_bin, self.max_minutes),
         )
 
 
-@dataclass
-class CandidateSampler:
-    """Chooses actions case by case and remembers what it chose, so that all strata are met about equally often.
+@dataclass(frozen=True)
+class Choice:
+    """What there is to choose from for one case."""
 
-    A stratum is a swarm with a number of candidates; inside a stratum the minutes are varied.
+    case_id: str
+    context: Mapping[str, Any]
+    """planner_input.v1"""
+    default: Action
+    """What today's rule would run."""
+    pool: Sequence[Action]
+    """The actions that would run as they stand, no two alike."""
+    executed: Action | None = None
+    """What Cyntra last ran on the issue, if it ever did."""
+    limits: PlanLimits = PlanLimits()
+
+    @property
+    def fixed(self) -> list[Action]:
+        """The actions that are always tried: the default, and the executed one."""
+        return self._distinct([self.default, *([] if self.executed is None else [self.executed])])
+
+    @property
+    def rest(self) -> list[Action]:
+        """The pool without what would run like one of the fixed actions, in an order that is always the same."""
+        return self._distinct([*self.fixed, *sorted(self.pool, key=str)])[len(self.fixed) :]
+
+    def _distinct(self, actions: Iterable[Action]) -> list[Action]:
+        """The first of each group of actions that would execute identically."""
+        return list({self.limits.effective(action): action for action in reversed(list(actions))}.values())[::-1]
+
+
+class Selection(Protocol):
+    """Chooses the actions of one case after the other."""
+
+    @property
+    def name(self) -> str:
+        """How the choice was made, as the case records it."""
+        ...
+
+    def count(self, actions: Iterable[Action]) -> None:
+        """Take note of actions that were chosen elsewhere, for instance before a resume."""
+        ...
+
+    def choose(self, choice: Choice, n_actions: int) -> list[Action]:
+        """``n_actions`` distinct actions, those of ``choice.fixed`` first; fewer when there are no more."""
+        ...
+
+
+@dataclass
+class Coverage:
+    """The default selection, for labels that cover the space: all strata are met about equally often over the bench.
+
+    A stratum is a swarm with a number of candidates; inside a stratum minutes and iterations are varied. The choice
+    depends on the seed, the case and the choices so far alone.
     """
 
     seed: int
     chosen: Counter[tuple[object, ...]] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """Coverage and its seed."""
+        return f"coverage, seed {self.seed}"
 
     def count(self, actions: Iterable[Action]) -> None:
         """Take note of actions that were chosen elsewhere, for instance before a resume."""
@@ -40,15 +95,11 @@ class CandidateSampler:
             self.chosen[_stratum(action)] += 1
             self.chosen[action] += 1
 
-    def choose(self, pool: Iterable[Action], default: Action, case_id: str, n_actions: int) -> list[Action]:
-        """``n_actions`` distinct actions: the default, then some of ``pool``; fewer when it has no more.
-
-        The choice depends on the seed, the case and the choices so far alone.
-        """
-        draw = random.Random(f"{self.seed}/{case_id}")
-        remaining = sorted(set(pool) - {default}, key=str)
-        draw.shuffle(remaining)
-        actions = [default]
+    def choose(self, choice: Choice, n_actions: int) -> list[Action]:
+        """The fixed actions, then those whose stratum was met least in this case, and in all cases."""
+        remaining = choice.rest
+        random.Random(f"{self.seed}/{choice.case_id}").shuffle(remaining)
+        actions = choice.fixed[:n_actions]
         self.count(actions)
         while remaining and len(actions) < n_actions:
             action = min(remaining, key=lambda candidate: self._weight(candidate, actions))
@@ -67,6 +118,19 @@ class CandidateSampler:
         )
 
 
+class AllActions:
+    """Every action that can run, whatever K says: for judging, and where executions cost nothing."""
+
+    name = "all"
+
+    def count(self, actions: Iterable[Action]) -> None:
+        """Nothing to note: the choice depends on nothing."""
+
+    def choose(self, choice: Choice, n_actions: int) -> list[Action]:
+        """All of them."""
+        return [*choice.fixed, *choice.rest]
+
+
 def concrete_actions(space: ActionSpace, job_type: str) -> list[Action]:
     """The valid actions that leave nothing to Cyntra's default where they could say it.
 
@@ -79,6 +143,11 @@ def concrete_actions(space: ActionSpace, job_type: str) -> list[Action]:
     ]
 
 
+def runnable_actions(space: ActionSpace, job_type: str, limits: PlanLimits) -> list[Action]:
+    """The concrete actions that would run as they stand."""
+    return [action for action in concrete_actions(space, job_type) if limits.effective(action) == action]
+
+
 def _could_be_concrete(action: Action, head: str, space: ActionSpace, job_type: str) -> bool:
     return getattr(action, head) == "NA" and any(
         value != "NA" and space.is_valid(action._replace(**{head: value}), job_type) for value in space.bins(head)
@@ -89,5 +158,5 @@ def _stratum(action: Action) -> tuple[object, ...]:
     return (action.swarm_id, action.max_candidates_bin)
 
 
-def _within(value: object, limit: int | None) -> bool:
-    return limit is None or not isinstance(value, int) or value <= limit
+def _capped(value: Any, limit: int | None) -> Any:
+    return min(value, limit) if isinstance(value, int) and limit is not None else value

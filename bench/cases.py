@@ -1,16 +1,17 @@
 """The cases of a bench: which issues of a repo, in which context, from which commit, under which actions."""
 
 import hashlib
+import itertools
 import re
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.candidates import CandidateSampler, PlanLimits, concrete_actions
+from bench.candidates import Choice, Coverage, PlanLimits, Selection, runnable_actions
 from bench.executors.clone import git
 from bench.executors.toolchains import find_toolchains
 from planner.actions import ActionSpace, action_from_document
@@ -44,6 +45,15 @@ class Selection:
     set_aside: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Situation:
+    """One case before its actions are chosen."""
+
+    issue_id: str
+    base_commit: str
+    choice: Choice
+
+
 def build_cases(
     repo: Path,
     *,
@@ -53,52 +63,75 @@ def build_cases(
     universe_id: str | None = None,
     created_ms: int | None = None,
     n_actions: int = 4,
-    seed: int = 0,
+    selection: Selection | None = None,
     stored: Sequence[BenchCase] = (),
     ground: Ground | None = None,
 ) -> list[BenchCase]:
     """One case per issue, at most ``limit``, each with ``n_actions`` distinct actions (fewer if the space has no more).
 
     An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts for which
-    ``ground`` has none (default: now); without a ground it is :func:`git_ground`'s. BenchError when an issue in
-    ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
+    ``ground`` has none (default: now); without a ground it is :func:`git_ground`'s, without a selection Coverage(0).
+    BenchError when an issue in ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
     """
     repo = repo.resolve()
     ground = ground or git_ground(repo, kernel_dir)
     builder = _context_builder(repo, kernel_dir, universe_id)
     wanted = select_issues(builder.issues, issue_ids).issue_ids
-    cases = _stored_cases(stored, wanted, issue_ids)
+    kept = [case for case in stored if issue_ids is None or case.issue_id in wanted]
+    known = {case.issue_id for case in kept}
+    new = [issue_id for issue_id in wanted if issue_id not in known]
     config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
+    now_ms = round(time.time() * 1000) if created_ms is None else created_ms
+    situations = _situations(builder, new, ground, config, now_ms)
+    return add_cases(kept, stored, situations, selection or Coverage(0), n_actions, limit)
+
+
+def add_cases(
+    kept: Sequence[BenchCase],
+    stored: Sequence[BenchCase],
+    situations: Iterable[Situation],
+    selection: Selection,
+    n_actions: int,
+    limit: int | None,
+) -> list[BenchCase]:
+    """The cases that are ``kept`` and one for each situation, ``limit`` at most; ``stored`` are all there ever were."""
+    cases = list(kept)
+    for case in stored:
+        selection.count(action_from_document(action.model_dump()) for action in case.actions)
+    for situation in situations if limit is None else itertools.islice(situations, max(0, limit - len(cases))):
+        document = {
+            "schema_version": "cyntra.bench_case.v1",
+            "case_id": situation.choice.case_id,
+            "issue_id": situation.issue_id,
+            "base_commit": situation.base_commit,
+            "context": situation.choice.context,
+            "actions": [action._asdict() for action in selection.choose(situation.choice, n_actions)],
+            "selection": selection.name,
+        }
+        cases.append(validate(BenchCase, document, f"issue {situation.issue_id!r}"))
+    return cases[:limit]
+
+
+def _situations(
+    builder: ContextBuilder, issue_ids: Sequence[str], ground: Ground, config: dict[str, Any], now_ms: int
+) -> Iterator[Situation]:
     limits = PlanLimits(len(ground.toolchains) or None, builder.universe.max_run_minutes)
     policy = HeuristicPolicy(config, max_run_minutes=builder.universe.max_run_minutes)
-    sampler = CandidateSampler(seed)
-    for case in stored:
-        sampler.count(action_from_document(action.model_dump()) for action in case.actions)
-    now_ms = round(time.time() * 1000) if created_ms is None else created_ms
-    known = {case.issue_id for case in cases}
     # History only goes forward.
-    for issue_id in sorted(wanted, key=lambda issue_id: ground.moments_ms.get(issue_id, now_ms)):
-        if limit is not None and len(cases) >= limit:
-            break
-        if issue_id in known:
-            continue
+    for issue_id in sorted(issue_ids, key=lambda issue_id: ground.moments_ms.get(issue_id, now_ms)):
         moment_ms = ground.moments_ms.get(issue_id, now_ms)
         state = system_state(ground.toolchains, moment_ms)
         context = builder.build(issue_id, created_ms=moment_ms, system_state=state)
         space = ActionSpace.from_document(context["action_space"])
-        case_id = case_id_of(issue_id, ground.base_commit, context["universe_id"])
-        pool = [action for action in concrete_actions(space, context["job_type"]) if limits.allow(action)]
-        actions = sampler.choose(pool, policy.decide(context), case_id, n_actions)
-        document = {
-            "schema_version": "cyntra.bench_case.v1",
-            "case_id": case_id,
-            "issue_id": issue_id,
-            "base_commit": ground.base_commit,
-            "context": context,
-            "actions": [action._asdict() for action in actions],
-        }
-        cases.append(validate(BenchCase, document, f"issue {issue_id!r}"))
-    return cases[:limit]
+        choice = Choice(
+            case_id=case_id_of(issue_id, ground.base_commit, context["universe_id"]),
+            context=context,
+            default=policy.decide(context),
+            pool=runnable_actions(space, context["job_type"], limits),
+            executed=builder.last_action(issue_id, moment_ms, space),
+            limits=limits,
+        )
+        yield Situation(issue_id, ground.base_commit, choice)
 
 
 def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> Selection:
@@ -173,13 +206,6 @@ def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
     if isinstance(tags, list) and any(tag in ESCALATION_TAGS for tag in tags if isinstance(tag, str)):
         return "left to a human (escalation)"
     return None
-
-
-def _stored_cases(
-    stored: Sequence[BenchCase], wanted: Sequence[str], issue_ids: Sequence[str] | None
-) -> list[BenchCase]:
-    """The stored cases that count: all, or those of the issues that were asked for."""
-    return [case for case in stored if issue_ids is None or case.issue_id in wanted]
 
 
 def _context_builder(repo: Path, kernel_dir: Path | None, universe_id: str | None) -> ContextBuilder:

@@ -1,50 +1,167 @@
-"""The order on outcomes: gates first, then duration, then cost, then the smaller plan."""
+"""What counts as better: gates first, then the objective's metrics in order, then the smaller plan.
+
+An action that was executed more than once is judged by its means. One that cannot be told from a better one is its
+equal, and of equals the smaller plan wins.
+"""
 
 import math
-from collections.abc import Sequence
-from statistics import fmean, median
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from statistics import NormalDist, fmean, stdev
+from typing import Any
 
 from planner.actions import Action
+from planner.artifacts.universe import Universe
 from planner.contracts import BenchOutcome, Bin
 from planner.dataset.outcomes import ActionOutcome
 
 LIMIT_MINUTES = 120
 """The largest budget: times are measured against it in the utility."""
-UTILITY = f"passed - 0.1 * time / limit - 0.1 * agent_time / (3 * limit), limit {LIMIT_MINUTES} minutes"
-DURATION_TOLERANCE = 0.1
-"""Durations within this share of the fastest count as equal: below it the machine's noise would decide."""
+GOALS = ("min", "max")
+METRICS = ("duration_ms", "agent_ms", "cost_usd", "overall")
+"""What an outcome tells: wall time, time of all agents together, US dollars, and a world's overall score."""
+DEFAULT_METRICS = (("duration_ms", "min"), ("cost_usd", "min"))
+_UTILITY_TERMS = {
+    "duration_ms": "time / limit",
+    "agent_ms": "agent_time / (3 * limit)",
+    "cost_usd": "agent_time / (3 * limit)",
+    "overall": "score",
+}
 
 
-def winner(executions: Sequence[tuple[Action, BenchOutcome]]) -> Action | None:
-    """The best action of a case, or None when every execution is a fault.
+@dataclass(frozen=True)
+class Objective:
+    """The order on outcomes as data; a ledger keeps it with the outcomes that were judged by it."""
 
-    An action that was executed more than once counts with its share of passes, its median duration and its mean cost.
-    The largest share of passes wins; of these the fastest, and all within DURATION_TOLERANCE of the fastest; of these
-    the cheapest (an unknown cost comes last); of these the smallest plan.
+    metrics: tuple[tuple[str, str], ...] = DEFAULT_METRICS
+    """(name, "min" or "max") of METRICS; after passing the first decides, the others among its equals."""
+    tolerance: float = 0.1
+    """Means within this share of the better one count as equal: below it the machine's noise would decide."""
+    certainty: float = 0.8
+    """How likely one action must be to pass more often than another to be better. One pass against one failure is
+    5/6, two against one of two 4/5."""
+
+    @classmethod
+    def of_universe(cls, universe: Universe, objective_id: str | None = None) -> "Objective":
+        """The universe's objective called ``objective_id`` (default: its default one), as far as METRICS has it.
+
+        A universe without an objective, or with one that names nothing of METRICS, has the default order.
+        """
+        named = universe.objectives.get(objective_id or universe.default_objective_id or "")
+        metrics = named.get("metrics") if isinstance(named, dict) else None
+        known = [
+            (name, goal)
+            for name, goal in (metrics.items() if isinstance(metrics, dict) else ())
+            if name in METRICS and goal in GOALS
+        ]
+        return cls(tuple(known)) if known else cls()
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Objective":
+        """The objective that :meth:`to_document` wrote."""
+        return cls(tuple((name, goal) for name, goal in document["metrics"]), document["tolerance"], document["certainty"])
+
+    def to_document(self) -> dict[str, Any]:
+        """The objective as JSON."""
+        return {**asdict(self), "metrics": [list(metric) for metric in self.metrics]}
+
+    def for_job(self, job_type: str) -> "Objective":
+        """The objective without what a run of this job type never tells."""
+        told = [metric for metric in self.metrics if job_type != "code" or metric[0] != "overall"]
+        return replace(self, metrics=tuple(told) or DEFAULT_METRICS)
+
+    @property
+    def time_decides_first(self) -> bool:
+        """Whether, of two actions that pass, a shorter duration wins: only then may a slow execution be stopped."""
+        return self.metrics[0] == ("duration_ms", "min")
+
+    @property
+    def utility_text(self) -> str:
+        """The formula of :meth:`utility`."""
+        terms = [f"{'-' if goal == 'min' else '+'} 0.1 * {_UTILITY_TERMS[name]}" for name, goal in self.metrics]
+        return f"passed {' '.join(terms)}, limit {LIMIT_MINUTES} minutes"
+
+    def utility(self, outcome: BenchOutcome, limit_ms: int) -> float:
+        """One number for an outcome, for regret: 1 for passing, and a tenth of each metric's share of its limit.
+
+        Times are clipped: wall at ``limit_ms``, agent time (the sum over up to three candidates) at three times that.
+        Dollars are often unknown, so agent time stands for cost. By default it lies between -0.2 and 1, and no passing
+        execution is worth less than 0.8. A capped outcome is worth what it would be at most: as if it had just passed.
+        """
+        passed = 1.0 if outcome.status == "censored" else float(outcome.passed)
+        return passed + sum(
+            (0.1 if goal == "max" else -0.1) * _share(outcome, name, limit_ms) for name, goal in self.metrics
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The winner of a case, and how sure that is."""
+
+    action: Action
+    equals: tuple[Action, ...]
+    """The actions that could not be told from each other at the end, the winner among them."""
+    confidence: float
+    """How likely the winner passes at least as often as every other action (uniform prior, the least over rivals)."""
+
+
+def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objective) -> Verdict | None:
+    """The best action of a case, or None when no execution yielded an outcome.
+
+    An action that another one beats is out, criterion after criterion: in passing (its chance to pass more often
+    exceeds the objective's certainty), then in each metric (the mean lies beyond the other's by more than the
+    tolerance, and by more than the other's standard error times the quantile of the certainty). An unknown cost comes
+    last. Of those that are left the smallest plan wins. A capped action is out from the start.
     """
-    outcomes: dict[Action, list[BenchOutcome]] = {}
-    for action, outcome in executions:
-        if outcome.status != "fault":
-            outcomes.setdefault(action, []).append(outcome)
-    if not outcomes:
+    outcomes = _by_action(executions)
+    left = [action for action, group in outcomes.items() if not any(o.status == "censored" for o in group)]
+    if not left:
         return None
-    passes = {action: fmean(o.passed for o in group) for action, group in outcomes.items()}
-    best_share = max(passes.values())
-    durations = {a: median(o.duration_ms for o in outcomes[a]) for a, share in passes.items() if share == best_share}
-    slowest_equal = min(durations.values()) * (1 + DURATION_TOLERANCE)
-    fastest = [action for action, duration in durations.items() if duration <= slowest_equal]
-    return min(fastest, key=lambda action: (_mean_cost(outcomes[action]), plan_size(action), str(action)))
+    passes = {action: (sum(o.passed for o in outcomes[action]), len(outcomes[action])) for action in left}
+    contenders = left
+    left = [a for a in left if not any(_passes_more(passes[b], passes[a], objective.certainty) for b in left)]
+    for name, goal in objective.metrics:
+        values = {action: _values(outcomes[action], name, goal) for action in left}
+        bounds = [beaten_beyond(group, goal, objective) for group in values.values()]
+        left = [a for a in left if not any(_is_beyond(fmean(values[a]), bound, goal) for bound in bounds)]
+    best = min(left, key=lambda action: (plan_size(action), str(action)))
+    rivals = [action for action in contenders if action != best]
+    confidence = min((chance_to_pass_more(passes[best], passes[a]) for a in rivals), default=Fraction(1))
+    return Verdict(best, tuple(left), float(confidence))
 
 
-def utility(outcome: BenchOutcome, limit_ms: int) -> float:
-    """One number for an outcome, for regret: ``passed - 0.1 * wall / limit - 0.1 * agent / (3 * limit)``.
+def beaten_beyond(values: Sequence[float], goal: str, objective: Objective) -> float:
+    """The mean beyond which (above for "min", below for "max") another action is worse than one with ``values``."""
+    mean = fmean(values)
+    if math.isinf(mean):
+        return mean
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    margin = max(objective.tolerance * abs(mean), NormalDist().inv_cdf(objective.certainty) * error)
+    return mean + margin if goal == "min" else mean - margin
 
-    Both times are clipped: wall at ``limit_ms``, agent time (the sum over up to three candidates) at three times that.
-    So it lies between -0.2 and 1, and no passing execution is worth less than 0.8.
+
+def cap_ms(
+    outcomes: Mapping[Action, Sequence[BenchOutcome]], action: Action, repeats: int, objective: Objective
+) -> int | None:
+    """How long the next execution of ``action`` may last before the action cannot win any more; None = no such limit.
+
+    ``outcomes`` are the case's so far. Let A be an action all of whose ``repeats`` executions passed. No action passes
+    more often than A does, so A is still there when durations are compared, and it beats every action whose mean
+    duration lies beyond A's bound; what that action itself would have beaten, A beats too. So stopping it there changes
+    no winner.
     """
-    wall = min(outcome.duration_ms, limit_ms) / limit_ms
-    agent = min(outcome.agent_ms, 3 * limit_ms) / (3 * limit_ms)
-    return float(outcome.passed) - 0.1 * wall - 0.1 * agent
+    if not objective.time_decides_first:
+        return None
+    bounds = [
+        beaten_beyond([o.duration_ms for o in group], "min", objective)
+        for other, group in outcomes.items()
+        if other != action and len(group) == repeats and all(o.passed for o in group)
+    ]
+    if not bounds:
+        return None
+    spent = sum(outcome.duration_ms for outcome in outcomes.get(action, ()))
+    return max(1, math.floor(repeats * min(bounds) - spent) + 1)
 
 
 def limit_ms(minute_seconds: float) -> int:
@@ -52,15 +169,17 @@ def limit_ms(minute_seconds: float) -> int:
     return round(LIMIT_MINUTES * minute_seconds * 1000)
 
 
-def action_outcome(action: Action, executions: Sequence[BenchOutcome], limit_ms: int) -> ActionOutcome:
+def action_outcome(
+    action: Action, executions: Sequence[BenchOutcome], objective: Objective, limit_ms: int
+) -> ActionOutcome:
     """What came of one action's executions: means over them, none of which is a fault."""
     return ActionOutcome(
         action=action,
         passed=fmean(outcome.passed for outcome in executions),
         duration_ms=round(fmean(outcome.duration_ms for outcome in executions)),
         agent_ms=round(fmean(outcome.agent_ms for outcome in executions)),
-        censored=any(outcome.status == "timeout" for outcome in executions),
-        utility=fmean(utility(outcome, limit_ms) for outcome in executions),
+        censored=any(outcome.status in ("timeout", "censored") for outcome in executions),
+        utility=fmean(objective.utility(outcome, limit_ms) for outcome in executions),
     )
 
 
@@ -69,10 +188,58 @@ def plan_size(action: Action) -> float:
     return math.prod(_amount(value) for value in action[1:])
 
 
+def chance_to_pass_more(a: tuple[int, int], b: tuple[int, int]) -> Fraction:
+    """How likely the pass rate behind ``a`` = (passes, executions) exceeds that behind ``b``, under uniform priors.
+
+    Exact: the rates are Beta(passes + 1, failures + 1), and P(A > B) is a sum of ratios of beta functions over the
+    integers (Miller 2015, "Formulas for Bayesian A/B testing").
+    """
+    (passes_a, n_a), (passes_b, n_b) = a, b
+    alpha_a, beta_a = passes_a + 1, n_a - passes_a + 1
+    alpha_b, beta_b = passes_b + 1, n_b - passes_b + 1
+    terms = (
+        _beta(alpha_b + i, beta_a + beta_b) / ((beta_a + i) * _beta(1 + i, beta_a) * _beta(alpha_b, beta_b))
+        for i in range(alpha_a)
+    )
+    return sum(terms, Fraction(0))
+
+
+def _passes_more(a: tuple[int, int], b: tuple[int, int], certainty: float) -> bool:
+    # The cheap comparison first: most pairs are alike.
+    return a != b and a[0] * b[1] > b[0] * a[1] and chance_to_pass_more(a, b) > certainty
+
+
+def _beta(a: int, b: int) -> Fraction:
+    """The beta function of two positive integers."""
+    return Fraction(math.factorial(a - 1) * math.factorial(b - 1), math.factorial(a + b - 1))
+
+
+def _by_action(executions: Sequence[tuple[Action, BenchOutcome]]) -> dict[Action, list[BenchOutcome]]:
+    outcomes: dict[Action, list[BenchOutcome]] = {}
+    for action, outcome in executions:
+        if outcome.status != "fault":
+            outcomes.setdefault(action, []).append(outcome)
+    return outcomes
+
+
+def _is_beyond(mean: float, bound: float, goal: str) -> bool:
+    return mean > bound if goal == "min" else mean < bound
+
+
+def _values(outcomes: Sequence[BenchOutcome], metric: str, goal: str) -> list[float]:
+    """The known values of a metric; the worst there is when none is known."""
+    field = "score" if metric == "overall" else metric
+    known = [float(value) for outcome in outcomes if (value := getattr(outcome, field)) is not None]
+    return known or [math.inf if goal == "min" else -math.inf]
+
+
+def _share(outcome: BenchOutcome, metric: str, limit_ms: int) -> float:
+    if metric == "overall":
+        return min(max(outcome.score or 0.0, 0.0), 1.0)
+    if metric == "duration_ms":
+        return min(outcome.duration_ms, limit_ms) / limit_ms
+    return min(outcome.agent_ms, 3 * limit_ms) / (3 * limit_ms)
+
+
 def _amount(value: Bin) -> int:
     return 1 if value == "NA" else value
-
-
-def _mean_cost(outcomes: Sequence[BenchOutcome]) -> float:
-    costs = [outcome.cost_usd for outcome in outcomes if outcome.cost_usd is not None]
-    return fmean(costs) if costs else math.inf

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.archives import DOMAIN_OF_JOB_TYPE
 from planner.artifacts.beads import issue_context
 from planner.artifacts.records import RunRecord
@@ -53,6 +54,7 @@ class ContextBuilder:
         self.issues = artifacts.issues
         self.universe = choose_universe(self.root, universe_id)
         self._history = HistoryIndex(artifacts.runs)
+        self._runs = artifacts.runs
 
     def build(self, issue_id: str, *, created_ms: int, system_state: dict[str, Any] | None = None) -> dict[str, Any]:
         """The context of one code issue at ``created_ms``; ArtifactError when there is no such issue."""
@@ -69,6 +71,14 @@ class ContextBuilder:
             created_ms=created_ms,
             system_state=system_state,
         )
+
+    def last_action(self, issue_id: str, at_ms: int, space: ActionSpace) -> Action | None:
+        """What the issue's last run that had ended by ``at_ms`` executed, where that is a valid action; else None."""
+        runs = [run for run in self._runs if run.issue_id == issue_id and run.ended_ms <= at_ms and run.executed_plan]
+        last = max(runs, key=lambda run: (run.ended_ms, run.run_id), default=None)
+        if last is None or last.executed_plan is None:
+            return None
+        return executed_label(last.executed_plan, space, last.summary["job_type"])[0]
 
 
 def context_for_issue(

@@ -228,15 +228,20 @@ class Launch(Document):
 
 
 class BenchOutcome(Document):
-    """What one execution yielded. ``stopped_by`` is *our* reason for ending it, apart from status and exit code."""
+    """What one execution yielded. ``stopped_by`` is *our* reason for ending it, apart from status and exit code.
+
+    censored: stopped because it could not win any more; whether it would have passed is not known.
+    """
 
     passed: bool
-    status: Literal["success", "failed", "timeout", "fault"]
-    stopped_by: Literal["walltime", "cancelled"] | None
+    status: Literal["success", "failed", "timeout", "censored", "fault"]
+    stopped_by: Literal["walltime", "memory", "processes", "capped", "cancelled"] | None
     fault: str | None
     duration_ms: Milliseconds
     agent_ms: Milliseconds
     cost_usd: float | None
+    cpu_ms: Milliseconds | None = None
+    score: float | None = None
     gates: list[GateResult]
     fail_codes: list[str]
     exit_code: int | None
@@ -245,7 +250,8 @@ class BenchOutcome(Document):
 
 
 class BenchCase(Document):
-    """One context put on the bench. The first action is the default plan: what today's rule would run."""
+    """One context put on the bench. The first action is the default plan: what today's rule would run; ``selection``
+    says how the others were chosen."""
 
     schema_version: Literal["cyntra.bench_case.v1"]
     case_id: Identifier
@@ -253,6 +259,7 @@ class BenchCase(Document):
     base_commit: Identifier
     context: PlannerInput
     actions: Annotated[list[ActionDocument], Field(min_length=1)]
+    selection: str | None = None
 
 
 class BenchExecution(Document):
