@@ -53,7 +53,10 @@ class Choice:
 
     def _distinct(self, actions: Iterable[Action]) -> list[Action]:
         """The first of each group of actions that would execute identically."""
-        return list({self.limits.effective(action): action for action in reversed(list(actions))}.values())[::-1]
+        first: dict[Action, Action] = {}
+        for action in actions:
+            first.setdefault(self.limits.effective(action), action)
+        return list(first.values())
 
 
 class Selection(Protocol):

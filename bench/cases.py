@@ -38,7 +38,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Selection:
+class IssueChoice:
     """The issues that can be benched, in natural order of their ids, and why each other one cannot."""
 
     issue_ids: list[str]
@@ -134,21 +134,21 @@ def _situations(
         yield Situation(issue_id, ground.base_commit, choice)
 
 
-def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> Selection:
+def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> IssueChoice:
     """The schedulable issues, or exactly those in ``issue_ids``, whatever their status.
 
     BenchError when an issue that was asked for does not exist or cannot be run safely.
     """
     set_aside = {issue_id: reason for issue_id, issue in issues.items() if (reason := _obstacle(issue_id, issue))}
     if issue_ids is None:
-        return Selection(sorted(set(issues) - set(set_aside), key=natural_order), set_aside)
+        return IssueChoice(sorted(set(issues) - set(set_aside), key=natural_order), set_aside)
     for issue_id in issue_ids:
         if issue_id not in issues:
             raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
         if not _FILE_NAME.fullmatch(issue_id):
             raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
     chosen = sorted(set(issue_ids), key=natural_order)
-    return Selection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
+    return IssueChoice(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
 
 
 def git_ground(repo: Path, kernel_dir: Path | None = None, search_path: str | None = None) -> Ground:

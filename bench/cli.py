@@ -1,20 +1,24 @@
 """Commands around the bench: ``planner bench`` and ``relabel``, repos to try them on, and the whole loop at once."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.budget import Budget
     from bench.ledger import Progress as LedgerProgress
     from bench.run import BenchReport
 
 DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
 INTERRUPTED_EXIT_CODE = 130
+SHOWN_CASES = 60
+"""How many cases the table has."""
 SHOWN_ISSUES = 20
 """How many of the issues that were set aside for one reason are named."""
 
@@ -47,18 +51,48 @@ def quickstart(
 
 
 def bench(
-    repo: Annotated[Path, typer.Argument(help="Root of a Cyntra repo under git.")] = Path(),
+    repo: Annotated[
+        Path, typer.Argument(help="Root of a Cyntra repo under git; with --executor replay a folder of tables.")
+    ] = Path(),
     k: Annotated[int, typer.Option("--k", min=1, help="Different actions tried per issue.")] = 4,
     repeats: Annotated[int, typer.Option(min=1, help="Executions per action; more than one averages noise out.")] = 1,
     executor: Annotated[
-        str, typer.Option(help="cyntra (the kernel runs), or simulate (in a repo from `planner simulate`).")
+        str,
+        typer.Option(
+            help="cyntra (the kernel runs), simulate (in a repo from `planner simulate`), or replay (recorded trials)."
+        ),
     ] = "cyntra",
     cyntra: Annotated[
         str | None,
         typer.Option(help="Kernel command, may be several words; `cyntra-sandbox` in a sandbox. [default: cyntra]"),
     ] = None,
+    select: Annotated[
+        str, typer.Option(help="How actions are chosen: coverage (spread evenly), policy (see --policy), or all.")
+    ] = "coverage",
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(help="Trained run whose favourite and most uncertain actions are tried; may be repeated."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Run every execution to its end, also one that cannot win any more.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Run nothing: tell executions, worst-case hours and dollars.")
+    ] = False,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Run nothing: tell what this machine can and cannot enforce.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Executions at the same time. [default: the cluster's CPUs]")
+    ] = None,
+    max_case_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Minutes that all executions of a case may take. [default: no cap]")
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0, help="Hours that all executions may take, added up. [default: no cap]")
+    ] = None,
+    max_dollars: Annotated[
+        float | None, typer.Option(min=0, help="US dollars, as far as tools tell their cost. [default: no cap]")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many issues. [default: all]")] = None,
     issue: Annotated[
@@ -81,6 +115,10 @@ def bench(
     work_dir: Annotated[
         Path | None, typer.Option(help="Where the throwaway clones live. [default: the system's temporary directory]")
     ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Recorded trials of a case that are used (replay).")] = 6,
+    minute_seconds: Annotated[
+        float, typer.Option(min=0.001, help="Seconds that a minute of budget lasts in recorded trials (replay).")
+    ] = 60.0,
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
     ] = None,
@@ -98,28 +136,39 @@ def bench(
     """
     from rich.console import Console
 
-    from bench.run import EXECUTORS, run_bench
+    from bench.budget import Budget
+    from bench.run import EXECUTORS, SELECTIONS, CyntraSettings, ReplaySettings, run_bench
 
-    if executor not in EXECUTORS:
-        raise typer.BadParameter(f"{executor!r}: choose {' or '.join(EXECUTORS)}", param_hint="--executor")
+    _check_choice(executor, EXECUTORS, "--executor")
+    _check_choice(select, SELECTIONS, "--select")
     console = Console()
+    budget = Budget(max_case_minutes, max_hours, max_dollars)
+    options: dict[str, Any] = {
+        "executor": executor,
+        "cyntra": CyntraSettings(None if cyntra is None else shlex.split(cyntra), wall_limit, env or ()),
+        "replay": ReplaySettings(trials, minute_seconds),
+        "n_actions": k,
+        "limit": limit,
+        "issue_ids": issue,
+        "kernel_dir": kernel_dir,
+        "universe_id": universe,
+    }
+    if dry_run:
+        _print_price(console, repo, options, ledger, (select, policy or (), seed), repeats, budget, workers)
+        return
     try:
         with _Display(console) as display:
             report = run_bench(
                 repo,
-                executor=executor,
+                **options,
                 ledger_path=ledger,
-                n_actions=k,
                 repeats=repeats,
-                limit=limit,
-                issue_ids=issue,
+                select=select,
+                policies=policy or (),
                 seed=seed,
-                command=None if cyntra is None else shlex.split(cyntra),
+                full=full,
+                budget=budget,
                 workers=workers,
-                kernel_dir=kernel_dir,
-                universe_id=universe,
-                wall_limit_s=wall_limit,
-                pass_on=env or (),
                 work_base=work_dir,
                 address=address,
                 retry_faults=retry_faults,
@@ -199,6 +248,30 @@ def sandbox_tools() -> None:
     typer.echo(toolchain_dir())
 
 
+def _print_price(
+    console: "Console",
+    repo: Path,
+    options: dict[str, Any],
+    ledger: Path | None,
+    selection: tuple[str, Sequence[Path], int],
+    repeats: int,
+    budget: "Budget",
+    workers: int | None,
+) -> None:
+    from bench.price import price_bench, price_lines
+    from bench.run import default_ledger, make_selection, prepare
+
+    path = ledger or default_ledger(repo, options["executor"])
+    price = price_bench(prepare(repo, **options), repo, path, make_selection(*selection), repeats, budget)
+    for line in price_lines(price, workers):
+        _say(console, line)
+
+
+def _check_choice(value: str, choices: Sequence[str], option: str) -> None:
+    if value not in choices:
+        raise typer.BadParameter(f"{value!r}: choose {' or '.join(choices)}", param_hint=option)
+
+
 class _Display:
     """A progress bar over executions."""
 
@@ -218,30 +291,52 @@ class _Display:
 
     def show(self, progress: "LedgerProgress") -> None:
         """Draw the ledger's counts."""
-        text = f"executions: {progress.passed} passed, {progress.faults} faults, {progress.started} running"
+        text = (
+            f"executions: {progress.passed} passed, {progress.capped} capped, {progress.faults} faults, "
+            f"{progress.started} running"
+        )
         self._bar.update(self._task, description=text, completed=progress.finished, total=progress.total)
 
 
 def _print_report(console: "Console", report: "BenchReport") -> None:
     from rich.table import Table
 
-    table = Table("issue", "winner", "passed", "faults")
-    for case in report.cases:
-        passed = f"{case.passed} of {case.finished}"
-        table.add_row(case.issue_id, str(case.winner or "none"), passed, str(case.faults))
+    table = Table("issue", "winner", "conf.", "equals", "passed", "capped", "faults")
+    for case in report.cases[:SHOWN_CASES]:
+        verdict = case.verdict
+        winner = (
+            ("none", "-", "-")
+            if verdict is None
+            else (str(verdict.action), f"{verdict.confidence:.2f}", str(len(verdict.equals) - 1))
+        )
+        passed = f"{case.passed} of {case.finished - case.capped - case.faults}"
+        table.add_row(case.issue_id, *winner, passed, str(case.capped), str(case.faults))
     console.print(table)
+    if len(report.cases) > SHOWN_CASES:
+        _say(console, f"... and {len(report.cases) - SHOWN_CASES} more cases in the ledger")
+    order = ", then ".join(f"{goal} {name}" for name, goal in report.objective.metrics)
+    _say(
+        console,
+        f"winner: passes most, then {order}, then the smallest plan; conf.: how likely none passes more often; "
+        "equals: actions it cannot be told from",
+    )
     by_reason: dict[str, list[str]] = {}
     for issue_id, reason in report.set_aside.items():
         by_reason.setdefault(reason, []).append(repr(issue_id))
     for reason, issue_ids in by_reason.items():
         named = ", ".join(issue_ids[:SHOWN_ISSUES])
         more = f" and {len(issue_ids) - SHOWN_ISSUES} more" if len(issue_ids) > SHOWN_ISSUES else ""
-        console.print(f"set aside: {reason}: {named}{more}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
+        _say(console, f"set aside: {reason}: {named}{more}")
+    for reason, n_executions in report.left_out.items():
+        _say(console, f"left out: {n_executions} executions, because {reason}; they stay planned")
+    _say(
+        console,
         f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
-        f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty; "
-        f"ledger {report.ledger_path}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty "
+        f"({report.retried} were started more than once); ledger {report.ledger_path}",
     )
+
+
+def _say(console: "Console", text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

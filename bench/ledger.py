@@ -12,12 +12,15 @@ from typing import Any
 
 import orjson
 
+from bench.objective import Objective
 from bench.processes import ProcessIdentity
 from planner.actions import Action, action_from_document
 from planner.contracts import BenchCase, BenchExecution, BenchOutcome, canonical_json, parse
 from planner.errors import BenchError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = ("1", "2")
+"""Opening one to write brings it up to date."""
 BUSY_TIMEOUT_S = 30.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -32,6 +35,8 @@ CREATE TABLE IF NOT EXISTS executions (
     repeat INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('planned', 'started', 'finished')),
     attempts INTEGER NOT NULL DEFAULT 0,
+    spent_ms INTEGER NOT NULL DEFAULT 0,
+    trouble TEXT,
     started_ms INTEGER,
     finished_ms INTEGER,
     passed INTEGER,
@@ -65,11 +70,22 @@ class Progress:
     finished: int
     passed: int
     faults: int
+    capped: int
+    retried: int
+    """Executions that were started more than once, because of a fault or a lost worker."""
 
     @property
     def total(self) -> int:
         """All executions, in whatever state."""
         return self.planned + self.started + self.finished
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What executions have used up: time (ms) and known cost (US dollars)."""
+
+    time_ms: int = 0
+    dollars: float = 0.0
 
 
 class Ledger:
@@ -96,6 +112,7 @@ class Ledger:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.executescript(_TABLES)
+                ledger._migrate()
                 ledger._check_version()
                 ledger._take_lock(take_over)
             except BaseException:
@@ -158,14 +175,33 @@ class Ledger:
         )
         return [PlannedExecution(key, case, _action(action), *counts) for key, case, action, *counts in rows]
 
+    def finished_keys(self) -> set[tuple[str, Action, int]]:
+        """(case id, action, repeat) of every finished execution."""
+        rows = self._connection.execute("SELECT case_id, action, repeat FROM executions WHERE state = 'finished'")
+        return {(case_id, _action(action), repeat) for case_id, action, repeat in rows}
+
     def progress(self) -> Progress:
         """Counts over all executions."""
         row = self._connection.execute(
             "SELECT count(*) FILTER (WHERE state = 'planned'), count(*) FILTER (WHERE state = 'started'),"
             " count(*) FILTER (WHERE state = 'finished'), count(*) FILTER (WHERE passed),"
-            " count(*) FILTER (WHERE status = 'fault') FROM executions"
+            " count(*) FILTER (WHERE status = 'fault'), count(*) FILTER (WHERE status = 'censored'),"
+            " count(*) FILTER (WHERE attempts > 1) FROM executions"
         ).fetchone()
         return Progress(*row)
+
+    def spent(self) -> dict[str, Spent]:
+        """Case id -> what its executions have used up, attempts that yielded nothing included."""
+        rows = self._connection.execute(
+            "SELECT case_id, sum(spent_ms), sum(coalesce(json_extract(outcome, '$.cost_usd'), 0)) FROM executions"
+            " GROUP BY case_id"
+        )
+        return {case_id: Spent(time_ms, dollars) for case_id, time_ms, dollars in rows}
+
+    def objective(self) -> Objective:
+        """The objective by which the ledger's outcomes are judged."""
+        document = json.loads(self._meta("settings") or "{}").get("objective")
+        return Objective() if document is None else Objective.from_document(document)
 
     # --- writing ---
 
@@ -198,30 +234,38 @@ class Ledger:
                         [(f"{case.case_id}-a{number}-r{r}", case.case_id, text, r) for r in range(repeats)],
                     )
 
-    def start(self, execution_id: str) -> None:
-        """Note that an execution has begun."""
+    def start(self, execution_ids: Sequence[str]) -> None:
+        """Note that executions have begun."""
         self._move(
             "UPDATE executions SET state = 'started', attempts = attempts + 1, started_ms = ?"
             " WHERE execution_id = ? AND state = 'planned'",
-            [_now_ms(), execution_id],
-            execution_id,
+            [(_now_ms(), execution_id) for execution_id in execution_ids],
         )
 
-    def plan_again(self, execution_id: str) -> None:
-        """Take back an execution that was lost before it yielded an outcome."""
+    def plan_again(self, execution_id: str, trouble: str, spent_ms: int = 0) -> None:
+        """Take back an execution that yielded no outcome: why, and what time it used up."""
         self._move(
-            "UPDATE executions SET state = 'planned' WHERE execution_id = ? AND state = 'started'",
-            [execution_id],
-            execution_id,
-        )
-
-    def finish(self, execution_id: str, outcome: BenchOutcome) -> None:
-        """Record the outcome of a started execution; it is on disk when this returns."""
-        self._move(
-            "UPDATE executions SET state = 'finished', finished_ms = ?, passed = ?, status = ?, outcome = ?"
+            "UPDATE executions SET state = 'planned', trouble = ?, spent_ms = spent_ms + ?"
             " WHERE execution_id = ? AND state = 'started'",
-            [_now_ms(), outcome.passed, outcome.status, outcome.model_dump_json(), execution_id],
-            execution_id,
+            [(trouble, spent_ms, execution_id)],
+        )
+
+    def finish(self, outcomes: Mapping[str, BenchOutcome]) -> None:
+        """Record outcomes of started executions (id -> outcome); all of them are on disk when this returns."""
+        self._move(
+            "UPDATE executions SET state = 'finished', finished_ms = ?, passed = ?, status = ?, outcome = ?,"
+            " spent_ms = spent_ms + ? WHERE execution_id = ? AND state = 'started'",
+            [
+                (
+                    _now_ms(),
+                    outcome.passed,
+                    outcome.status,
+                    outcome.model_dump_json(),
+                    outcome.duration_ms,
+                    execution_id,
+                )
+                for execution_id, outcome in outcomes.items()
+            ],
         )
 
     def plan_faults_again(self) -> int:
@@ -244,12 +288,27 @@ class Ledger:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", [self._owner])
             self._connection.execute("UPDATE executions SET state = 'planned' WHERE state = 'started'")
 
+    def _migrate(self) -> None:
+        """Bring a ledger of version 1, which lacked two columns, up to date."""
+        if self._meta("schema_version") != "1":
+            return
+        with self._transaction():
+            self._connection.execute("ALTER TABLE executions ADD COLUMN spent_ms INTEGER NOT NULL DEFAULT 0")
+            self._connection.execute("ALTER TABLE executions ADD COLUMN trouble TEXT")
+            self._connection.execute(
+                "UPDATE executions SET spent_ms = json_extract(outcome, '$.duration_ms') WHERE outcome IS NOT NULL"
+            )
+            self._connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+
     def _check_version(self) -> None:
         found = self._meta("schema_version")
         if found is None and self._is_writable():
             self._connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
-        elif found != str(SCHEMA_VERSION):
-            raise BenchError(f"{self.path}: ledger of version {found}, this program reads version {SCHEMA_VERSION}")
+        elif found not in READABLE_VERSIONS:
+            raise BenchError(
+                f"{self.path}: ledger of version {found}, this program reads {' and '.join(READABLE_VERSIONS)}: "
+                "name another file with --ledger"
+            )
 
     def _is_writable(self) -> bool:
         return self._connection.execute("PRAGMA query_only").fetchone() == (0,)
@@ -258,10 +317,12 @@ class Ledger:
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
         return None if row is None else row[0]
 
-    def _move(self, statement: str, values: Sequence[Any], execution_id: str) -> None:
+    def _move(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Change the state of executions, all or none. The execution's id is the last value of each row."""
         with self._transaction():
-            if self._connection.execute(statement, values).rowcount != 1:
-                raise BenchError(f"{self.path}: execution {execution_id} is not in the state it should be in")
+            for row in rows:
+                if self._connection.execute(statement, row).rowcount != 1:
+                    raise BenchError(f"{self.path}: execution {row[-1]} is not in the state it should be in")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

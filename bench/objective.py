@@ -60,7 +60,9 @@ class Objective:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Objective":
         """The objective that :meth:`to_document` wrote."""
-        return cls(tuple((name, goal) for name, goal in document["metrics"]), document["tolerance"], document["certainty"])
+        return cls(
+            tuple((name, goal) for name, goal in document["metrics"]), document["tolerance"], document["certainty"]
+        )
 
     def to_document(self) -> dict[str, Any]:
         """The objective as JSON."""

@@ -12,7 +12,7 @@ import orjson
 
 from bench.regret import score_runs
 from bench.relabel import relabel
-from bench.run import run_bench
+from bench.run import CyntraSettings, run_bench
 from bench.sandbox.create import create_sandbox
 from bench.sandbox.record import record_history
 from cluster.connect import connect, usable_cpus
@@ -149,7 +149,7 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
             n_actions=n_actions,
             issue_ids=issues,
             seed=seed,
-            command=[str(Path(sys.executable).with_name("cyntra-sandbox"))],
+            cyntra=CyntraSettings([str(Path(sys.executable).with_name("cyntra-sandbox"))]),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
     say(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.objective import UTILITY, limit_ms
+from bench.objective import limit_ms
 from bench.relabel import HOLDOUT
 from bench.results import CaseResults, hold_out, read_results
 from planner.actions import ActionSpace, action_from_document
@@ -41,7 +41,7 @@ def score_runs(ledger_path: Path, runs: Mapping[str, Path], *, holdout: float = 
         "holdout": holdout,
         "learning_cases": len(learning),
         "held_out_cases": len(held_out),
-        "utility": UTILITY,
+        "utility": results[0].objective.utility_text,
         "minute_seconds": minute_seconds,
         "executions": sum(len(group) for result in results for group in result.outcomes.values()),
         "agent_minutes_spent": _agent_minutes(results, minute_seconds),

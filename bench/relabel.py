@@ -55,7 +55,7 @@ def relabel(ledger_path: Path, base_dataset: Path, out: Path, *, holdout: float 
 
 
 def _example(result: CaseResults, limit: int) -> Example:
-    label = result.winner
+    label = result.verdict.action
     outcome = result.outcomes[label][0]
     context = result.case.context.model_dump(exclude_unset=True)
     return Example.of(

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bench.ledger import Ledger
-from bench.objective import action_outcome, winner
+from bench.objective import Objective, Verdict, action_outcome, judge
 from planner.actions import Action, action_from_document
 from planner.contracts import BenchCase, BenchOutcome, timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
@@ -18,22 +19,25 @@ class CaseResults:
 
     case: BenchCase
     outcomes: dict[Action, list[BenchOutcome]]
+    objective: Objective
 
     @property
     def decided_ms(self) -> int:
         """When the case's context was made, ms since the epoch, UTC."""
         return timestamp_to_ms(self.case.context.created_at)
 
-    @property
-    def winner(self) -> Action:
+    @cached_property
+    def verdict(self) -> Verdict:
         """The best action under the objective."""
-        best = winner([(action, outcome) for action, group in self.outcomes.items() for outcome in group])
-        assert best is not None  # read_results keeps cases with outcomes only
-        return best
+        verdict = judge(
+            [(action, outcome) for action, group in self.outcomes.items() for outcome in group], self.objective
+        )
+        assert verdict is not None  # read_results keeps cases with such outcomes only
+        return verdict
 
     def action_outcomes(self, limit_ms: int) -> tuple[ActionOutcome, ...]:
         """What came of each executed action, as a dataset holds it; ``limit_ms`` as in bench.objective.utility."""
-        return tuple(action_outcome(action, group, limit_ms) for action, group in self.outcomes.items())
+        return tuple(action_outcome(action, group, self.objective, limit_ms) for action, group in self.outcomes.items())
 
 
 def read_results(ledger_path: Path) -> list[CaseResults]:
@@ -44,12 +48,17 @@ def read_results(ledger_path: Path) -> list[CaseResults]:
     with Ledger.read(ledger_path) as ledger:
         cases = ledger.cases()
         executions = ledger.executions()
+        objective = ledger.objective()
     outcomes: dict[str, dict[Action, list[BenchOutcome]]] = {case.case_id: {} for case in cases}
     for execution in executions:
         if execution.outcome.status != "fault":
             action = action_from_document(execution.action.model_dump())
             outcomes[execution.case_id].setdefault(action, []).append(execution.outcome)
-    results = [CaseResults(case, outcomes[case.case_id]) for case in cases if len(outcomes[case.case_id]) >= 2]
+    results = [
+        CaseResults(case, outcomes[case.case_id], objective.for_job(case.context.job_type))
+        for case in cases
+        if len(outcomes[case.case_id]) >= 2
+    ]
     if not results:
         raise BenchError(f"{ledger_path}: no case has two finished executions yet; run `planner bench` first")
     return sorted(results, key=lambda result: result.decided_ms)

@@ -1,23 +1,26 @@
-"""A whole bench: cases from a repo, executions on Ray, outcomes in a ledger; what the ledger has is not run again."""
+"""A whole bench: cases, executions on Ray, outcomes in a ledger; what the ledger has is not run again."""
 
 import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cases import Ground, build_cases, git_ground, select_issues
+from bench.budget import Budget
+from bench.candidates import AllActions, Coverage, Selection
+from bench.cases import Ground, add_cases, build_cases, git_ground, select_issues
 from bench.executors import Executor
 from bench.executors.cyntra import CyntraExecutor, find_command
+from bench.executors.replay import TRIALS, ReplayExecutor
 from bench.executors.simulate import SimulateExecutor, simulated_ground
 from bench.ledger import Ledger, Progress
-from bench.objective import winner
-from bench.workers import WorkerPool
+from bench.objective import Objective, Verdict, judge
+from bench.workers import Capping, WorkerPool
 from cluster.connect import connect
-from planner.actions import Action, action_from_document
+from planner.actions import action_from_document
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine
 from planner.artifacts.universe import NO_UNIVERSE, choose_universe
@@ -25,7 +28,28 @@ from planner.contracts import BenchCase
 from planner.errors import BenchError, ClusterError
 
 SANDBOX_COMMAND = "cyntra-sandbox"
-EXECUTORS = ("cyntra", "simulate")
+EXECUTORS = ("cyntra", "simulate", "replay")
+SELECTIONS = ("coverage", "policy", "all")
+
+
+@dataclass(frozen=True)
+class CyntraSettings:
+    """What the cyntra executor takes beyond the repo."""
+
+    command: Sequence[str] | None = None
+    """The kernel's command; None = ``cyntra`` on PATH."""
+    wall_limit_s: float | None = None
+    """A limit below the one that follows from an action's minutes."""
+    pass_on: Sequence[str] = ()
+    """Names of further environment variables that runs may see."""
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """What the replay executor takes beyond the tables."""
+
+    trials: int = TRIALS
+    minute_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -37,8 +61,9 @@ class CaseReport:
     planned: int
     finished: int
     passed: int
+    capped: int
     faults: int
-    winner: Action | None
+    verdict: Verdict | None
     """None as long as nothing but faults is known."""
 
 
@@ -47,42 +72,54 @@ class BenchReport:
     """What a bench did. ``resumed`` executions were in the ledger before; ``set_aside`` is issue id -> reason."""
 
     ledger_path: Path
+    objective: Objective
     cases: list[CaseReport]
     read: int
-    """Issues in the repo."""
+    """Issues (or problems with an agent) that there were."""
     set_aside: dict[str, str]
     run: int
     """Executions done by this call."""
     resumed: int
     faults: int
     """Executions in the ledger that ended in a fault, whoever ran them."""
+    retried: int
+    """Executions that were started more than once."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Cap of the budget -> executions that were not done because of it."""
 
 
 @dataclass(frozen=True)
-class _Setup:
-    """What performs the executions, what they start from, and what their outcomes depend on."""
+class Bench:
+    """What performs the executions, where cases come from, and what the outcomes depend on."""
 
     executor: Executor
-    ground: Ground
     settings: Mapping[str, Any]
+    objective: Objective
+    read: int
+    set_aside: dict[str, str]
+    make_cases: Callable[[Sequence[BenchCase], Selection], list[BenchCase]]
+    """The stored cases that count and the new ones, from all that are stored."""
 
 
 def run_bench(
     repo: Path,
     *,
     executor: str = EXECUTORS[0],
+    cyntra: CyntraSettings = CyntraSettings(),
+    replay: ReplaySettings = ReplaySettings(),
     ledger_path: Path | None = None,
     n_actions: int = 4,
     repeats: int = 1,
     limit: int | None = None,
     issue_ids: Sequence[str] | None = None,
+    select: str = SELECTIONS[0],
+    policies: Sequence[Path] = (),
     seed: int = 0,
-    command: Sequence[str] | None = None,
+    full: bool = False,
+    budget: Budget = Budget(),
     workers: int | None = None,
     kernel_dir: Path | None = None,
     universe_id: str | None = None,
-    wall_limit_s: float | None = None,
-    pass_on: Sequence[str] = (),
     work_base: Path | None = None,
     address: str | None = None,
     retry_faults: bool = False,
@@ -91,81 +128,143 @@ def run_bench(
 ) -> BenchReport:
     """Bench ``repo``'s issues and report; run again after an interruption it does only what is missing.
 
-    ``ledger_path`` defaults to ``.cyntra/planner/bench/ledger.sqlite`` in the repo, ``workers`` to the cluster's CPUs,
-    ``universe_id`` to the repo's only universe, ``work_base`` (where clones live) to the system's directory for
-    temporary files. ``executor`` is one of EXECUTORS; cyntra alone takes ``command`` (default: ``cyntra`` on PATH),
-    ``wall_limit_s`` and ``pass_on``. An interrupt or SIGTERM stops the bench cleanly: it raises KeyboardInterrupt and
-    leaves no process and no clone.
+    ``executor`` is one of EXECUTORS; for replay ``repo`` is a folder of tables. ``select`` is one of SELECTIONS;
+    ``policies`` are trained runs, for "policy". ``full`` runs every execution to its end, also those that cannot win.
+    ``ledger_path`` defaults to ``.cyntra/planner/bench/ledger.sqlite`` in the repo (for replay there is no default),
+    ``workers`` to the cluster's CPUs, ``universe_id`` to the repo's only universe, ``work_base`` (where clones live) to
+    the system's directory for temporary files. An interrupt or SIGTERM stops the bench cleanly: it raises
+    KeyboardInterrupt and leaves no process and no clone.
     """
+    setup = prepare(
+        repo,
+        executor,
+        cyntra=cyntra,
+        replay=replay,
+        n_actions=n_actions,
+        limit=limit,
+        issue_ids=issue_ids,
+        kernel_dir=kernel_dir,
+        universe_id=universe_id,
+    )
+    selection = make_selection(select, policies, seed)
+    with Ledger.open(ledger_path or default_ledger(repo, executor), take_over=take_over) as ledger:
+        ledger.bind({**setup.settings, "objective": setup.objective.to_document()})
+        cases = setup.make_cases(ledger.cases(), selection)
+        ledger.add_cases(cases, repeats)
+        if retry_faults:
+            ledger.plan_faults_again()
+        before = ledger.progress()
+        progress(before)
+        left_out: Mapping[str, int] = {}
+        if any(execution.case_id in {case.case_id for case in cases} for execution in ledger.planned()):
+            capping = None if full else Capping(setup.objective, repeats)
+            left_out = _run_planned(
+                ledger, cases, setup.executor, capping, budget, workers, work_base, address, progress
+            )
+        after = ledger.progress()
+        return BenchReport(
+            ledger_path=ledger.path,
+            objective=setup.objective,
+            cases=[_case_report(ledger, case, repeats, setup.objective) for case in cases],
+            read=setup.read,
+            set_aside=setup.set_aside,
+            run=after.finished - before.finished,
+            resumed=before.finished,
+            faults=after.faults,
+            retried=after.retried,
+            left_out=dict(left_out),
+        )
+
+
+def prepare(
+    repo: Path,
+    executor: str,
+    *,
+    cyntra: CyntraSettings = CyntraSettings(),
+    replay: ReplaySettings = ReplaySettings(),
+    n_actions: int = 4,
+    limit: int | None = None,
+    issue_ids: Sequence[str] | None = None,
+    kernel_dir: Path | None = None,
+    universe_id: str | None = None,
+) -> Bench:
+    """Everything that a bench needs before it opens its ledger; BenchError when something is missing."""
     repo = repo.resolve()
+    if executor == "replay":
+        return _replay(repo, replay, n_actions, limit, issue_ids)
     universe = choose_universe(repo, universe_id)
     universe_id = None if universe is NO_UNIVERSE else universe.universe_id
+    performer: CyntraExecutor | SimulateExecutor
     if executor == "simulate":
-        setup = _simulated(repo, kernel_dir, universe_id)
+        performer = SimulateExecutor.prepare(repo, kernel_dir)
+        ground: Ground = simulated_ground(repo, performer)
+        settings: dict[str, Any] = {"simulation": {"seed": performer.world.seed, "days": performer.world.days}}
     else:
-        setup = _real(repo, command, kernel_dir, universe_id, wall_limit_s, pass_on)
+        command = default_command() if cyntra.command is None else cyntra.command
+        performer = CyntraExecutor.prepare(
+            repo,
+            command,
+            kernel_dir=kernel_dir,
+            universe_id=universe_id,
+            wall_limit_s=cyntra.wall_limit_s,
+            extra_path=sandbox_path(command),
+            pass_on=cyntra.pass_on,
+        )
+        ground = git_ground(repo, kernel_dir, performer.environment["PATH"])
+        settings = {"command": [Path(command[0]).name, *command[1:]]}
     issues = read_issues(repo, Quarantine(repo))
-    with Ledger.open(ledger_path or _default_ledger(repo), take_over=take_over) as ledger:
-        ledger.bind(setup.settings)
-        cases = build_cases(
+
+    def make_cases(stored: Sequence[BenchCase], selection: Selection) -> list[BenchCase]:
+        return build_cases(
             repo,
             limit=limit,
             issue_ids=issue_ids,
             kernel_dir=kernel_dir,
             universe_id=universe_id,
             n_actions=n_actions,
-            seed=seed,
-            stored=ledger.cases(),
-            ground=setup.ground,
-        )
-        ledger.add_cases(cases, repeats)
-        if retry_faults:
-            ledger.plan_faults_again()
-        before = ledger.progress()
-        progress(before)
-        if any(execution.case_id in {case.case_id for case in cases} for execution in ledger.planned()):
-            _run_planned(ledger, cases, setup.executor, workers, work_base, address, progress)
-        after = ledger.progress()
-        return BenchReport(
-            ledger_path=ledger.path,
-            cases=[_case_report(ledger, case, repeats) for case in cases],
-            read=len(issues),
-            set_aside=select_issues(issues, issue_ids).set_aside,
-            run=after.finished - before.finished,
-            resumed=before.finished,
-            faults=after.faults,
+            selection=selection,
+            stored=stored,
+            ground=ground,
         )
 
-
-def _real(
-    repo: Path,
-    command: Sequence[str] | None,
-    kernel_dir: Path | None,
-    universe_id: str | None,
-    wall_limit_s: float | None,
-    pass_on: Sequence[str],
-) -> _Setup:
-    command = default_command() if command is None else command
-    executor = CyntraExecutor.prepare(
-        repo,
-        command,
-        kernel_dir=kernel_dir,
-        universe_id=universe_id,
-        wall_limit_s=wall_limit_s,
-        extra_path=sandbox_path(command),
-        pass_on=pass_on,
-    )
-    return _Setup(
-        executor,
-        git_ground(repo, kernel_dir, executor.environment["PATH"]),
-        {"command": [Path(command[0]).name, *command[1:]], "universe_id": universe_id},
+    return Bench(
+        executor=performer,
+        settings={**settings, "universe_id": universe_id},
+        objective=Objective.of_universe(universe),
+        read=len(issues),
+        set_aside=select_issues(issues, issue_ids).set_aside,
+        make_cases=make_cases,
     )
 
 
-def _simulated(repo: Path, kernel_dir: Path | None, universe_id: str | None) -> _Setup:
-    executor = SimulateExecutor.prepare(repo, kernel_dir)
-    world = {"seed": executor.world.seed, "days": executor.world.days}
-    return _Setup(executor, simulated_ground(repo, executor), {"simulation": world, "universe_id": universe_id})
+def _replay(
+    directory: Path, settings: ReplaySettings, n_actions: int, limit: int | None, issue_ids: Sequence[str] | None
+) -> Bench:
+    executor = ReplayExecutor.prepare(directory, n_trials=settings.trials, minute_seconds=settings.minute_seconds)
+
+    def make_cases(stored: Sequence[BenchCase], selection: Selection) -> list[BenchCase]:
+        kept = [case for case in stored if issue_ids is None or case.issue_id in issue_ids]
+        known = {case.case_id for case in kept}
+        situations = (s for s in executor.situations(issue_ids, directory.name) if s.choice.case_id not in known)
+        return add_cases(kept, stored, situations, selection, n_actions, limit)
+
+    return Bench(
+        executor=executor,
+        settings={"replay": directory.name, "trials": settings.trials, "minute_seconds": settings.minute_seconds},
+        objective=Objective(),
+        read=len(executor.cases) + len(executor.too_few),
+        set_aside=executor.too_few,
+        make_cases=make_cases,
+    )
+
+
+def make_selection(select: str, policies: Sequence[Path], seed: int) -> Selection:
+    """How actions are chosen; ``policies`` are trained runs, for "policy"."""
+    if select == "policy":
+        from bench.policy_selection import PolicySelection
+
+        return PolicySelection(policies, seed)
+    return AllActions() if select == "all" else Coverage(seed)
 
 
 def default_command() -> list[str]:
@@ -191,11 +290,13 @@ def _run_planned(
     ledger: Ledger,
     cases: Sequence[BenchCase],
     executor: Executor,
+    capping: Capping | None,
+    budget: Budget,
     workers: int | None,
     work_base: Path | None,
     address: str | None,
     progress: Callable[[Progress], None],
-) -> None:
+) -> Mapping[str, int]:
     work_base = work_base or Path(tempfile.gettempdir())
     work_base.mkdir(parents=True, exist_ok=True)
     # Ray's workers are niced by default, and so would every run be whose duration is measured.
@@ -204,9 +305,17 @@ def _run_planned(
         with connect(address) as ray, _interrupted_by_sigterm():
             n_workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             pool = WorkerPool(
-                ray, ledger, executor, work_base=work_base.resolve(), n_workers=n_workers, on_progress=progress
+                ray,
+                ledger,
+                executor,
+                work_base=work_base.resolve(),
+                n_workers=n_workers,
+                on_progress=progress,
+                capping=capping,
+                budget=budget,
             )
             pool.run(cases)
+            return pool.left_out
     except ConnectionError as error:
         raise ClusterError(f"Ray cannot be reached: {error}; start it, or leave out --address") from None
 
@@ -221,15 +330,18 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _default_ledger(repo: Path) -> Path:
-    directory = repo / ".cyntra" / "planner" / "bench"
+def default_ledger(repo: Path, executor: str) -> Path:
+    """Where outcomes go unless told: beside the repo's other artifacts; recorded trials are not ours to write to."""
+    if executor == "replay":
+        raise BenchError("recorded trials have no place for a ledger: name its file with --ledger")
+    directory = repo.resolve() / ".cyntra" / "planner" / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     # The bench is not to show up in the repo's own `git status`.
     (directory / ".gitignore").write_text("*\n")
     return directory / "ledger.sqlite"
 
 
-def _case_report(ledger: Ledger, case: BenchCase, repeats: int) -> CaseReport:
+def _case_report(ledger: Ledger, case: BenchCase, repeats: int, objective: Objective) -> CaseReport:
     executions = ledger.executions(case.case_id)
     outcomes = [(action_from_document(e.action.model_dump()), e.outcome) for e in executions]
     return CaseReport(
@@ -238,6 +350,7 @@ def _case_report(ledger: Ledger, case: BenchCase, repeats: int) -> CaseReport:
         planned=len(case.actions) * repeats,
         finished=len(executions),
         passed=sum(outcome.passed for _, outcome in outcomes),
+        capped=sum(outcome.status == "censored" for _, outcome in outcomes),
         faults=sum(outcome.status == "fault" for _, outcome in outcomes),
-        winner=winner(outcomes),
+        verdict=judge(outcomes, objective.for_job(case.context.job_type)),
     )

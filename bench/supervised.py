@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from bench import supervisor
+from bench.limits import Leash
 from bench.programs import fast_python
 from bench.strays import MARK, kill_strays
 from bench.workdirs import in_use
@@ -42,6 +43,7 @@ def run_supervised(
     log_path: Path,
     wall_limit_s: float,
     grace_s: float = 2.0,
+    leash: Leash | None = None,
 ) -> RunReport:
     """Run ``command`` in ``run_dir`` with ``environment`` and nothing more, for at most ``wall_limit_s`` seconds.
 

@@ -2,45 +2,123 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.budget import Account, Budget
 from bench.executors import Executor
 from bench.executors.outcome import fault
 from bench.ledger import Ledger, PlannedExecution, Progress
+from bench.limits import Leash
+from bench.objective import Objective, cap_ms, plan_size
 from bench.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
-from planner.actions import Action
+from planner.actions import Action, action_from_document
 from planner.contracts import BenchCase, BenchOutcome, parse
 
 MAX_ATTEMPTS = 3
-"""How often an execution may be started whose worker dies under it."""
+"""How often an execution may be started that ends in a fault, or whose worker dies under it."""
 CLEANUP_PATIENCE_S = 20.0
 """How long the supervisors of dead workers are waited for; they are done within seconds."""
 POLL_S = 0.5
 
 
+@dataclass(frozen=True)
+class Capping:
+    """When an execution is stopped because its action cannot win any more; see bench.objective.cap_ms."""
+
+    objective: Objective
+    repeats: int
+
+    def cap_ms(self, case: BenchCase, outcomes: Mapping[Action, Sequence[BenchOutcome]], action: Action) -> int | None:
+        """The cap on the next execution of ``action``."""
+        return cap_ms(outcomes, action, self.repeats, self.objective.for_job(case.context.job_type))
+
+
 class ExecutionWorker:
     """The actor: performs one execution at a time."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, capping: Capping | None) -> None:
         self._executor = executor
+        self._capping = capping
+        self._leashes: defaultdict[str, Leash] = defaultdict(Leash)
+        """Execution id -> leash, also of an execution that has yet to begin: a limit may come before it does."""
 
-    def execute(self, case: bytes, action: Action, work_dir: str, repeat: int) -> bytes:
-        """Perform one execution; its outcome as JSON. The work directory stays until :meth:`discard`."""
+    def execute(
+        self, case: bytes, executions: Sequence[PlannedExecution], known: Sequence[tuple[Action, bytes]], work_dir: str
+    ) -> list[bytes]:
+        """Perform executions of one case, one after the other; their outcomes as JSON.
+
+        ``known`` are the case's outcomes so far. The work directory stays until :meth:`discard`.
+        """
+        document = parse(BenchCase, case, "case")
+        outcomes: dict[Action, list[BenchOutcome]] = {}
+        for action, text in known:
+            outcomes.setdefault(action, []).append(parse(BenchOutcome, text, "outcome"))
         make_work_dir(Path(work_dir))
+        done = []
         with in_use(Path(work_dir)):
-            outcome = self._executor.execute(parse(BenchCase, case, "case"), action, Path(work_dir), repeat)
-        return outcome.model_dump_json().encode()
+            for execution in executions:
+                cap = None if self._capping is None else self._capping.cap_ms(document, outcomes, execution.action)
+                leash = self._leashes[execution.execution_id]
+                if cap is not None:
+                    leash.shorten(cap / 1000, "capped")
+                outcome = self._executor.execute(document, execution.action, Path(work_dir), execution.repeat, leash)
+                if outcome.status != "fault":
+                    outcomes.setdefault(execution.action, []).append(outcome)
+                done.append(outcome.model_dump_json().encode())
+        return done
+
+    def shorten(self, execution_id: str, seconds: float, reason: Any) -> None:
+        """End an execution once it has lasted so long; one that is over already is left alone."""
+        self._leashes[execution_id].shorten(seconds, reason)
 
     def discard(self, work_dir: str) -> None:
         """Remove a work directory, once the outcome is recorded."""
         remove_tree(Path(work_dir))
 
 
+@dataclass
+class _Case:
+    """What the driver keeps of one case."""
+
+    case: BenchCase
+    document: bytes
+    waiting: list[PlannedExecution] = field(default_factory=list)
+    outcomes: dict[Action, list[BenchOutcome]] = field(default_factory=dict)
+    running: int = 0
+
+    def known(self) -> list[tuple[Action, bytes]]:
+        """The outcomes so far, as they travel to a worker."""
+        return [(a, o.model_dump_json().encode()) for a, group in self.outcomes.items() for o in group]
+
+
+@dataclass
+class _Running:
+    """Executions that a worker is doing."""
+
+    worker: Any
+    executions: list[PlannedExecution]
+    case: _Case
+    work_dir: str
+    started: float
+    cancelled: bool = False
+
+    @property
+    def elapsed_ms(self) -> int:
+        """How long it has been running."""
+        return round(1000 * (time.monotonic() - self.started))
+
+
 class WorkerPool:
-    """Does planned executions on ``n_workers`` actors and records each outcome as soon as it is there."""
+    """Does planned executions on ``n_workers`` actors and records each outcome as soon as it is there.
+
+    Cases go side by side, the executions of one case one after the other as long as there are other cases to do, small
+    plans first: so a plan that passes caps those after it (``capping``; None = every execution runs to its end).
+    """
 
     def __init__(
         self,
@@ -51,36 +129,44 @@ class WorkerPool:
         work_base: Path,
         n_workers: int,
         on_progress: Callable[[Progress], None],
+        capping: Capping | None = None,
+        budget: Budget = Budget(),
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
         self._ray = ray
         self._ledger = ledger
         self._executor = executor
+        self._capping = capping
         self._base = work_base
         self._root = own_root(work_base)
         self._n_workers = n_workers
         self._on_progress = on_progress
+        self._account = Account(budget, ledger.spent())
         self._max_attempts = max_attempts
         self._numbers = itertools.count()
         self._workers: list[Any] = []
         self._idle: list[Any] = []
-        self._waiting: list[PlannedExecution] = []
-        self._running: dict[Any, tuple[Any, PlannedExecution, str]] = {}
+        self._cases: dict[str, _Case] = {}
+        self._running: dict[Any, _Running] = {}
         self._discarded: list[Any] = []
+        self.left_out: Counter[str] = Counter()
+        """Cap of the budget -> executions that were not done because of it."""
 
     def run(self, cases: Sequence[BenchCase]) -> None:
         """Do every planned execution of ``cases``; whatever ends this, no process and no clone is left behind."""
-        documents = {case.case_id: case.model_dump_json().encode() for case in cases}
-        planned = [execution for execution in self._ledger.planned() if execution.case_id in documents]
-        self._waiting = planned[::-1]
+        self._gather(cases)
         remove_stale_roots(self._base, CLEANUP_PATIENCE_S)
         try:
             actor = self._actor_class()
-            for _ in range(min(self._n_workers, len(planned))):
+            for _ in range(min(self._n_workers, sum(len(case.waiting) for case in self._cases.values()))):
                 self._add_worker(actor)
-            while self._waiting or self._running:
-                while self._idle and self._waiting:
-                    self._start(documents)
+            while True:
+                self._keep_to_budget()
+                while self._idle and (case := self._next_case()) is not None:
+                    self._start(case)
+                if not self._running:
+                    self._leave_out(self._cases.values(), self._account.unaffordable(0))
+                    break
                 for reference in self._ray.wait(list(self._running), timeout=POLL_S)[0]:
                     self._collect(reference, actor)
                 self._on_progress(self._ledger.progress())
@@ -91,48 +177,125 @@ class WorkerPool:
                 self._ray.kill(worker)
             remove_root(self._root, CLEANUP_PATIENCE_S)
 
-    def _start(self, documents: dict[str, bytes]) -> None:
-        worker, execution = self._idle.pop(), self._waiting.pop()
+    def _gather(self, cases: Sequence[BenchCase]) -> None:
+        self._cases = {case.case_id: _Case(case, case.model_dump_json().encode()) for case in cases}
+        for execution in self._ledger.planned():
+            if execution.case_id in self._cases:
+                self._cases[execution.case_id].waiting.append(execution)
+        for case in self._cases.values():
+            case.waiting.sort(key=lambda execution: plan_size(execution.action))
+        for done in self._ledger.executions():
+            if done.case_id in self._cases and done.outcome.status != "fault":
+                action = action_from_document(done.action.model_dump())
+                self._cases[done.case_id].outcomes.setdefault(action, []).append(done.outcome)
+
+    def _next_case(self) -> _Case | None:
+        """The case with the fewest running executions among those that wait; of equals the first."""
+        if self._account.unaffordable(len(self._running)):
+            return None
+        return min((case for case in self._cases.values() if case.waiting), key=lambda case: case.running, default=None)
+
+    def _start(self, case: _Case) -> None:
+        worker = self._idle.pop()
+        n_executions = len(case.waiting) if self._executor.instant else 1
+        executions, case.waiting = case.waiting[:n_executions], case.waiting[n_executions:]
         work_dir = str(self._root / str(next(self._numbers)))
-        self._ledger.start(execution.execution_id)
-        document = documents[execution.case_id]
-        reference = worker.execute.remote(document, execution.action, work_dir, execution.repeat)
-        self._running[reference] = (worker, execution, work_dir)
+        self._ledger.start([execution.execution_id for execution in executions])
+        reference = worker.execute.remote(case.document, executions, case.known(), work_dir)
+        self._running[reference] = _Running(worker, executions, case, work_dir, time.monotonic())
+        case.running += 1
 
     def _collect(self, reference: Any, actor: Any) -> None:
-        worker, execution, work_dir = self._running.pop(reference)
+        running = self._running.pop(reference)
+        running.case.running -= 1
         try:
-            outcome = parse(BenchOutcome, self._ray.get(reference), f"outcome of {execution.execution_id}")
+            texts = self._ray.get(reference)
+            outcomes = [parse(BenchOutcome, text, "outcome of an execution") for text in texts]
         except self._ray.exceptions.RayTaskError as error:
-            outcome = fault(f"the executor failed: {error.cause!r}")
+            outcomes = [fault(f"the executor failed: {error.cause!r}") for _ in running.executions]
         except self._ray.exceptions.RayError as error:
             # A worker that Ray cannot reach may still live: its execution must not go on beside the next attempt.
-            self._ray.kill(worker)
-            self._workers.remove(worker)
+            self._ray.kill(running.worker)
+            self._workers.remove(running.worker)
             self._add_worker(actor)
-            self._lost(execution, error)
+            self._lost(running, error)
             return
-        self._ledger.finish(execution.execution_id, outcome)
-        self._discarded.append(worker.discard.remote(work_dir))
-        self._idle.append(worker)
+        self._record(running, outcomes)
+        self._discarded.append(running.worker.discard.remote(running.work_dir))
+        self._idle.append(running.worker)
+        self._cap_siblings(running.case)
 
-    def _lost(self, execution: PlannedExecution, error: Exception) -> None:
-        """The worker died: the execution is done again, or given up as a fault."""
-        attempts = execution.attempts + 1
-        if attempts >= self._max_attempts:
-            reason = f"its worker died {attempts} times (out of memory?): {str(error).splitlines()[0]}"
-            self._ledger.finish(execution.execution_id, fault(reason))
-            return
-        self._ledger.plan_again(execution.execution_id)
-        self._waiting.append(replace(execution, attempts=attempts))
+    def _record(self, running: _Running, outcomes: Sequence[BenchOutcome]) -> None:
+        """Into the ledger with what counts; a fault is tried again, and what the budget has cut stays planned."""
+        final = {}
+        for execution, outcome in zip(running.executions, outcomes, strict=True):
+            self._account.add(execution.case_id, outcome.duration_ms, outcome.cost_usd or 0.0)
+            if outcome.stopped_by == "cancelled":
+                self._ledger.plan_again(execution.execution_id, "stopped by a cap of the budget", outcome.duration_ms)
+            elif outcome.status == "fault" and execution.attempts + 1 < self._max_attempts:
+                self._ledger.plan_again(execution.execution_id, str(outcome.fault), outcome.duration_ms)
+                running.case.waiting.append(replace(execution, attempts=execution.attempts + 1))
+            else:
+                if outcome.status == "fault" and execution.attempts:
+                    reason = f"{outcome.fault} (the last of {execution.attempts + 1} attempts)"
+                    outcome = outcome.model_copy(update={"fault": reason})
+                final[execution.execution_id] = outcome
+                if outcome.status != "fault":
+                    running.case.outcomes.setdefault(execution.action, []).append(outcome)
+        if final:
+            self._ledger.finish(final)
+
+    def _lost(self, running: _Running, error: Exception) -> None:
+        """The worker died: its executions are done again, or given up as faults."""
+        reason = f"its worker died (out of memory?): {str(error).splitlines()[0]}"
+        self._record(running, [fault(reason, duration_ms=running.elapsed_ms) for _ in running.executions])
+
+    def _cap_siblings(self, case: _Case) -> None:
+        """Shorten what still runs of a case after one of its executions has ended."""
+        for running in self._running.values() if self._capping is not None else ():
+            if running.case is case and self._capping is not None:
+                execution = running.executions[0]
+                cap = self._capping.cap_ms(case.case, case.outcomes, execution.action)
+                if cap is not None:
+                    self._shorten(running, cap / 1000, "capped")
+
+    def _keep_to_budget(self) -> None:
+        """Stop what runs, and leave out what waits, beyond the budget."""
+        elapsed: Counter[str] = Counter()
+        for running in self._running.values():
+            elapsed[running.case.case.case_id] += running.elapsed_ms
+        whole = self._account.exhausted(elapsed.total())
+        for case_id, case in self._cases.items():
+            reason = whole or self._account.case_exhausted(case_id, elapsed[case_id])
+            if reason is not None:
+                self._leave_out([case], reason)
+                self._cancel(case, reason)
+
+    def _leave_out(self, cases: Iterable[_Case], reason: str | None) -> None:
+        for case in cases:
+            if case.waiting:
+                self.left_out[reason or "not done"] += len(case.waiting)
+                case.waiting = []
+
+    def _cancel(self, case: _Case, reason: str) -> None:
+        for running in self._running.values():
+            if running.case is case and not running.cancelled:
+                running.cancelled = True
+                self.left_out[reason] += len(running.executions)
+                self._shorten(running, 0.0, "cancelled")
+
+    def _shorten(self, running: _Running, seconds: float, reason: str) -> None:
+        shorten = running.worker.shorten.options(concurrency_group="control")
+        shorten.remote(running.executions[0].execution_id, seconds, reason)
 
     def _actor_class(self) -> Any:
         cpus = self._ray.cluster_resources().get("CPU", 1.0)
         # More workers than CPUs is sensible, for agents mostly wait for a model's answer.
         share = math.floor(min(1.0, cpus / self._n_workers) * 1000) / 1000
-        return self._ray.remote(num_cpus=share, max_restarts=0, max_task_retries=0)(ExecutionWorker)
+        options = {"num_cpus": share, "max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"control": 1}}
+        return self._ray.remote(**options)(ExecutionWorker)
 
     def _add_worker(self, actor: Any) -> None:
-        worker = actor.remote(self._executor)
+        worker = actor.remote(self._executor, self._capping)
         self._workers.append(worker)
         self._idle.append(worker)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+from bench.limits import Leash
 from planner.actions import Action
 from planner.contracts import BenchCase, BenchOutcome
 
@@ -10,11 +11,21 @@ from planner.contracts import BenchCase, BenchOutcome
 class Executor(Protocol):
     """Performs one execution at a time. It travels to Ray's workers, so it must be picklable."""
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int) -> BenchOutcome:
+    @property
+    def instant(self) -> bool:
+        """Whether executions take no real time: then all of a case go to one worker, one after the other."""
+        ...
+
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
         """Run ``action`` on ``case``, leaving files in the empty directory ``work_dir`` only.
 
         ``repeat`` counts the executions of one action on one case from 0: an executor that draws or looks up its
-        outcomes gives the same one for the same repeat.
+        outcomes gives the same one for the same repeat. ``leash`` may end the execution before its own limits do; what
+        it cut there is an outcome of status "censored".
         What goes wrong with the machine instead of the run is an outcome of status "fault", never an exception.
         """
+        ...
+
+    def wall_limit(self, action: Action) -> float:
+        """Seconds after which an execution of ``action`` is ended at the latest."""
         ...

@@ -16,6 +16,7 @@ from bench.executors.clone import make_clone
 from bench.executors.outcome import fault, read_outcome
 from bench.executors.overlay import overlay_config
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
+from bench.limits import Leash
 from bench.supervised import run_supervised
 from planner.actions import Action
 from planner.artifacts.beads import read_issues
@@ -86,13 +87,20 @@ class CyntraExecutor:
             environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
         )
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int = 0) -> BenchOutcome:
+    @property
+    def instant(self) -> bool:
+        """Every execution is a real run."""
+        return False
+
+    def execute(
+        self, case: BenchCase, action: Action, work_dir: Path, repeat: int = 0, leash: Leash | None = None
+    ) -> BenchOutcome:
         """Clone, force the action, run Cyntra under a supervisor, read the outcome from what it wrote.
 
         Every ``repeat`` is a run of its own, whatever its number.
         """
         try:
-            return self._execute(case, action, work_dir)
+            return self._execute(case, action, work_dir, leash)
         except (PlannerError, OSError) as error:
             return fault(str(error))
 
@@ -102,7 +110,7 @@ class CyntraExecutor:
         planned = math.inf if minutes == "NA" else minutes * minute_seconds(self.base_config) + SLACK_S
         return min(planned, LONGEST_RUN_S, self.wall_limit_s or math.inf)
 
-    def _execute(self, case: BenchCase, action: Action, work_dir: Path) -> BenchOutcome:
+    def _execute(self, case: BenchCase, action: Action, work_dir: Path, leash: Leash | None) -> BenchOutcome:
         self._check_feasible(case, action)
         clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
         temporary.mkdir()
@@ -119,6 +127,7 @@ class CyntraExecutor:
             environment=self._environment(tools, temporary),
             log_path=log_path,
             wall_limit_s=self.wall_limit(action),
+            leash=leash,
         )
         launches = read_launches(launch_log, started_ms + report.wall_ms)
         return read_outcome(clone, action, report, launches, log_path)

@@ -17,6 +17,16 @@ PLAN_FIELDS = {
     "max_minutes_bin": "timeout_seconds_executed",
 }
 LOG_TAIL_CHARACTERS = 300
+_NOTHING: dict[str, Any] = {
+    "stopped_by": None,
+    "duration_ms": 0,
+    "agent_ms": 0,
+    "cost_usd": None,
+    "exit_code": None,
+    "launches": [],
+}
+"""Measured of an execution that never began."""
+_NO_VERDICT: dict[str, Any] = {"passed": False, "fault": None, "gates": [], "fail_codes": [], "executed_plan": None}
 
 
 def read_outcome(
@@ -33,18 +43,20 @@ def read_outcome(
         "duration_ms": report.wall_ms,
         "agent_ms": sum(launch.duration_ms for launch in launches),
         "cost_usd": _total_cost(launches),
+        "cpu_ms": report.cpu_ms,
         "exit_code": report.exit_code,
         "launches": list(launches),
     }
+    if report.stopped_by in ("capped", "cancelled") and not report.left:
+        # Whatever it had written by then: it was not allowed to finish.
+        return censored(**measured)
     reason = _fault_reason(run, len(artifacts.runs), action, report, launches)
     if reason is not None:
         return fault(f"{reason}{_log_tail(log_path)}", **measured)
     if run is None:
         # Stopped by us before the kernel archived anything.
-        return BenchOutcome.model_validate(
-            {"passed": False, "status": "timeout", "fault": None, "gates": [], "fail_codes": ["timeout"], **measured}
-            | {"executed_plan": None}
-        )
+        status, code = ("timeout", "timeout") if report.stopped_by == "walltime" else ("failed", report.stopped_by)
+        return BenchOutcome.model_validate({**_NO_VERDICT, "status": status, "fail_codes": [code], **measured})
     outcome = run.summary["outcome"]
     return BenchOutcome.model_validate(
         {
@@ -61,19 +73,38 @@ def read_outcome(
 
 def fault(reason: str, **measured: Any) -> BenchOutcome:
     """The outcome of an execution that the machine spoiled: it says nothing about the action."""
-    nothing: dict[str, Any] = {
-        "stopped_by": None,
-        "duration_ms": 0,
-        "agent_ms": 0,
-        "cost_usd": None,
-        "exit_code": None,
-        "launches": [],
-    }
-    return BenchOutcome.model_validate(
-        nothing
-        | measured
-        | {"passed": False, "status": "fault", "fault": reason, "gates": [], "fail_codes": [], "executed_plan": None}
+    return BenchOutcome.model_validate({**_NOTHING, **_NO_VERDICT, "status": "fault", "fault": reason, **measured})
+
+
+def censored(**measured: Any) -> BenchOutcome:
+    """The outcome of an execution that was stopped from outside before its end."""
+    return BenchOutcome.model_validate({**_NOTHING, **_NO_VERDICT, "status": "censored", **measured})
+
+
+def cut(outcome: BenchOutcome, cap_s: float | None) -> BenchOutcome:
+    """What is known of a recorded or drawn outcome when its execution is stopped after ``cap_s`` seconds.
+
+    The launches of an outcome start when they say so; one that would have gone on costs its share of the time.
+    """
+    if cap_s is None or outcome.duration_ms <= (limit := round(1000 * cap_s)):
+        return outcome
+    first = min((launch.started_ms for launch in outcome.launches), default=0)
+    launches = [_cut_launch(launch, first + limit) for launch in outcome.launches if launch.started_ms < first + limit]
+    return censored(
+        stopped_by="capped",
+        duration_ms=limit,
+        agent_ms=sum(launch.duration_ms for launch in launches),
+        cost_usd=_total_cost(launches),
+        launches=launches,
     )
+
+
+def _cut_launch(launch: Launch, end_ms: int) -> Launch:
+    duration_ms = min(launch.duration_ms, end_ms - launch.started_ms)
+    if duration_ms == launch.duration_ms:
+        return launch
+    cost = None if launch.cost_usd is None else launch.cost_usd * duration_ms / launch.duration_ms
+    return launch.model_copy(update={"duration_ms": duration_ms, "exit_code": None, "cost_usd": cost})
 
 
 def _fault_reason(
@@ -87,7 +118,7 @@ def _fault_reason(
     if not launches:
         return "no agent tool was started"
     if run is None:
-        return None if report.stopped_by == "walltime" else "Cyntra archived no run"
+        return None if report.stopped_by is not None else "Cyntra archived no run"
     if n_runs > 1:
         return f"{n_runs} runs were archived where one was forced"
     return _plan_difference(action, run.executed_plan)

@@ -1,9 +1,12 @@
 """Executes actions in the simulated world that a repo was made from: the outcome is drawn, nothing is run."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import Ground
+from bench.executors.outcome import cut
+from bench.limits import Leash
 from bench.simulation.archive import failures
 from bench.simulation.world import TOOLS, SimulatedRun, World
 from planner.actions import Action, executed_plan
@@ -29,11 +32,20 @@ class SimulateExecutor:
             raise BenchError(f"{path}: no simulation settings: make a simulated repo with `planner simulate`")
         return cls(World(world["seed"], world["days"]))
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int) -> BenchOutcome:
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
         """The outcome of ``action`` at the moment of the case's context; times are those of the simulated world."""
         decided_ms = timestamp_to_ms(case.context.created_at)
         run = self.world.run(self.world.issue(case.issue_id), action, repeat, decided_ms)
-        return _outcome(run, action, decided_ms)
+        return cut(_outcome(run, action, decided_ms), leash.cap_s)
+
+    @property
+    def instant(self) -> bool:
+        """Nothing is run."""
+        return True
+
+    def wall_limit(self, action: Action) -> float:
+        """The action's minutes, in the simulated world's time."""
+        return math.inf if action.max_minutes_bin == "NA" else 60.0 * action.max_minutes_bin
 
 
 def simulated_ground(repo: Path, executor: SimulateExecutor) -> Ground:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.candidates import Coverage
 from bench.cases import build_cases, natural_order, select_issues
 from planner.actions import ActionSpace, action_from_document
 from planner.errors import BenchError
@@ -56,7 +57,7 @@ def test_the_same_call_gives_the_same_cases_and_stored_ones_are_kept(kernel_repo
     assert cases == build_cases(kernel_repo.root, created_ms=NOW_MS)
     assert [c.case_id for c in cases] == [c.case_id for c in build_cases(kernel_repo.root, created_ms=NOW_MS + 10**7)]
     kernel_repo.write_issues({"id": "1", "status": "done"}, {"id": "2"}, {"id": "3"})
-    later = build_cases(kernel_repo.root, seed=9, n_actions=2, stored=cases[:1])
+    later = build_cases(kernel_repo.root, selection=Coverage(9), n_actions=2, stored=cases[:1])
     assert later[0] == cases[0]
     assert [case.issue_id for case in later] == ["1", "2", "3"]
     assert [case.issue_id for case in build_cases(kernel_repo.root, stored=cases[:1], limit=2)] == ["1", "2"]

@@ -29,8 +29,8 @@ def write_ledger(path: Path, cases: Sequence[tuple[BenchCase, dict[Action, Bench
         ledger.add_cases([case for case, _ in cases])
         outcomes = {case.case_id: by_action for case, by_action in cases}
         for execution in ledger.planned():
-            ledger.start(execution.execution_id)
-            ledger.finish(execution.execution_id, outcomes[execution.case_id][execution.action])
+            ledger.start([execution.execution_id])
+            ledger.finish({execution.execution_id: outcomes[execution.case_id][execution.action]})
     return path
 
 

@@ -54,14 +54,14 @@ def test_an_execution_goes_from_planned_over_started_to_finished_once(path: Path
         ledger.add_cases([bench_case("1")])
         first, second = ledger.planned()
         assert [first.action, second.action] == ACTIONS
-        ledger.start(first.execution_id)
+        ledger.start([first.execution_id])
         with pytest.raises(BenchError, match="not in the state"):
-            ledger.start(first.execution_id)
-        ledger.finish(first.execution_id, outcome())
+            ledger.start([first.execution_id])
+        ledger.finish({first.execution_id: outcome()})
         with pytest.raises(BenchError, match="not in the state"):
-            ledger.finish(first.execution_id, outcome())
+            ledger.finish({first.execution_id: outcome()})
         with pytest.raises(BenchError, match="not in the state"):
-            ledger.finish(second.execution_id, outcome())
+            ledger.finish({second.execution_id: outcome()})
         assert (ledger.progress().planned, ledger.progress().finished, ledger.progress().passed) == (1, 1, 1)
 
 
@@ -70,8 +70,8 @@ def test_documents_come_back_as_they_were_stored(path: Path) -> None:
     with Ledger.open(path) as ledger:
         ledger.add_cases(cases)
         for execution in ledger.planned():
-            ledger.start(execution.execution_id)
-            ledger.finish(execution.execution_id, outcome(cost=0.125))
+            ledger.start([execution.execution_id])
+            ledger.finish({execution.execution_id: outcome(cost=0.125)})
     with Ledger.read(path) as reader:
         assert reader.cases() == cases
         (execution, _) = reader.executions(cases[1].case_id)
@@ -92,8 +92,8 @@ def test_faults_can_be_planned_again(path: Path) -> None:
     with Ledger.open(path) as ledger:
         ledger.add_cases([bench_case("1")])
         for execution, result in zip(ledger.planned(), (FAULT, outcome()), strict=True):
-            ledger.start(execution.execution_id)
-            ledger.finish(execution.execution_id, result)
+            ledger.start([execution.execution_id])
+            ledger.finish({execution.execution_id: result})
         assert ledger.progress().faults == 1
         assert ledger.plan_faults_again() == 1
         assert (ledger.progress().planned, ledger.progress().finished, ledger.progress().faults) == (1, 1, 0)
@@ -117,7 +117,7 @@ def test_a_killed_owners_lock_is_taken_over_and_its_started_executions_are_plann
         "import os, sys; from pathlib import Path; from bench.ledger import Ledger\n"
         "from tests.bench.test_ledger import bench_case\n"
         "ledger = Ledger.open(Path(sys.argv[1])); ledger.add_cases([bench_case('1')])\n"
-        "ledger.start(ledger.planned()[0].execution_id); os.kill(os.getpid(), 9)"
+        "ledger.start([ledger.planned()[0].execution_id]); os.kill(os.getpid(), 9)"
     )
     owner = subprocess.run([sys.executable, "-c", code, str(path)])
     assert owner.returncode == -signal.SIGKILL

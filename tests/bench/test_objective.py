@@ -1,11 +1,17 @@
 """Tests of the order on outcomes."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import beta
 
-from bench.objective import plan_size, utility, winner
+from bench.objective import Objective, cap_ms, chance_to_pass_more, judge, plan_size
 from planner.actions import Action
+from planner.artifacts.universe import Universe
 from planner.contracts import BenchOutcome
 
 SERIAL = Action("serial_handoff", 1, 15, "NA")
@@ -34,6 +40,22 @@ def outcome(passed: bool = True, duration_ms: int = 1000, cost: float | None = 1
 FAULT = outcome(False, status="fault", fault="no clone")
 
 
+DEFAULT = Objective()
+
+
+def winner(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objective = DEFAULT) -> Action | None:
+    verdict = judge(executions, objective)
+    return None if verdict is None else verdict.action
+
+
+def times(action: Action, *durations: int, **fields: Any) -> list[tuple[Action, BenchOutcome]]:
+    return [(action, outcome(duration_ms=duration, **fields)) for duration in durations]
+
+
+def passes(action: Action, n_passes: int, n: int, **fields: Any) -> list[tuple[Action, BenchOutcome]]:
+    return [(action, outcome(index < n_passes, **fields)) for index in range(n)]
+
+
 def test_gates_come_before_duration_and_cost() -> None:
     assert winner([(SERIAL, outcome(False, 10, 0.0)), (WIDE, outcome(True, 9000, 9.0))]) == WIDE
 
@@ -55,6 +77,8 @@ def test_an_unknown_cost_comes_last() -> None:
 def test_of_equals_the_smaller_plan_wins_in_whatever_order_they_come() -> None:
     executions = [(WIDE, outcome()), (LONG, outcome()), (SERIAL, outcome())]
     assert winner(executions) == winner(executions[::-1]) == SERIAL
+    verdict = judge(executions, DEFAULT)
+    assert verdict is not None and set(verdict.equals) == {WIDE, LONG, SERIAL} and verdict.confidence == 0.5
 
 
 def test_faults_never_win_and_leave_no_winner_when_alone() -> None:
@@ -63,10 +87,103 @@ def test_faults_never_win_and_leave_no_winner_when_alone() -> None:
     assert winner([]) is None
 
 
-def test_repeats_count_by_their_share_of_passes() -> None:
-    lucky = [(SERIAL, outcome(True, 10)), (SERIAL, outcome(False, 10))]
-    steady = [(WIDE, outcome(True, 9000)), (WIDE, outcome(True, 9000))]
-    assert winner(lucky + steady) == WIDE
+def test_a_capped_action_never_wins() -> None:
+    capped = outcome(False, 10, 0.0, status="censored", stopped_by="capped")
+    assert winner([(SERIAL, capped), (WIDE, outcome(duration_ms=9))]) == WIDE
+    assert winner([*times(SERIAL, 1, 1), (SERIAL, capped), *times(WIDE, 9, 9, 9)]) == WIDE
+
+
+@pytest.mark.parametrize(
+    ("wide", "serial", "better"),
+    [
+        ((1, 1), (0, 1), WIDE),
+        ((2, 2), (1, 2), SERIAL),
+        ((2, 2), (0, 2), WIDE),
+        ((5, 5), (4, 5), SERIAL),
+        ((5, 5), (3, 5), WIDE),
+    ],
+)
+def test_one_pass_more_decides_only_where_it_tells_the_actions_apart(
+    wide: tuple[int, int], serial: tuple[int, int], better: Action
+) -> None:
+    assert winner(passes(WIDE, *wide) + passes(SERIAL, *serial)) == better
+
+
+def test_the_confidence_is_the_chance_to_pass_more_often_than_the_strongest_rival() -> None:
+    verdict = judge(passes(WIDE, 2, 2) + passes(SERIAL, 0, 2) + passes(LONG, 1, 2, duration_ms=9000), DEFAULT)
+    assert verdict is not None and verdict.action == WIDE and verdict.confidence == pytest.approx(0.8)
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 6))
+def test_the_chance_to_pass_more_is_that_of_the_beta_distributions(a: int, b: int, c: int, d: int) -> None:
+    ours = chance_to_pass_more((a, a + b), (c, c + d))
+    assert ours + chance_to_pass_more((c, c + d), (a, a + b)) == 1
+    grid = (np.arange(20000) + 0.5) / 20000
+    density = beta.pdf(grid, a + 1, b + 1) * beta.cdf(grid, c + 1, d + 1)
+    assert float(ours) == pytest.approx(density.mean(), abs=2e-3)
+
+
+def test_a_mean_within_the_others_error_is_its_equal() -> None:
+    noisy = times(WIDE, 500, 1000, 1500)
+    assert winner(noisy + times(SERIAL, 1200, 1200, 1200)) == SERIAL
+    assert winner(noisy + times(SERIAL, 1300, 1300, 1300)) == WIDE
+    assert winner(times(WIDE, 1000, 1000, 1000) + times(SERIAL, 1200, 1200, 1200)) == WIDE
+
+
+def test_the_universes_objective_decides_what_comes_after_passing() -> None:
+    cheap, quick = times(LONG, 9000, cost=0.1), times(WIDE, 1000, cost=9.0)
+    universe = Universe("u", None, "thrift", {}, {"thrift": {"metrics": {"cost_usd": "min", "novelty": "max"}}})
+    thrift = Objective.of_universe(universe)
+    assert thrift.metrics == (("cost_usd", "min"),)
+    assert (winner(cheap + quick), winner(cheap + quick, thrift)) == (WIDE, LONG)
+    assert Objective.from_document(thrift.to_document()) == thrift
+    assert Objective.of_universe(universe, "unknown") == DEFAULT
+
+
+def test_a_worlds_score_counts_as_large_as_the_objective_wants_it_and_code_runs_have_none() -> None:
+    objective = Objective((("overall", "max"), ("duration_ms", "min")))
+    low, high = times(SERIAL, 1000, score=0.4), times(WIDE, 5000, score=0.8)
+    assert winner(low + high, objective) == WIDE
+    assert winner(low + high, objective.for_job("code")) == SERIAL
+    assert objective.for_job("code").time_decides_first and not objective.time_decides_first
+
+
+PLANS = [SERIAL, LONG, WIDE, Action("speculate_vote", 2, 30, "NA")]
+
+
+@given(
+    st.integers(1, 3).flatmap(
+        lambda repeats: st.lists(
+            st.lists(st.tuples(st.booleans(), st.integers(1, 40)), min_size=repeats, max_size=repeats),
+            min_size=4,
+            max_size=4,
+        )
+    )
+)
+@settings(max_examples=500)
+def test_capping_changes_no_winner(runs: list[list[tuple[bool, int]]]) -> None:
+    repeats = len(runs[0])
+    whole = {plan: [outcome(p, d) for p, d in group] for plan, group in zip(PLANS, runs, strict=True)}
+    capped: dict[Action, list[BenchOutcome]] = {}
+    for plan, group in whole.items():
+        for full in group:
+            cap = cap_ms(capped, plan, repeats, DEFAULT)
+            cut_off = cap is not None and full.duration_ms > cap
+            short = outcome(False, cap or 0, None, status="censored", stopped_by="capped")
+            capped.setdefault(plan, []).append(short if cut_off else full)
+    assert winner([(a, o) for a, group in capped.items() for o in group]) == winner(
+        [(a, o) for a, group in whole.items() for o in group]
+    )
+
+
+def test_there_is_no_cap_where_something_else_than_time_decides_or_nothing_has_passed() -> None:
+    failed, passed = {SERIAL: [outcome(False)]}, {SERIAL: [outcome(duration_ms=1000)]}
+    assert cap_ms(failed, WIDE, 1, DEFAULT) is None
+    assert cap_ms(passed, SERIAL, 1, DEFAULT) is None
+    assert cap_ms(passed, WIDE, 2, DEFAULT) is None
+    assert cap_ms(passed, WIDE, 1, Objective((("cost_usd", "min"), ("duration_ms", "min")))) is None
+    assert cap_ms(passed, WIDE, 1, DEFAULT) == 1101
+    assert cap_ms({SERIAL: [outcome(duration_ms=1000)] * 2, WIDE: [outcome(False, 900)]}, WIDE, 2, DEFAULT) == 1301
 
 
 def test_plan_size_multiplies_the_budgets() -> None:
@@ -84,4 +201,4 @@ def test_plan_size_multiplies_the_budgets() -> None:
     ],
 )
 def test_utility_is_passing_minus_clipped_shares_of_the_limit(result: BenchOutcome, expected: float) -> None:
-    assert utility(result, 1000) == pytest.approx(expected)
+    assert DEFAULT.utility(result, 1000) == pytest.approx(expected)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench.ledger import Ledger
-from bench.run import BenchReport, default_command, run_bench
+from bench.run import BenchReport, CyntraSettings, default_command, run_bench
 from bench.sandbox.create import create_sandbox
 from planner.errors import BenchError
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
@@ -26,7 +26,7 @@ REPO_ROOT = Path(__file__).parents[2]
 def bench(repo: KernelRepo, **options: Any) -> BenchReport:
     work_base = repo.root.parent / "work"
     report = run_bench(
-        repo.root, command=SMALL_KERNEL, work_base=work_base, **{"n_actions": 2, "workers": 1, **options}
+        repo.root, cyntra=CyntraSettings(SMALL_KERNEL), work_base=work_base, **{"n_actions": 2, "workers": 1, **options}
     )
     assert list(work_base.iterdir()) == []
     return report
@@ -102,7 +102,7 @@ def test_a_bench_runs_every_action_of_every_case_and_reports_the_winners(
     assert (report.read, report.run, report.resumed, report.faults) == (4, 4, 0, 0)
     assert set(report.set_aside) == {"2", "10"}
     assert all((case.planned, case.finished, case.passed) == (2, 2, 2) for case in report.cases)
-    assert all(case.winner is not None for case in report.cases)
+    assert all(case.verdict is not None for case in report.cases)
     with Ledger.read(report.ledger_path) as ledger:
         assert len(ledger.executions()) == 4
 
@@ -181,7 +181,7 @@ def test_an_interrupted_bench_stops_cleanly_and_refuses_a_second_one_while_it_li
 def test_outcomes_of_another_kernel_are_not_mixed_in(kernel_repo: KernelRepo, ray_cluster: Any) -> None:
     bench(kernel_repo, limit=1, n_actions=1)
     with pytest.raises(BenchError, match=r"made with command .* --ledger"):
-        run_bench(kernel_repo.root, command=["sh", "-c", "true"])
+        run_bench(kernel_repo.root, cyntra=CyntraSettings(["sh", "-c", "true"]))
 
 
 def test_without_a_kernel_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_without_a_kernel_the_message_says_what_to_do(monkeypatch: pytest.Monkey
 
 def test_the_sandboxs_kernel_is_benched_with_its_own_tools(tmp_path: Path, ray_cluster: Any) -> None:
     repo = create_sandbox(tmp_path / "sandbox", issues=2, seed=1)
-    report = run_bench(repo, command=["cyntra-sandbox"], n_actions=2, work_base=tmp_path / "work")
+    report = run_bench(repo, cyntra=CyntraSettings(["cyntra-sandbox"]), n_actions=2, work_base=tmp_path / "work")
     assert (report.run, report.faults) == (4, 0)
     with Ledger.read(report.ledger_path) as ledger:
         outcomes = [execution.outcome for execution in ledger.executions()]

@@ -1,18 +1,24 @@
 """Tests of the pool of Ray actors: outcomes recorded at once, dead workers replaced, nothing left behind."""
 
 import os
+import select
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.budget import Budget
+from bench.executors.outcome import censored, fault
 from bench.ledger import Ledger, Progress
+from bench.limits import Leash
+from bench.objective import Objective
 from bench.strays import MARK
 from bench.workdirs import in_use, make_work_dir, own_root, remove_stale_roots
-from bench.workers import WorkerPool
+from bench.workers import Capping, WorkerPool
 from planner.actions import Action
 from planner.contracts import BenchCase, BenchOutcome
 from tests.bench.test_ledger import bench_case
@@ -25,7 +31,12 @@ class ScriptedExecutor:
     def __init__(self, notes: Path) -> None:
         self.notes = notes
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int) -> BenchOutcome:
+    instant = False
+
+    def wall_limit(self, action: Action) -> float:
+        return 60.0
+
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
         (work_dir / "clone").mkdir()
         with self.notes.open("a") as file:
             file.write(f"{case.issue_id} {action}\n")
@@ -34,12 +45,38 @@ class ScriptedExecutor:
             os.kill(os.getpid(), signal.SIGKILL)
         if case.issue_id == "raises":
             raise ValueError("a bug in the executor")
+        if case.issue_id == "heals" and calls == 1:
+            return fault("the disk was full")
+        if case.issue_id == "race":
+            return self.race(action, leash)
         return outcome(duration_ms=calls)
 
+    def race(self, action: Action, leash: Leash) -> BenchOutcome:
+        """The plan with one candidate passes after 0.4 s, the other one would last half a minute."""
+        started = time.monotonic()
+        if action.max_candidates_bin != 1:
+            reason = self.stopped_by(leash, started + 30)
+            elapsed = round(1000 * (time.monotonic() - started))
+            return censored(stopped_by=reason, duration_ms=elapsed, agent_ms=elapsed)
+        time.sleep(0.4)
+        return outcome(duration_ms=400)
 
-def run_pool(
-    ray: Any, tmp_path: Path, *issue_ids: str, max_attempts: int = 3
-) -> tuple[Ledger, list[Progress], list[str]]:
+    def stopped_by(self, leash: Leash, deadline: float) -> str:
+        """What a supervisor does with its control pipe: wait for a limit, and then until it is reached."""
+        started, text = time.monotonic(), ""
+        control_read, control_write = os.pipe()
+        with leash.hold(control_write):
+            while time.monotonic() < deadline:
+                if select.select([control_read], [], [], 0.02)[0]:
+                    text += os.read(control_read, 4096).decode()
+                for line in text.splitlines():
+                    reason, seconds = line.split()
+                    if time.monotonic() - started >= float(seconds):
+                        return reason
+        raise AssertionError("nobody stopped it")
+
+
+def run_pool(ray: Any, tmp_path: Path, *issue_ids: str, **options: Any) -> tuple[Ledger, list[Progress], list[str]]:
     cases = [bench_case(issue_id) for issue_id in issue_ids]
     ledger = Ledger.open(tmp_path / "ledger.sqlite")
     ledger.add_cases(cases)
@@ -51,9 +88,8 @@ def run_pool(
         ledger,
         executor,
         work_base=tmp_path / "work",
-        n_workers=2,
         on_progress=seen.append,
-        max_attempts=max_attempts,
+        **{"n_workers": 2, **options},
     )
     pool.run(cases)
     assert list((tmp_path / "work").iterdir()) == []
@@ -62,11 +98,11 @@ def run_pool(
 
 def test_every_planned_execution_is_done_once_and_progress_is_told(ray_cluster: Any, tmp_path: Path) -> None:
     ledger, seen, calls = run_pool(ray_cluster, tmp_path, "1", "2", "raises")
-    assert len(calls) == len(set(calls)) == 6
+    assert sorted(Counter(calls).values()) == [1, 1, 1, 1, 3, 3]
     assert (ledger.progress().finished, ledger.progress().passed, ledger.progress().faults) == (6, 4, 2)
     assert seen[-1] == ledger.progress()
     reasons = {execution.outcome.fault for execution in ledger.executions("case-raises")}
-    assert reasons == {"the executor failed: ValueError('a bug in the executor')"}
+    assert reasons == {"the executor failed: ValueError('a bug in the executor') (the last of 3 attempts)"}
 
 
 def test_the_execution_of_a_worker_that_dies_is_done_again_a_bounded_number_of_times(
@@ -77,7 +113,46 @@ def test_the_execution_of_a_worker_that_dies_is_done_again_a_bounded_number_of_t
     assert {execution.outcome.duration_ms for execution in ledger.executions("case-dies-once")} == {2}
     for execution in ledger.executions("case-always-dies"):
         assert execution.outcome.fault is not None
-        assert execution.outcome.fault.startswith("its worker died 3 times")
+        assert execution.outcome.fault.startswith("its worker died")
+        assert execution.outcome.fault.endswith("(the last of 3 attempts)")
+
+
+def test_a_fault_that_heals_is_tried_again_and_shown(ray_cluster: Any, tmp_path: Path) -> None:
+    ledger, _, calls = run_pool(ray_cluster, tmp_path, "heals")
+    assert len(calls) == 4
+    assert (ledger.progress().passed, ledger.progress().faults, ledger.progress().retried) == (2, 0, 2)
+
+
+def test_an_action_that_a_passing_sibling_has_outrun_is_stopped_in_the_middle_and_censored(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    ledger, _, _ = run_pool(ray_cluster, tmp_path, "race", capping=Capping(Objective(), 1))
+    quick, slow = (execution.outcome for execution in ledger.executions())
+    assert (quick.passed, quick.duration_ms, slow.status, slow.passed) == (True, 400, "censored", False)
+    assert slow.agent_ms < 30_000
+    assert ledger.progress().capped == 1
+
+
+def test_what_is_beyond_the_budget_is_stopped_stays_planned_and_is_counted(ray_cluster: Any, tmp_path: Path) -> None:
+    ledger, _, _ = run_pool(ray_cluster, tmp_path, "race", "1", budget=Budget(hours=2 / 3600))
+    assert ledger.progress().started == 0 and ledger.progress().finished + ledger.progress().planned == 4
+    assert {execution.outcome.passed for execution in ledger.executions()} <= {True}
+    assert ledger.progress().planned >= 1
+    spent = sum(spent.time_ms for spent in ledger.spent().values())
+    assert 400 <= spent < 20_000
+    before = ledger.progress()
+    ledger.close()
+    ledger, _, _ = run_pool(ray_cluster, tmp_path, "race", "1", budget=Budget(hours=spent / 3_600_000))
+    assert ledger.progress() == before
+
+
+def test_a_case_has_its_own_cap_and_dollars_are_reserved_for_what_runs(ray_cluster: Any, tmp_path: Path) -> None:
+    ledger, _, _ = run_pool(ray_cluster, tmp_path, "1", "2", budget=Budget(dollars=1.5), n_workers=1)
+    # Every execution costs one dollar: after the first, half a dollar is left, and after the second nothing.
+    assert (ledger.progress().finished, ledger.progress().planned) == (2, 2)
+    ledger.close()
+    ledger, _, _ = run_pool(ray_cluster, tmp_path, "1", "2", "3", budget=Budget(case_minutes=0.0001), n_workers=1)
+    assert {e.case_id for e in ledger.executions()} == {"case-1", "case-2", "case-3"}
 
 
 def test_a_bench_of_nothing_but_lost_executions_ends(ray_cluster: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.objective import LIMIT_MINUTES as BENCH_LIMIT
-from bench.objective import utility as bench_utility
+from bench.objective import Objective
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
 from planner.contracts import BenchOutcome
@@ -210,7 +210,7 @@ def test_an_actions_limit_is_its_minutes_and_for_agents_its_minutes_times_candid
 
 @pytest.mark.parametrize(("passed", "wall_ms", "agent_ms"), [(True, 500, 1300), (False, 7000, 99_000)])
 def test_the_utility_is_the_benchs(passed: bool, wall_ms: int, agent_ms: int) -> None:
-    outcome = BenchOutcome.model_construct(passed=passed, duration_ms=wall_ms, agent_ms=agent_ms)
+    outcome = BenchOutcome.model_construct(passed=passed, status="failed", duration_ms=wall_ms, agent_ms=agent_ms)
     certain = ActionValues(np.array([float(passed)]), np.array([float(wall_ms)]), np.array([float(agent_ms)]))
-    expected = bench_utility(outcome, round(BENCH_LIMIT * 0.05 * 1000))
+    expected = Objective().utility(outcome, round(BENCH_LIMIT * 0.05 * 1000))
     assert certain.utility(0.05)[0] == pytest.approx(expected)
