@@ -15,6 +15,7 @@ import yaml
 
 from bench.executors.simulate import SimulateExecutor
 from bench.ledger import Ledger
+from bench.limits import Leash
 from bench.relabel import relabel
 from bench.results import read_results
 from bench.run import run_bench
@@ -222,7 +223,7 @@ def test_a_simulated_repo_goes_from_dataset_to_bench_to_winners(repo: Path, ray_
     info = build_dataset(repo, tmp_path / "dataset")
     assert (info.counts["examples"], info.counts["quarantined"], info.contexts["neighbours_withdrawn"]) == (300, 0, 0)
     ledger = tmp_path / "ledger.sqlite"
-    report = run_bench(repo, executor="simulate", ledger_path=ledger, n_actions=4, repeats=2, limit=10)
+    report = run_bench(repo, executor="simulate", ledger_path=ledger, n_actions=4, repeats=2, limit=10, full=True)
     assert (report.run, report.faults, len(report.cases)) == (80, 0, 10)
     results = read_results(ledger)
     artifacts = read_repo(repo)
@@ -234,13 +235,13 @@ def test_a_simulated_repo_goes_from_dataset_to_bench_to_winners(repo: Path, ray_
     executor = SimulateExecutor.prepare(repo)
     for result in results:
         for action, outcomes in result.outcomes.items():
-            assert outcomes == [executor.execute(result.case, action, tmp_path, repeat) for repeat in (0, 1)]
+            assert outcomes == [executor.execute(result.case, action, tmp_path, repeat, Leash()) for repeat in (0, 1)]
             issue = executor.world.issue(result.case.issue_id)
             drawn = [executor.world.run(issue, action, repeat, result.decided_ms) for repeat in (0, 1)]
             assert [outcome.duration_ms for outcome in outcomes] == [run.duration_ms for run in drawn]
     winners = relabel(ledger, tmp_path / "dataset", tmp_path / "winners")
     assert winners.counts["cases"] == 10
-    again = run_bench(repo, executor="simulate", ledger_path=ledger, n_actions=4, repeats=2, limit=10)
+    again = run_bench(repo, executor="simulate", ledger_path=ledger, n_actions=4, repeats=2, limit=10, full=True)
     assert (again.run, again.resumed) == (0, 80)
 
 
@@ -266,7 +267,7 @@ def test_an_outcome_counts_the_losers_too(repo: Path, tmp_path: Path) -> None:
         },
         "case",
     )
-    outcome = executor.execute(case, WIDE, tmp_path, 0)
+    outcome = executor.execute(case, WIDE, tmp_path, 0, Leash())
     assert len(outcome.launches) == 3
     assert outcome.agent_ms == sum(launch.duration_ms for launch in outcome.launches)
     assert outcome.cost_usd == pytest.approx(sum(launch.cost_usd or 0 for launch in outcome.launches))
