@@ -333,7 +333,8 @@ def _print_report(console: "Console", report: "BenchReport") -> None:
         console,
         f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
         f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty "
-        f"({report.retried} were started more than once); ledger {report.ledger_path}",
+        f"({report.retried} were started more than once), {report.derived} told by runs with more minutes; "
+        f"ledger {report.ledger_path}",
     )
 
 

@@ -161,7 +161,7 @@ class Ledger:
     def executions(self, case_id: str | None = None) -> list[BenchExecution]:
         """The finished executions of one case, or of all, in the order in which they were planned."""
         rows = self._connection.execute(
-            "SELECT execution_id, case_id, action, outcome FROM executions"
+            "SELECT execution_id, case_id, action, repeat, outcome FROM executions"
             " WHERE state = 'finished' AND (?1 IS NULL OR case_id = ?1) ORDER BY position",
             [case_id],
         )
@@ -193,10 +193,17 @@ class Ledger:
     def spent(self) -> dict[str, Spent]:
         """Case id -> what its executions have used up, attempts that yielded nothing included."""
         rows = self._connection.execute(
-            "SELECT case_id, sum(spent_ms), sum(coalesce(json_extract(outcome, '$.cost_usd'), 0)) FROM executions"
+            "SELECT case_id, sum(spent_ms), "
+            " sum(iif(json_extract(outcome, '$.derived_from') IS NULL,"
+            " coalesce(json_extract(outcome, '$.cost_usd'), 0), 0)) FROM executions"
             " GROUP BY case_id"
         )
         return {case_id: Spent(time_ms, dollars) for case_id, time_ms, dollars in rows}
+
+    def n_derived(self) -> int:
+        """Finished executions for which nothing was run, because another one told their outcome."""
+        query = "SELECT count(*) FROM executions WHERE json_extract(outcome, '$.derived_from') IS NOT NULL"
+        return self._connection.execute(query).fetchone()[0]
 
     def objective(self) -> Objective:
         """The objective by which the ledger's outcomes are judged."""
@@ -336,6 +343,11 @@ class Ledger:
             self._connection.execute("COMMIT")
 
 
+def time_spent_ms(outcome: BenchOutcome) -> int:
+    """What the outcome took: nothing where another execution told it."""
+    return 0 if outcome.derived_from else outcome.duration_ms
+
+
 @contextmanager
 def _readable_errors(path: Path) -> Iterator[None]:
     try:
@@ -356,12 +368,13 @@ def _check_dead(owner: ProcessIdentity, path: Path, take_over: bool) -> None:
         raise BenchError(f"{path}: another bench writes to it (process {owner.pid}): wait for its end, or stop it")
 
 
-def _execution(source: str, execution_id: str, case_id: str, action: str, outcome: str) -> BenchExecution:
+def _execution(source: str, execution_id: str, case_id: str, action: str, repeat: int, outcome: str) -> BenchExecution:
     document = {
         "schema_version": "cyntra.bench_execution.v1",
         "execution_id": execution_id,
         "case_id": case_id,
         "action": orjson.loads(action),
+        "repeat": repeat,
         "outcome": orjson.loads(outcome),
     }
     return parse(BenchExecution, orjson.dumps(document), source)

@@ -84,6 +84,8 @@ class BenchReport:
     """Executions in the ledger that ended in a fault, whoever ran them."""
     retried: int
     """Executions that were started more than once."""
+    derived: int = 0
+    """Executions for which nothing was run, because the same plan with more minutes told their outcome."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Cap of the budget -> executions that were not done because of it."""
 
@@ -172,6 +174,7 @@ def run_bench(
             resumed=before.finished,
             faults=after.faults,
             retried=after.retried,
+            derived=ledger.n_derived(),
             left_out=dict(left_out),
         )
 

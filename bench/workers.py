@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from bench.executors import Executor
 from bench.executors.outcome import fault
 from bench.ledger import Ledger, PlannedExecution, Progress
 from bench.limits import Leash
+from bench.nested import derive
 from bench.objective import Objective, cap_ms, plan_size
 from bench.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from planner.actions import Action, action_from_document
-from planner.contracts import BenchCase, BenchOutcome, parse
+from planner.contracts import ActionDocument, BenchCase, BenchExecution, BenchOutcome, parse
 
 MAX_ATTEMPTS = 3
 """How often an execution may be started that ends in a fault, or whose worker dies under it."""
@@ -38,6 +39,26 @@ class Capping:
         return cap_ms(outcomes, action, self.repeats, self.objective.for_job(case.context.job_type))
 
 
+class Done:
+    """The executions of a case that yielded an outcome."""
+
+    def __init__(self) -> None:
+        self.executions: list[BenchExecution] = []
+        self.outcomes: dict[Action, list[BenchOutcome]] = {}
+
+    def add(self, execution: BenchExecution) -> None:
+        """Take note of a finished execution, unless it is a fault."""
+        if execution.outcome.status != "fault":
+            self.executions.append(execution)
+            self.outcomes.setdefault(_action(execution), []).append(execution.outcome)
+
+    def of_repeat(self, repeat: int) -> Iterator[tuple[Action, str, BenchOutcome]]:
+        """Those with this number among the repeats of their action."""
+        for execution in self.executions:
+            if execution.repeat == repeat:
+                yield _action(execution), execution.execution_id, execution.outcome
+
+
 class ExecutionWorker:
     """The actor: performs one execution at a time."""
 
@@ -48,29 +69,41 @@ class ExecutionWorker:
         """Execution id -> leash, also of an execution that has yet to begin: a limit may come before it does."""
 
     def execute(
-        self, case: bytes, executions: Sequence[PlannedExecution], known: Sequence[tuple[Action, bytes]], work_dir: str
+        self, case: bytes, executions: Sequence[PlannedExecution], known: Sequence[bytes], work_dir: str
     ) -> list[bytes]:
         """Perform executions of one case, one after the other; their outcomes as JSON.
 
-        ``known`` are the case's outcomes so far. The work directory stays until :meth:`discard`.
+        ``known`` are the case's executions that are done. The work directory stays until :meth:`discard`.
         """
         document = parse(BenchCase, case, "case")
-        outcomes: dict[Action, list[BenchOutcome]] = {}
-        for action, text in known:
-            outcomes.setdefault(action, []).append(parse(BenchOutcome, text, "outcome"))
+        done = Done()
+        for text in known:
+            done.add(parse(BenchExecution, text, "execution"))
         make_work_dir(Path(work_dir))
-        done = []
+        outcomes = []
         with in_use(Path(work_dir)):
             for execution in executions:
-                cap = None if self._capping is None else self._capping.cap_ms(document, outcomes, execution.action)
-                leash = self._leashes[execution.execution_id]
-                if cap is not None:
-                    leash.shorten(cap / 1000, "capped")
-                outcome = self._executor.execute(document, execution.action, Path(work_dir), execution.repeat, leash)
-                if outcome.status != "fault":
-                    outcomes.setdefault(execution.action, []).append(outcome)
-                done.append(outcome.model_dump_json().encode())
-        return done
+                outcome = self._derived(document, execution, done)
+                if outcome is None:
+                    leash = self._leash(document, execution, done)
+                    outcome = self._executor.execute(
+                        document, execution.action, Path(work_dir), execution.repeat, leash
+                    )
+                done.add(_finished(execution, outcome))
+                outcomes.append(outcome.model_dump_json().encode())
+        return outcomes
+
+    def _derived(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> BenchOutcome | None:
+        if self._capping is None or case.context.job_type != "code":
+            return None
+        return derive(execution.action, done.of_repeat(execution.repeat), self._executor)
+
+    def _leash(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> Leash:
+        leash = self._leashes[execution.execution_id]
+        cap = None if self._capping is None else self._capping.cap_ms(case, done.outcomes, execution.action)
+        if cap is not None:
+            leash.shorten(cap / 1000, "capped")
+        return leash
 
     def shorten(self, execution_id: str, seconds: float, reason: Any) -> None:
         """End an execution once it has lasted so long; one that is over already is left alone."""
@@ -88,12 +121,8 @@ class _Case:
     case: BenchCase
     document: bytes
     waiting: list[PlannedExecution] = field(default_factory=list)
-    outcomes: dict[Action, list[BenchOutcome]] = field(default_factory=dict)
+    done: Done = field(default_factory=Done)
     running: int = 0
-
-    def known(self) -> list[tuple[Action, bytes]]:
-        """The outcomes so far, as they travel to a worker."""
-        return [(a, o.model_dump_json().encode()) for a, group in self.outcomes.items() for o in group]
 
 
 @dataclass
@@ -116,8 +145,9 @@ class _Running:
 class WorkerPool:
     """Does planned executions on ``n_workers`` actors and records each outcome as soon as it is there.
 
-    Cases go side by side, the executions of one case one after the other as long as there are other cases to do, small
-    plans first: so a plan that passes caps those after it (``capping``; None = every execution runs to its end).
+    Cases go side by side, the executions of one case one after the other as long as there are other cases to do: few
+    agents first, and of the same agents the most minutes. So a plan that passes caps those after it, and tells the
+    outcomes of the same plan with fewer minutes (``capping``; None = every execution is run, and to its end).
     """
 
     def __init__(
@@ -183,11 +213,10 @@ class WorkerPool:
             if execution.case_id in self._cases:
                 self._cases[execution.case_id].waiting.append(execution)
         for case in self._cases.values():
-            case.waiting.sort(key=lambda execution: plan_size(execution.action))
-        for done in self._ledger.executions():
-            if done.case_id in self._cases and done.outcome.status != "fault":
-                action = action_from_document(done.action.model_dump())
-                self._cases[done.case_id].outcomes.setdefault(action, []).append(done.outcome)
+            case.waiting.sort(key=_order)
+        for finished in self._ledger.executions():
+            if finished.case_id in self._cases:
+                self._cases[finished.case_id].done.add(finished)
 
     def _next_case(self) -> _Case | None:
         """The case with the fewest running executions among those that wait; of equals the first."""
@@ -201,7 +230,8 @@ class WorkerPool:
         executions, case.waiting = case.waiting[:n_executions], case.waiting[n_executions:]
         work_dir = str(self._root / str(next(self._numbers)))
         self._ledger.start([execution.execution_id for execution in executions])
-        reference = worker.execute.remote(case.document, executions, case.known(), work_dir)
+        known = [execution.model_dump_json().encode() for execution in case.done.executions]
+        reference = worker.execute.remote(case.document, executions, known, work_dir)
         self._running[reference] = _Running(worker, executions, case, work_dir, time.monotonic())
         case.running += 1
 
@@ -229,7 +259,8 @@ class WorkerPool:
         """Into the ledger with what counts; a fault is tried again, and what the budget has cut stays planned."""
         final = {}
         for execution, outcome in zip(running.executions, outcomes, strict=True):
-            self._account.add(execution.case_id, outcome.duration_ms, outcome.cost_usd or 0.0)
+            if outcome.derived_from is None:
+                self._account.add(execution.case_id, outcome.duration_ms, outcome.cost_usd or 0.0)
             if outcome.stopped_by == "cancelled":
                 self._ledger.plan_again(execution.execution_id, "stopped by a cap of the budget", outcome.duration_ms)
             elif outcome.status == "fault" and execution.attempts + 1 < self._max_attempts:
@@ -240,8 +271,7 @@ class WorkerPool:
                     reason = f"{outcome.fault} (the last of {execution.attempts + 1} attempts)"
                     outcome = outcome.model_copy(update={"fault": reason})
                 final[execution.execution_id] = outcome
-                if outcome.status != "fault":
-                    running.case.outcomes.setdefault(execution.action, []).append(outcome)
+                running.case.done.add(_finished(execution, outcome))
         if final:
             self._ledger.finish(final)
 
@@ -255,7 +285,7 @@ class WorkerPool:
         for running in self._running.values() if self._capping is not None else ():
             if running.case is case and self._capping is not None:
                 execution = running.executions[0]
-                cap = self._capping.cap_ms(case.case, case.outcomes, execution.action)
+                cap = self._capping.cap_ms(case.case, case.done.outcomes, execution.action)
                 if cap is not None:
                     self._shorten(running, cap / 1000, "capped")
 
@@ -299,3 +329,23 @@ class WorkerPool:
         worker = actor.remote(self._executor, self._capping)
         self._workers.append(worker)
         self._idle.append(worker)
+
+
+def _order(execution: PlannedExecution) -> tuple[float, float]:
+    minutes = execution.action.max_minutes_bin
+    return plan_size(execution.action._replace(max_minutes_bin="NA")), -math.inf if minutes == "NA" else -minutes
+
+
+def _finished(execution: PlannedExecution, outcome: BenchOutcome) -> BenchExecution:
+    return BenchExecution(
+        schema_version="cyntra.bench_execution.v1",
+        execution_id=execution.execution_id,
+        case_id=execution.case_id,
+        action=ActionDocument(**execution.action._asdict()),
+        repeat=execution.repeat,
+        outcome=outcome,
+    )
+
+
+def _action(execution: BenchExecution) -> Action:
+    return action_from_document(execution.action.model_dump())

@@ -230,7 +230,8 @@ class Launch(Document):
 class BenchOutcome(Document):
     """What one execution yielded. ``stopped_by`` is *our* reason for ending it, apart from status and exit code.
 
-    censored: stopped because it could not win any more; whether it would have passed is not known.
+    censored: stopped because it could not win any more; whether it would have passed is not known. ``derived_from``
+    names the execution under more minutes that told this outcome; nothing was run for it.
     """
 
     passed: bool
@@ -242,6 +243,7 @@ class BenchOutcome(Document):
     cost_usd: float | None
     cpu_ms: Milliseconds | None = None
     score: float | None = None
+    derived_from: str | None = None
     gates: list[GateResult]
     fail_codes: list[str]
     exit_code: int | None
@@ -269,6 +271,7 @@ class BenchExecution(Document):
     execution_id: Identifier
     case_id: Identifier
     action: ActionDocument
+    repeat: Count = 0
     outcome: BenchOutcome
 
 

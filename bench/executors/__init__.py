@@ -29,3 +29,7 @@ class Executor(Protocol):
     def wall_limit(self, action: Action) -> float:
         """Seconds after which an execution of ``action`` is ended at the latest."""
         ...
+
+    def lane_limit_ms(self, action: Action) -> int | None:
+        """How long each agent of ``action`` may work, in real milliseconds; None where the action does not say."""
+        ...

@@ -104,6 +104,11 @@ class CyntraExecutor:
         except (PlannerError, OSError) as error:
             return fault(str(error))
 
+    def lane_limit_ms(self, action: Action) -> int | None:
+        """How long each agent of ``action`` may work; None for "NA" minutes."""
+        minutes = action.max_minutes_bin
+        return None if minutes == "NA" else round(1000 * minutes * minute_seconds(self.base_config))
+
     def wall_limit(self, action: Action) -> float:
         """Seconds that an execution may last: its minutes and SLACK_S, but no more than the limits set."""
         minutes = action.max_minutes_bin

@@ -42,7 +42,7 @@ def read_outcome(
         "stopped_by": report.stopped_by,
         "duration_ms": report.wall_ms,
         "agent_ms": sum(launch.duration_ms for launch in launches),
-        "cost_usd": _total_cost(launches),
+        "cost_usd": total_cost(launches),
         "cpu_ms": report.cpu_ms,
         "exit_code": report.exit_code,
         "launches": list(launches),
@@ -88,15 +88,26 @@ def cut(outcome: BenchOutcome, cap_s: float | None) -> BenchOutcome:
     """
     if cap_s is None or outcome.duration_ms <= (limit := round(1000 * cap_s)):
         return outcome
-    first = min((launch.started_ms for launch in outcome.launches), default=0)
-    launches = [_cut_launch(launch, first + limit) for launch in outcome.launches if launch.started_ms < first + limit]
+    launches = cut_launches(outcome.launches, limit)
     return censored(
         stopped_by="capped",
         duration_ms=limit,
         agent_ms=sum(launch.duration_ms for launch in launches),
-        cost_usd=_total_cost(launches),
+        cost_usd=total_cost(launches),
         launches=launches,
     )
+
+
+def cut_launches(launches: Sequence[Launch], limit_ms: int) -> list[Launch]:
+    """The launches of a run that is over ``limit_ms`` after its first launch."""
+    end_ms = min((launch.started_ms for launch in launches), default=0) + limit_ms
+    return [_cut_launch(launch, end_ms) for launch in launches if launch.started_ms < end_ms]
+
+
+def total_cost(launches: Sequence[Launch]) -> float | None:
+    """What launches cost together, US dollars, as far as their tools told; None when none did."""
+    costs = [launch.cost_usd for launch in launches if launch.cost_usd is not None]
+    return sum(costs) if costs else None
 
 
 def _cut_launch(launch: Launch, end_ms: int) -> Launch:
@@ -139,11 +150,6 @@ def _plan_difference(action: Action, plan: Mapping[str, Any] | None) -> str | No
 
 def _plan_text(plan: Mapping[str, Any]) -> str:
     return f"{plan['swarm_id']} with {plan['max_candidates_bin']} candidates and {plan['max_minutes_bin']} s"
-
-
-def _total_cost(launches: Sequence[Launch]) -> float | None:
-    costs = [launch.cost_usd for launch in launches if launch.cost_usd is not None]
-    return sum(costs) if costs else None
 
 
 def _log_tail(log_path: Path) -> str:

@@ -104,6 +104,10 @@ class ReplayExecutor:
         """Nothing is run."""
         return True
 
+    def lane_limit_ms(self, action: Action) -> int:
+        """How long each agent of ``action`` may work."""
+        return round(1000 * self.wall_limit(action))
+
     def wall_limit(self, action: Action) -> float:
         """The action's minutes, in the recorded runs' time."""
         return int(action.max_minutes_bin) * self.minute_seconds
@@ -115,7 +119,7 @@ class ReplayExecutor:
             return fault(f"case {case.case_id} is not in these tables")
         if repeat or not is_observed(action, len(found.trials)):
             return fault(f"{action}, repeat {repeat}: needs more trials than the {len(found.trials)} recorded")
-        return cut(_outcome(action, found.trials, self._limit_ms(action)), leash.cap_s)
+        return cut(_outcome(action, found.trials, self.lane_limit_ms(action)), leash.cap_s)
 
     def situations(self, issue_ids: Sequence[str] | None, universe_id: str) -> Iterator[Situation]:
         """Every case in order of its first trial, or those of ``issue_ids``, with its observed actions."""
@@ -131,9 +135,6 @@ class ReplayExecutor:
                     pool=[a for a in SPACE.valid_actions("code") if is_observed(a, len(case.trials))],
                 )
                 yield Situation(case.issue_id, "recorded", choice)
-
-    def _limit_ms(self, action: Action) -> int:
-        return round(1000 * self.wall_limit(action))
 
 
 def is_observed(action: Action, n_trials: int) -> bool:

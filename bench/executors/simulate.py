@@ -43,6 +43,11 @@ class SimulateExecutor:
         """Nothing is run."""
         return True
 
+    def lane_limit_ms(self, action: Action) -> int | None:
+        """How long each agent of ``action`` may work; None for "NA" minutes."""
+        minutes = action.max_minutes_bin
+        return None if minutes == "NA" else 60_000 * minutes
+
     def wall_limit(self, action: Action) -> float:
         """The action's minutes, in the simulated world's time."""
         return math.inf if action.max_minutes_bin == "NA" else 60.0 * action.max_minutes_bin
