@@ -200,6 +200,11 @@ class Ledger:
         )
         return {case_id: Spent(time_ms, dollars) for case_id, time_ms, dollars in rows}
 
+    def span_ms(self) -> tuple[int, int]:
+        """When the first execution started and the last one ended, ms since the epoch, UTC; (0, 0) when none has."""
+        row = self._connection.execute("SELECT min(started_ms), max(finished_ms) FROM executions").fetchone()
+        return row[0] or 0, row[1] or 0
+
     def n_derived(self) -> int:
         """Finished executions for which nothing was run, because another one told their outcome."""
         query = "SELECT count(*) FROM executions WHERE json_extract(outcome, '$.derived_from') IS NOT NULL"

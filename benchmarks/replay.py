@@ -94,7 +94,8 @@ def ledger_table(path: Path) -> pd.DataFrame:
     """The outcomes in a ledger, in the same form, with the times that were really executed."""
     query = (
         "SELECT cases.issue_id, action, status, passed, json_extract(outcome, '$.duration_ms'),"
-        " json_extract(outcome, '$.agent_ms'), json_extract(outcome, '$.derived_from') FROM executions JOIN cases USING (case_id) WHERE state = 'finished'"
+        " json_extract(outcome, '$.agent_ms'), json_extract(outcome, '$.derived_from')"
+        " FROM executions JOIN cases USING (case_id) WHERE state = 'finished'"
     )
     with sqlite3.connect(path) as connection:
         rows = connection.execute(query).fetchall()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,25 @@ def git(directory: Path, *arguments: str) -> str:
 
 
 def _check_out(repo: Path, commit: str, clone: Path) -> None:
-    settings = [f"--config={key}={value}" for key in ("user.name", "user.email") if (value := _setting(repo, key))]
-    options = ("--quiet", "--shared", "--no-checkout", "--single-branch", "--branch=main", "--template=", *settings)
+    options = ("--quiet", "--shared", "--no-checkout", "--single-branch", "--branch=main", "--template=")
+    options = (*options, *_identity(repo))
     git(repo, "clone", *options, "--", str(repo), str(clone))
     git(clone, "checkout", "--quiet", "-B", "main", commit, "--")
     git(clone, "remote", "remove", "origin")
 
 
+@cache
+def _identity(repo: Path) -> tuple[str, ...]:
+    """Options that give a clone the repo's own user, whom it does not inherit; agents commit under that name.
+
+    Read once per process: every execution makes a clone.
+    """
+    values = {key: _setting(repo, key) for key in ("user.name", "user.email")}
+    return tuple(f"--config={key}={value}" for key, value in values.items() if value)
+
+
 def _setting(repo: Path, key: str) -> str:
-    """A setting of the repo itself, which a clone does not inherit; agents commit under it."""
+    """A setting of the repo itself; nothing when it has none."""
     try:
         return git(repo, "config", "--local", key)
     except subprocess.CalledProcessError:
