@@ -70,8 +70,7 @@ def git(directory: Path, *arguments: str) -> str:
 
 def _check_out(repo: Path, commit: str, clone: Path) -> None:
     options = ("--quiet", "--shared", "--no-checkout", "--single-branch", "--branch=main", "--template=")
-    options = (*options, *_identity(repo))
-    git(repo, "clone", *options, "--", str(repo), str(clone))
+    git(repo, "clone", *options, *_identity(repo), "--", str(repo), str(clone))
     git(clone, "checkout", "--quiet", "-B", "main", commit, "--")
     git(clone, "remote", "remove", "origin")
 

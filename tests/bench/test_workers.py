@@ -36,6 +36,9 @@ class ScriptedExecutor:
     def wall_limit(self, action: Action) -> float:
         return 60.0
 
+    def lane_limit_ms(self, action: Action) -> int | None:
+        return None
+
     def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
         (work_dir / "clone").mkdir()
         with self.notes.open("a") as file:
