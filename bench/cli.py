@@ -314,7 +314,7 @@ def _print_report(console: "Console", report: "BenchReport") -> None:
     console.print(table)
     if len(report.cases) > SHOWN_CASES:
         _say(console, f"... and {len(report.cases) - SHOWN_CASES} more cases in the ledger")
-    order = ", then ".join(f"{goal} {name}" for name, goal in report.objective.metrics)
+    order = ", then ".join(f"{goal} {name}" for name, goal in report.metrics)
     _say(
         console,
         f"winner: passes most, then {order}, then the smallest plan; conf.: how likely none passes more often; "

@@ -72,7 +72,8 @@ class BenchReport:
     """What a bench did. ``resumed`` executions were in the ledger before; ``set_aside`` is issue id -> reason."""
 
     ledger_path: Path
-    objective: Objective
+    metrics: tuple[tuple[str, str], ...]
+    """What decided after passing, in order: (name, "min" or "max"), as far as the cases' job types tell it."""
     cases: list[CaseReport]
     read: int
     """Issues (or problems with an agent) that there were."""
@@ -166,7 +167,7 @@ def run_bench(
         after = ledger.progress()
         return BenchReport(
             ledger_path=ledger.path,
-            objective=setup.objective,
+            metrics=_metrics(setup.objective, cases),
             cases=[_case_report(ledger, case, repeats, setup.objective) for case in cases],
             read=setup.read,
             set_aside=setup.set_aside,
@@ -342,6 +343,11 @@ def default_ledger(repo: Path, executor: str) -> Path:
     # The bench is not to show up in the repo's own `git status`.
     (directory / ".gitignore").write_text("*\n")
     return directory / "ledger.sqlite"
+
+
+def _metrics(objective: Objective, cases: Sequence[BenchCase]) -> tuple[tuple[str, str], ...]:
+    told = [objective.for_job(job_type).metrics for job_type in {case.context.job_type for case in cases}]
+    return max(told, key=len, default=objective.metrics)
 
 
 def _case_report(ledger: Ledger, case: BenchCase, repeats: int, objective: Objective) -> CaseReport:

@@ -107,13 +107,18 @@ class CyntraExecutor:
     def lane_limit_ms(self, action: Action) -> int | None:
         """How long each agent of ``action`` may work; None for "NA" minutes."""
         minutes = action.max_minutes_bin
-        return None if minutes == "NA" else round(1000 * minutes * minute_seconds(self.base_config))
+        return None if minutes == "NA" else round(1000 * minutes * self._minute_seconds)
 
     def wall_limit(self, action: Action) -> float:
         """Seconds that an execution may last: its minutes and SLACK_S, but no more than the limits set."""
         minutes = action.max_minutes_bin
-        planned = math.inf if minutes == "NA" else minutes * minute_seconds(self.base_config) + SLACK_S
+        planned = math.inf if minutes == "NA" else minutes * self._minute_seconds + SLACK_S
         return min(planned, LONGEST_RUN_S, self.wall_limit_s or math.inf)
+
+    @property
+    def _minute_seconds(self) -> float:
+        """The real kernel knows real minutes only, whatever a sandbox's config says to its stand-in."""
+        return 60.0 if Path(self.command[0]).name == "cyntra" else minute_seconds(self.base_config)
 
     def _execute(self, case: BenchCase, action: Action, work_dir: Path, leash: Leash | None) -> BenchOutcome:
         self._check_feasible(case, action)
