@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from bench.candidates import CandidateSampler, PlanLimits, concrete_actions
 from bench.executors.clone import git
 from bench.executors.toolchains import find_toolchains
 from planner.actions import ActionSpace, action_from_document
+from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.universe import load_kernel_config
 from planner.context import ContextBuilder
 from planner.contracts import BenchCase, validate
@@ -87,7 +88,10 @@ def build_cases(
         context = builder.build(issue_id, created_ms=moment_ms, system_state=state)
         space = ActionSpace.from_document(context["action_space"])
         case_id = case_id_of(issue_id, ground.base_commit, context["universe_id"])
-        pool = [action for action in concrete_actions(space, context["job_type"]) if limits.allow(action)]
+        job_type = context["job_type"]
+        # A world's candidates are no agents: as many as wanted, whatever tools there are.
+        allowed = limits if job_type == "code" else replace(limits, max_candidates=None)
+        pool = [action for action in concrete_actions(space, job_type) if allowed.allow(action)]
         actions = sampler.choose(pool, policy.decide(context), case_id, n_actions)
         document = {
             "schema_version": "cyntra.bench_case.v1",
@@ -172,6 +176,8 @@ def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
     tags = issue.get("tags")
     if isinstance(tags, list) and any(tag in ESCALATION_TAGS for tag in tags if isinstance(tag, str)):
         return "left to a human (escalation)"
+    if job_type_of(issue) == "fab-world" and world_of(issue) is None:
+        return "a world job without a tag world:<world id>"
     return None
 
 

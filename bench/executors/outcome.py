@@ -38,7 +38,7 @@ def read_outcome(
     }
     reason = _fault_reason(run, len(artifacts.runs), action, report, launches)
     if reason is not None:
-        return fault(f"{reason}{_log_tail(log_path)}", **measured)
+        return fault(f"{reason}{log_tail(log_path)}", **measured)
     if run is None:
         # Stopped by us before the kernel archived anything.
         return BenchOutcome.model_validate(
@@ -115,6 +115,7 @@ def _total_cost(launches: Sequence[Launch]) -> float | None:
     return sum(costs) if costs else None
 
 
-def _log_tail(log_path: Path) -> str:
+def log_tail(log_path: Path) -> str:
+    """The last of what the run printed, as the end of a sentence; empty when it printed nothing."""
     text = " ".join(log_path.read_text("utf-8", errors="replace").split()) if log_path.exists() else ""
     return f"; its output ends: {text[-LOG_TAIL_CHARACTERS:]}" if text else ""

@@ -108,6 +108,7 @@ def _evolution(
         started_ms=min(starts),
         ended_ms=max(ended_ms, min(starts)),
         duration_ms=int(sum(_stage_time(manifests[c["run_id"]], section(c, "metrics")) for c in ran)),
+        score=number(section(selected, "metrics"), "overall"),
     )
 
 
@@ -157,6 +158,7 @@ def _record(
     started_ms: int,
     ended_ms: int,
     duration_ms: int,
+    score: float | None = None,
 ) -> RunRecord:
     issue_id = string(context, "issue_id") or None
     return RunRecord(
@@ -184,6 +186,7 @@ def _record(
         world_id=str(world_id),
         objective_id=string(context, "objective_id"),
         universe_id=string(context, "universe_id"),
+        score=score,
     )
 
 
