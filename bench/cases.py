@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from bench.candidates import Choice, Coverage, PlanLimits, Selection, runnable_a
 from bench.executors.clone import git
 from bench.executors.toolchains import find_toolchains
 from planner.actions import ActionSpace, action_from_document
+from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.universe import load_kernel_config
 from planner.context import ContextBuilder
 from planner.contracts import BenchCase, validate
@@ -115,7 +116,9 @@ def add_cases(
 def _situations(
     builder: ContextBuilder, issue_ids: Sequence[str], ground: Ground, config: dict[str, Any], now_ms: int
 ) -> Iterator[Situation]:
-    limits = PlanLimits(len(ground.toolchains) or None, builder.universe.max_run_minutes)
+    agent_limits = PlanLimits(len(ground.toolchains) or None, builder.universe.max_run_minutes)
+    # A world's candidates are no agents: as many as wanted, whatever tools there are.
+    world_limits = replace(agent_limits, max_candidates=None)
     policy = HeuristicPolicy(config, max_run_minutes=builder.universe.max_run_minutes)
     # History only goes forward.
     for issue_id in sorted(issue_ids, key=lambda issue_id: ground.moments_ms.get(issue_id, now_ms)):
@@ -123,6 +126,7 @@ def _situations(
         state = system_state(ground.toolchains, moment_ms)
         context = builder.build(issue_id, created_ms=moment_ms, system_state=state)
         space = ActionSpace.from_document(context["action_space"])
+        limits = agent_limits if context["job_type"] == "code" else world_limits
         choice = Choice(
             case_id=case_id_of(issue_id, ground.base_commit, context["universe_id"]),
             context=context,
@@ -205,6 +209,8 @@ def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
     tags = issue.get("tags")
     if isinstance(tags, list) and any(tag in ESCALATION_TAGS for tag in tags if isinstance(tag, str)):
         return "left to a human (escalation)"
+    if job_type_of(issue) == "fab-world" and world_of(issue) is None:
+        return "a world job without a tag world:<world id>"
     return None
 
 

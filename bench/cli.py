@@ -104,7 +104,10 @@ def bench(
     seed: Annotated[int, typer.Option(help="Seed of the choice of actions.")] = 0,
     wall_limit: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Seconds an execution may last. [default: its minutes and 10 more, at most 4 h]"),
+        typer.Option(
+            min=1.0,
+            help="Seconds an execution may last. [default: its minutes, 10 more for a code job's gates, at most 4 h]",
+        ),
     ] = None,
     universe: Annotated[str | None, typer.Option(help="Universe id. [default: the only one, if any]")] = None,
     kernel_dir: Annotated[Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]")] = None,
@@ -227,17 +230,18 @@ def sandbox_create(
     issues: Annotated[int, typer.Option(min=1, help="Injected faults, one issue each.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed gives the same repo.")] = 0,
     runs: Annotated[int, typer.Option(min=0, help="Runs of the stand-in kernel to make as history.")] = 0,
+    worlds: Annotated[int, typer.Option(min=0, help="Worlds to evolve, one world job each.")] = 0,
 ) -> None:
     """Write a git repo with a faulty Python package, issues, a Cyntra config and a universe."""
     from bench.sandbox.create import create_sandbox
     from bench.sandbox.record import record_history
     from planner.display import StageBars
 
-    create_sandbox(directory, issues=issues, seed=seed)
+    create_sandbox(directory, issues=issues, seed=seed, worlds=worlds)
     if runs:
         with StageBars() as bars:
             record_history(directory, runs=runs, seed=seed, progress=lambda done, n: bars.update("record", done, n))
-    typer.echo(f"{directory}: {issues} issues, {runs} runs recorded")
+    typer.echo(f"{directory}: {issues} issues, {worlds} worlds, {runs} runs recorded")
 
 
 @sandbox_app.command("tools")

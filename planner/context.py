@@ -6,7 +6,7 @@ from typing import Any
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.archives import DOMAIN_OF_JOB_TYPE
-from planner.artifacts.beads import issue_context
+from planner.artifacts.beads import issue_context, job_type_of, world_of
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import read_repo
 from planner.artifacts.universe import Universe, choose_universe
@@ -57,16 +57,25 @@ class ContextBuilder:
         self._runs = artifacts.runs
 
     def build(self, issue_id: str, *, created_ms: int, system_state: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The context of one code issue at ``created_ms``; ArtifactError when there is no such issue."""
+        """The context of one issue at ``created_ms``; ArtifactError when there is no such issue."""
         issue = self.issues.get(issue_id)
         if issue is None:
             raise ArtifactError(f"{self.root}: no issue {issue_id!r} in .beads/issues.jsonl")
         part = issue_context(issue, self._history.attempts(issue_id, created_ms))
-        query = Query(created_ms, "code", DOMAIN_OF_JOB_TYPE["code"], frozenset(part["tags"]), issue_id)
+        job_type, objective_id = job_type_of(issue), self.universe.default_objective_id
+        query = Query(
+            created_ms,
+            job_type,
+            DOMAIN_OF_JOB_TYPE[job_type],
+            frozenset(part["tags"]),
+            issue_id,
+            world_of(issue),
+            objective_id,
+        )
         return planner_input(
             issue=part,
             universe=self.universe,
-            job_type="code",
+            job_type=job_type,
             similar_runs=self._history.similar_runs(query, N_SIMILAR),
             created_ms=created_ms,
             system_state=system_state,

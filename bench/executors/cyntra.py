@@ -16,6 +16,7 @@ from bench.executors.clone import make_clone
 from bench.executors.outcome import fault, read_outcome
 from bench.executors.overlay import overlay_config
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
+from bench.executors.world import START_S, WORLD_JOB_TYPE, execute_world
 from bench.limits import Leash
 from bench.supervised import run_supervised
 from planner.actions import Action
@@ -97,10 +98,10 @@ class CyntraExecutor:
     ) -> BenchOutcome:
         """Clone, force the action, run Cyntra under a supervisor, read the outcome from what it wrote.
 
-        Every ``repeat`` is a run of its own, whatever its number.
+        Every ``repeat`` is a run of its own; its number seeds the evolution of a world job.
         """
         try:
-            return self._execute(case, action, work_dir, leash)
+            return self._execute(case, action, work_dir, repeat, leash)
         except (PlannerError, OSError) as error:
             return fault(str(error))
 
@@ -109,10 +110,10 @@ class CyntraExecutor:
         minutes = action.max_minutes_bin
         return None if minutes == "NA" else round(1000 * minutes * self._minute_seconds)
 
-    def wall_limit(self, action: Action) -> float:
-        """Seconds that an execution may last: its minutes and SLACK_S, but no more than the limits set."""
+    def wall_limit(self, action: Action, slack_s: float = SLACK_S) -> float:
+        """Seconds that an execution may last: its minutes and ``slack_s``, but no more than the limits set."""
         minutes = action.max_minutes_bin
-        planned = math.inf if minutes == "NA" else minutes * self._minute_seconds + SLACK_S
+        planned = math.inf if minutes == "NA" else minutes * self._minute_seconds + slack_s
         return min(planned, LONGEST_RUN_S, self.wall_limit_s or math.inf)
 
     @property
@@ -120,8 +121,24 @@ class CyntraExecutor:
         """The real kernel knows real minutes only, whatever a sandbox's config says to its stand-in."""
         return 60.0 if Path(self.command[0]).name == "cyntra" else minute_seconds(self.base_config)
 
-    def _execute(self, case: BenchCase, action: Action, work_dir: Path, leash: Leash | None) -> BenchOutcome:
+    def _execute(
+        self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash | None
+    ) -> BenchOutcome:
         self._check_feasible(case, action)
+        if case.context.job_type == WORLD_JOB_TYPE:
+            return execute_world(
+                case,
+                action,
+                work_dir,
+                repeat,
+                repo=self.repo,
+                issue=self.issues[case.issue_id],
+                command=self.command,
+                config=self.base_config,
+                environment=self.environment,
+                wall_limit_s=self.wall_limit(action, START_S),
+                leash=leash,
+            )
         clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
         temporary.mkdir()
         launch_log = work_dir / "launches.jsonl"
@@ -143,12 +160,10 @@ class CyntraExecutor:
         return read_outcome(clone, action, report, launches, log_path)
 
     def _check_feasible(self, case: BenchCase, action: Action) -> None:
-        if case.context.job_type != "code":
-            raise BenchError(f"case {case.case_id}: job type {case.context.job_type!r}; only code jobs can be executed")
         if case.issue_id not in self.issues:
             raise BenchError(f"issue {case.issue_id!r} is no longer in {self.repo / '.beads/issues.jsonl'}")
         wanted = action.max_candidates_bin
-        if wanted != "NA" and wanted > len(self.toolchains):
+        if case.context.job_type != WORLD_JOB_TYPE and wanted != "NA" and wanted > len(self.toolchains):
             names = [toolchain.name for toolchain in self.toolchains]
             raise BenchError(f"{wanted} candidates need as many toolchains, found {len(names)}: {', '.join(names)}")
 

@@ -52,7 +52,7 @@ def read_outcome(
         return censored(**measured)
     reason = _fault_reason(run, len(artifacts.runs), action, report, launches)
     if reason is not None:
-        return fault(f"{reason}{_log_tail(log_path)}", **measured)
+        return fault(f"{reason}{log_tail(log_path)}", **measured)
     if run is None:
         # Stopped by us before the kernel archived anything.
         status, code = ("timeout", "timeout") if report.stopped_by == "walltime" else ("failed", report.stopped_by)
@@ -152,6 +152,7 @@ def _plan_text(plan: Mapping[str, Any]) -> str:
     return f"{plan['swarm_id']} with {plan['max_candidates_bin']} candidates and {plan['max_minutes_bin']} s"
 
 
-def _log_tail(log_path: Path) -> str:
+def log_tail(log_path: Path) -> str:
+    """The last of what the run printed, as the end of a sentence; empty when it printed nothing."""
     text = " ".join(log_path.read_text("utf-8", errors="replace").split()) if log_path.exists() else ""
     return f"; its output ends: {text[-LOG_TAIL_CHARACTERS:]}" if text else ""

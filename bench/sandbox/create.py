@@ -9,8 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bench.sandbox.faults import PACKAGE, Fault, Function, choose_faults, faulty_sources, library_sources
 from bench.sandbox.triage import issue_document
+from bench.sandbox.world.catalogue import SandboxWorld, sandbox_world
 from planner.errors import BenchError
 
 MAX_ISSUES = 180
@@ -20,10 +23,13 @@ _TEMPLATE = Path(__file__).parent / "template"
 _COMMIT_DATE = "2025-01-06T08:00:00 +0000"
 
 
-def create_sandbox(dir: Path, *, issues: int = 60, seed: int = 0, seconds_per_minute: float = 0.05) -> Path:
+def create_sandbox(
+    dir: Path, *, issues: int = 60, seed: int = 0, seconds_per_minute: float = 0.05, worlds: int = 0
+) -> Path:
     """Write the repo into a new or empty directory and return it; the same arguments give the same commit.
 
-    `seconds_per_minute` is how many real seconds a planned minute lasts when cyntra-sandbox runs there.
+    `seconds_per_minute` is how many real seconds a planned minute lasts when cyntra-sandbox runs there. `worlds` adds
+    so many worlds to evolve, and a world job for each after the other issues, which stay the same to the byte.
     BenchError for more than MAX_ISSUES issues, or for a directory that holds something.
     """
     if not 1 <= issues <= MAX_ISSUES:
@@ -38,6 +44,7 @@ def create_sandbox(dir: Path, *, issues: int = 60, seed: int = 0, seconds_per_mi
     _verify(faults, originals, sources)
     _write_code(dir, faults, sources)
     _write_cyntra_files(dir, faults, sources, seed, seconds_per_minute)
+    _write_worlds(dir, [sandbox_world(number, issues + number, seed) for number in range(1, worlds + 1)])
     _commit(dir)
     return dir
 
@@ -75,6 +82,19 @@ def _write_cyntra_files(dir: Path, faults: list[Fault], sources: dict[str, str],
     _write(dir / ".beads" / "deps.jsonl", "")
     config = dir / ".cyntra" / "config.yaml"
     _write(config, config.read_text(encoding="utf-8") + f"sandbox: {{seconds_per_minute: {minute:g}}}\n")
+
+
+def _write_worlds(dir: Path, worlds: list[SandboxWorld]) -> None:
+    for world in worlds:
+        folder = dir / "fab" / "worlds" / world.world_id
+        _write(folder / "world.yaml", yaml.safe_dump(world.definition, sort_keys=False))
+        _write(folder / "genome.yaml", yaml.safe_dump(world.genome, sort_keys=False))
+    universe, issues = dir / "universes" / UNIVERSE_ID / "universe.yaml", dir / ".beads" / "issues.jsonl"
+    entries = "".join(f"  - {json.dumps(world.entry)}\n" for world in worlds)
+    head, worlds_key, rest = universe.read_text(encoding="utf-8").partition("worlds:\n")
+    _write(universe, f"{head}{worlds_key}{entries}{rest}")
+    lines = "".join(json.dumps(world.issue, ensure_ascii=False) + "\n" for world in worlds)
+    _write(issues, issues.read_text(encoding="utf-8") + lines)
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 cyntra-sandbox [--config .cyntra/config.yaml] run --once --issue 7 [--speculate] [--universe sandbox] [--dry-run]
 cyntra-sandbox run --once --issue 7 --planner-enabled --planner-checkpoint BUNDLE
+cyntra-sandbox evolve --universe sandbox --world cave-1 [--swarm speculate_vote] [--population 3] [--generations 2]
 """
 
 import argparse
@@ -17,6 +18,7 @@ import orjson
 from bench.sandbox import documents, workcells
 from bench.sandbox.beads import read_issues, record_failure, timestamp, update_issue
 from bench.sandbox.documents import Cell, Patch, ToolRun
+from bench.sandbox.evolve import add_evolve_options, evolve
 from bench.sandbox.plan import (
     SPECULATE,
     Candidate,
@@ -28,6 +30,7 @@ from bench.sandbox.plan import (
     universe_minutes_cap,
 )
 from bench.sandbox.processes import Interrupted, child_environment, nothing_left_running, run_gate, start, wait_all
+from bench.sandbox.world.definition import WORLD_JOB_TAG
 from planner.errors import PlannerError
 
 
@@ -35,12 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0 whatever became of the issue, 1 on an error or a signal, 2 on wrong arguments."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.planner_enabled and options.planner_checkpoint is None:
+    if options.command == "run" and options.planner_enabled and options.planner_checkpoint is None:
         parser.error("--planner-enabled needs --planner-checkpoint, a directory written by `planner export`")
     config_path = Path(options.config).absolute()
     try:
         with nothing_left_running():
-            return Kernel(config_path, options).run()
+            if options.command == "run":
+                return Kernel(config_path, options).run()
+            print(f"world evolution complete: {evolve(config_path.parent, options)}")
+            return 0
     except Interrupted as signal_name:
         print(f"interrupted by {signal_name}", file=sys.stderr)
     except (PlannerError, OSError, ImportError) as error:
@@ -66,6 +72,11 @@ class Kernel:
         issue = read_issues(self.repo_root).get(self.issue_id)
         if issue is None:
             print(f"no issue {self.issue_id} in {self.repo_root}/.beads/issues.jsonl: nothing to do")
+            return 0
+        if WORLD_JOB_TAG in (issue.get("tags") or ()):
+            print(
+                f"issue {self.issue_id} is a world job, which the stand-in only evolves: cyntra-sandbox evolve --help"
+            )
             return 0
         try:
             base_commit = workcells.main_commit(self.repo_root)
@@ -264,9 +275,11 @@ def _vote(proof: dict[str, Any]) -> tuple[bool, float]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cyntra-sandbox", description="Run one issue of a sandbox as Cyntra would.")
+    parser = argparse.ArgumentParser(prog="cyntra-sandbox", description="Run a sandbox as Cyntra would.")
     parser.add_argument("--config", default=".cyntra/config.yaml", help="YAML file; its folder is the kernel's folder")
-    run = parser.add_subparsers(dest="command", required=True).add_parser("run", help="run an issue")
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_evolve_options(commands.add_parser("evolve", help="evolve a world"))
+    run = commands.add_parser("run", help="run an issue")
     run.add_argument("--once", action="store_true", required=True, help="run one issue and end")
     run.add_argument("--issue", required=True, help="id in .beads/issues.jsonl")
     run.add_argument("--speculate", action="store_true", help="several tools at once")

@@ -1,6 +1,6 @@
 """The planner in the stand-in kernel: what it is asked, what of its answer is run, and what the documents say of both.
 
-The stand-in has no world jobs, so that iterations, which bound those alone, are never applied.
+What the planner decides here is a run of a code issue, so that iterations, which bound world jobs alone, never apply.
 """
 
 from datetime import datetime

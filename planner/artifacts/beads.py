@@ -1,6 +1,7 @@
 """The issue tracker's file, ``.beads/issues.jsonl``: one JSON object a line."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ from planner.contracts import Priority, Risk, Size
 ISSUES_FILE = Path(".beads/issues.jsonl")
 MAX_KEYWORDS = 16
 _WORD = re.compile(r"[a-z][a-z0-9_]{3,}")
+_WORLD_JOB_TAG, _WORLD_TAG_PREFIX = "asset:world", "world:"
 _DEFAULTS = {"dk_priority": "P2", "dk_risk": "medium", "dk_size": "M"}
 """Cyntra's own values for an issue that does not say."""
 _CHOICES = {"dk_priority": get_args(Priority), "dk_risk": get_args(Risk), "dk_size": get_args(Size)}
@@ -59,6 +61,19 @@ def issue_context(issue: dict[str, Any], attempts: int) -> dict[str, Any]:
         **({"dk_speculate": True} if issue.get("dk_speculate") is True else {}),
         "keywords": keywords(f"{title} {issue.get('description') or ''}"),
     }
+
+
+def job_type_of(issue: Mapping[str, Any]) -> str:
+    """The job type that Cyntra makes of the issue: its tags say whether it is about a world."""
+    return "fab-world" if _WORLD_JOB_TAG in strings(issue.get("tags")) else "code"
+
+
+def world_of(issue: Mapping[str, Any]) -> str | None:
+    """The id of the world that a world job is about; None when no tag names one."""
+    named = (
+        tag.removeprefix(_WORLD_TAG_PREFIX) for tag in strings(issue.get("tags")) if tag.startswith(_WORLD_TAG_PREFIX)
+    )
+    return next((world_id for world_id in named if world_id), None)
 
 
 def keywords(text: str) -> list[str]:

@@ -65,6 +65,8 @@ class RunRecord:
     world_id: str | None = None
     objective_id: str | None = None
     universe_id: str | None = None
+    score: float | None = None
+    """The overall score of an evolution's selected candidate."""
 
     @property
     def passed(self) -> bool:

@@ -57,6 +57,10 @@ def _candidates(evolution: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _overall(candidate: dict[str, Any]) -> float | None:
+    return number(section(candidate, "metrics"), "overall")
+
+
 def _is_name(value: Any) -> bool:
     """Whether ``value`` can only name an entry of the runs directory, and nothing outside it."""
     return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
@@ -80,7 +84,9 @@ def _evolution(
     )
     selected: dict[str, Any] = next((c for c in reversed(_candidates(document)) if c["run_id"] == selected_id), {})
     passed = selected.get("passed") is True
-    gates = _gates(quarantine.read_json(path.parent / str(selected_id) / "manifest.json") if selected else None)
+    # Without a selected candidate, the best one tells what was missing.
+    judged = selected or max(ran, key=lambda candidate: _overall(candidate) or 0, default={})
+    gates = _gates(quarantine.read_json(path.parent / judged["run_id"] / "manifest.json") if judged else None)
     world_id, swarm_id = string(document, "world_id"), string(document, "swarm_id")
     plan = None
     if swarm_id:
@@ -108,6 +114,7 @@ def _evolution(
         started_ms=min(starts),
         ended_ms=max(ended_ms, min(starts)),
         duration_ms=int(sum(_stage_time(manifests[c["run_id"]], section(c, "metrics")) for c in ran)),
+        score=_overall(selected),
     )
 
 
@@ -157,6 +164,7 @@ def _record(
     started_ms: int,
     ended_ms: int,
     duration_ms: int,
+    score: float | None = None,
 ) -> RunRecord:
     issue_id = string(context, "issue_id") or None
     return RunRecord(
@@ -184,6 +192,7 @@ def _record(
         world_id=str(world_id),
         objective_id=string(context, "objective_id"),
         universe_id=string(context, "universe_id"),
+        score=score,
     )
 
 

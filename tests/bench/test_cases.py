@@ -70,6 +70,20 @@ def test_no_case_asks_for_more_candidates_than_there_are_toolchains(kernel_repo:
     assert {action.max_candidates_bin for case in cases for action in case.actions} == {1, 2}
 
 
+def test_a_worlds_candidates_are_not_bound_by_toolchains_and_a_job_without_a_world_is_set_aside(
+    kernel_repo: KernelRepo,
+) -> None:
+    for name in ("claude", "opencode"):
+        (kernel_repo.tools / name).unlink()
+    kernel_repo.write_issues({"id": "1", "tags": ["asset:world", "world:cave-1"]}, {"id": "2", "tags": ["world:x"]})
+    world, code = build_cases(kernel_repo.root, n_actions=20)
+    assert (world.context.job_type, code.context.job_type) == ("fab-world", "code")
+    assert {action.max_candidates_bin for action in world.actions} == {1, 2, 3}
+    assert {action.max_candidates_bin for action in code.actions} == {1}
+    selection = select_issues({"1": {"status": "open", "tags": ["asset:world", "world:"]}})
+    assert selection.set_aside == {"1": "a world job without a tag world:<world id>"}
+
+
 def test_a_repo_without_a_branch_main_or_without_git_is_named(kernel_repo: KernelRepo, tmp_path: Path) -> None:
     kernel_repo.git("branch", "-m", "main", "trunk;$(rm)")
     with pytest.raises(BenchError, match="no local branch main"):
