@@ -106,7 +106,7 @@ def bench(
         float | None,
         typer.Option(
             min=1.0,
-            help="Seconds an execution may last. [default: its minutes, 10 more for a code job's gates, at most 4 h]",
+            help="Seconds an execution may last. [default: its minutes, for code 10 more, at most 4 h]",
         ),
     ] = None,
     universe: Annotated[str | None, typer.Option(help="Universe id. [default: the only one, if any]")] = None,

@@ -10,6 +10,8 @@ from planner.artifacts.records import section
 SERIAL, SPECULATE = "serial_handoff", "speculate_vote"
 DEFAULT_TIMEOUT_MINUTES = 60
 WORLD_TIMEOUT_MINUTES = 120
+WORLD_GENERATIONS = 3
+"""What `cyntra evolve` takes when nobody says."""
 
 
 class HeuristicPolicy:
@@ -33,7 +35,7 @@ class HeuristicPolicy:
             wanted = self._code_action(context)
         else:
             swarm = context["universe_defaults"]["swarm_id"] or SERIAL
-            wanted = Action(swarm, 1 if swarm == SERIAL else 3, self._cap(WORLD_TIMEOUT_MINUTES), 1)
+            wanted = Action(swarm, 1 if swarm == SERIAL else 3, self._cap(WORLD_TIMEOUT_MINUTES), WORLD_GENERATIONS)
         return nearest_valid(wanted, space, context["job_type"])
 
     def _code_action(self, context: Mapping[str, Any]) -> Action:
