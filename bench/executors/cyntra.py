@@ -16,6 +16,7 @@ from bench.executors.clone import make_clone
 from bench.executors.outcome import fault, read_outcome
 from bench.executors.overlay import overlay_config
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
+from bench.limits import Limits
 from bench.supervised import run_supervised
 from planner.actions import Action
 from planner.artifacts.beads import read_issues
@@ -118,7 +119,7 @@ class CyntraExecutor:
             work_dir=work_dir,
             environment=self._environment(tools, temporary),
             log_path=log_path,
-            wall_limit_s=self.wall_limit(action),
+            limits=Limits(self.wall_limit(action)),
         )
         launches = read_launches(launch_log, started_ms + report.wall_ms)
         return read_outcome(clone, action, report, launches, log_path)

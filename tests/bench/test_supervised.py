@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.limits import Limits
 from bench.strays import MARK
 from bench.supervised import RunReport, run_supervised
 from bench.workdirs import is_in_use
@@ -39,7 +40,7 @@ def supervise(
         work_dir=work_dir,
         environment=environment or {"PATH": os.environ["PATH"]},
         log_path=work_dir / "log",
-        wall_limit_s=wall_limit_s,
+        limits=Limits(wall_limit_s),
         grace_s=0.3,
     )
 
