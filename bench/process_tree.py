@@ -94,8 +94,6 @@ class ProcessTree:
             if processes <= before:
                 # All of them have their signal: they only need time to end.
                 time.sleep(0.01)
-            else:
-                _take_precedence()
             before = processes
 
     def is_over(self) -> bool:
@@ -215,6 +213,14 @@ def become_subreaper() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def take_precedence() -> None:
+    """Run before all ordinary processes, where we may: a thousand busy ones of a run leave little time to others."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
+        return
+
+
 def machine_tasks() -> int:
     """Threads of the whole machine; 0 when it does not tell."""
     try:
@@ -233,7 +239,7 @@ def limit_resources(file_bytes: int | None, max_tasks: int | None) -> None:
     if max_tasks is not None:
         # It counts all tasks of the user, other runs included, and does not bind root: no more than a backstop for
         # what grows in between two looks of the watch, and wide enough that runs do not meet it together.
-        backstop = machine_tasks() + 8 * max_tasks
+        backstop = machine_tasks() + 2 * max_tasks
         _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
         if hard == resource.RLIM_INFINITY or backstop < hard:
             resource.setrlimit(resource.RLIMIT_NPROC, (backstop, backstop))
@@ -302,14 +308,6 @@ def _send(number: int, processes: list[Process]) -> None:
             os.kill(process.number, number)
         except OSError:
             continue
-
-
-def _take_precedence() -> None:
-    """Run before the processes that are to be ended, where we may: a thousand of them leave little time to others."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
-    except OSError:
-        return
 
 
 def _own_memory(process: Process) -> int:

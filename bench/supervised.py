@@ -92,7 +92,6 @@ def _start(arguments: list[str], environment: Mapping[str, str], log: int, inher
             stderr=log,
             pass_fds=inherited,
             start_new_session=True,
-            check=True,
         )
     except ValueError as error:
         # A NUL character in an argument or a variable.

@@ -14,7 +14,7 @@ import os
 import select
 import time
 
-from bench.process_tree import Deadlines, ProcessTree, Watch, become_subreaper, limit_resources
+from bench.process_tree import Deadlines, ProcessTree, Watch, become_subreaper, limit_resources, take_precedence
 
 WITHOUT_GRACE = ("memory", "processes")
 """A run that takes the machine down is not asked to end first."""
@@ -52,6 +52,7 @@ def guard(supervisor: int, control: int, work_dir: str) -> None:
 def supervise(control: int, report: int, limits: list[str], work_dir: str, command: list[str]) -> None:
     """Run the command and write the report, unless nobody would read it."""
     become_subreaper()
+    take_precedence()
     guard_handle = os.pidfd_open(os.getppid())
     wall_s, grace_s = map(float, limits[:2])
     memory_bytes, max_tasks, file_bytes = (None if limit == "none" else int(limit) for limit in limits[2:5])
