@@ -213,6 +213,14 @@ def become_subreaper() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def die_with_parent() -> None:
+    """Have this process killed when the thread that forked it ends, which is the only one of our programs.
+
+    It is kept across exec, but not by set-uid programs; children do not inherit it.
+    """
+    _prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
 def take_precedence() -> None:
     """Run before all ordinary processes, where we may: a thousand busy ones of a run leave little time to others."""
     try:
@@ -260,9 +268,7 @@ def _start(command: list[str], run_dir: str) -> int:
         return child
     try:
         os.setsid()
-        # Sent when the thread that forked ends, which is this program's only one; children of the command do not
-        # inherit it, and a set-uid program loses it.
-        _prctl(PR_SET_PDEATHSIG, SIGKILL)
+        die_with_parent()
         if os.getppid() != ourselves:
             os._exit(127)
         _prefer_for_oom()
