@@ -232,7 +232,7 @@ class BenchOutcome(Document):
 
     passed: bool
     status: Literal["success", "failed", "timeout", "fault"]
-    stopped_by: Literal["walltime", "cancelled"] | None
+    stopped_by: Literal["walltime", "memory", "processes", "capped", "cancelled"] | None
     fault: str | None
     duration_ms: Milliseconds
     agent_ms: Milliseconds

@@ -69,6 +69,8 @@ class CyntraExecutor:
         program = find_command(command[0], search_path)
         if program is None:
             raise BenchError(f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra")
+        if universe_id is not None and universe_id.startswith("-"):
+            raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
         config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
         toolchains = find_toolchains(config, repo, search_path)
         if not toolchains:
