@@ -25,6 +25,8 @@ from planner.models.heuristic import HeuristicPolicy
 SCHEDULABLE = ("open", "ready")
 ESCALATION_TAGS = frozenset({"escalation", "needs-human", "human-escalated", "@human-escalated"})
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.:@+ -]*")
+MAX_ID_BYTES = 120
+"""Half of a file name's, for Cyntra adds to it."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection
     for issue_id in issue_ids:
         if issue_id not in issues:
             raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
-        if not _FILE_NAME.fullmatch(issue_id):
+        if not _is_file_name(issue_id):
             raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
     chosen = sorted(set(issue_ids), key=natural_order)
     return IssueChoice(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
@@ -201,8 +203,12 @@ def natural_order(issue_id: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
+def _is_file_name(issue_id: str) -> bool:
+    return _FILE_NAME.fullmatch(issue_id) is not None and len(issue_id.encode()) <= MAX_ID_BYTES
+
+
 def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
-    if not _FILE_NAME.fullmatch(issue_id):
+    if not _is_file_name(issue_id):
         return "its id cannot be a file name, which Cyntra makes of it"
     if issue.get("status") not in SCHEDULABLE:
         return f"status {issue.get('status')!r}"

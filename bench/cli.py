@@ -1,6 +1,8 @@
 """Commands around the bench: ``planner bench`` and ``relabel``, repos to try them on, and the whole loop at once."""
 
+import os
 import shlex
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,12 +105,13 @@ def bench(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the choice of actions.")] = 0,
     wall_limit: Annotated[
-        float | None,
-        typer.Option(
-            min=1.0,
-            help="Seconds an execution may last. [default: its minutes, for code 10 more, at most 4 h]",
-        ),
-    ] = None,
+        float,
+        typer.Option(min=1.0, help="Seconds an execution may last at most; by itself its minutes, for code 10 more."),
+    ] = 4 * 3600.0,
+    max_memory: Annotated[
+        float, typer.Option(min=0.1, help="GiB that all processes of an execution may use together.")
+    ] = 8.0,
+    max_processes: Annotated[int, typer.Option(min=4, help="Processes and threads of an execution together.")] = 2048,
     universe: Annotated[str | None, typer.Option(help="Universe id. [default: the only one, if any]")] = None,
     kernel_dir: Annotated[Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]")] = None,
     env: Annotated[
@@ -140,15 +143,17 @@ def bench(
     from rich.console import Console
 
     from bench.budget import Budget
+    from bench.limits import GIB, Limits
     from bench.run import EXECUTORS, SELECTIONS, CyntraSettings, ReplaySettings, run_bench
 
     _check_choice(executor, EXECUTORS, "--executor")
     _check_choice(select, SELECTIONS, "--select")
     console = Console()
+    limits = Limits(wall_limit, memory_bytes=round(max_memory * GIB), processes=max_processes)
     budget = Budget(max_case_minutes, max_hours, max_dollars)
     options: dict[str, Any] = {
         "executor": executor,
-        "cyntra": CyntraSettings(None if cyntra is None else shlex.split(cyntra), wall_limit, env or ()),
+        "cyntra": CyntraSettings(None if cyntra is None else shlex.split(cyntra), limits, env or ()),
         "replay": ReplaySettings(trials, minute_seconds),
         "n_actions": k,
         "limit": limit,
@@ -156,6 +161,9 @@ def bench(
         "kernel_dir": kernel_dir,
         "universe_id": universe,
     }
+    if doctor:
+        _print_checks(console, repo, options, ledger, work_dir, workers)
+        return
     if dry_run:
         _print_price(console, repo, options, ledger, (select, policy or (), seed), repeats, budget, workers)
         return
@@ -269,6 +277,35 @@ def _print_price(
     price = price_bench(prepare(repo, **options), repo, path, make_selection(*selection), repeats, budget)
     for line in price_lines(price, workers):
         _say(console, line)
+
+
+def _print_checks(
+    console: "Console",
+    repo: Path,
+    options: dict[str, Any],
+    ledger: Path | None,
+    work_dir: Path | None,
+    workers: int | None,
+) -> None:
+    from bench.doctor import examine
+    from bench.run import default_ledger, sandbox_path
+
+    settings = options["cyntra"]
+    command = settings.command or ["cyntra"]
+    search_path = os.pathsep.join([*map(str, sandbox_path(command)), os.environ.get("PATH", os.defpath)])
+    checks = examine(
+        work_dir or Path(tempfile.gettempdir()),
+        command,
+        repo=repo.resolve(),
+        ledger_dir=(ledger or default_ledger(repo, options["executor"])).parent,
+        limits=settings.limits,
+        n_workers=workers or len(os.sched_getaffinity(0)),
+        search_path=search_path,
+    )
+    for check in checks:
+        _say(console, check.line)
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
 
 
 def _check_choice(value: str, choices: Sequence[str], option: str) -> None:

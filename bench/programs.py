@@ -17,6 +17,17 @@ def fast_python() -> list[str]:
     return [str(Path(sys.executable).resolve()), "-S", "-E"]
 
 
+def fast_module(program: ModuleType) -> list[str]:
+    """The start of a command line that calls ``program.main`` with the list of the arguments that follow.
+
+    ``program`` is imported, so that its compiled code is found; it and what it imports may import the standard library
+    and each other alone.
+    """
+    root = Path(str(program.__file__)).parents[program.__name__.count(".")]
+    code = f"import sys; sys.path[0] = {str(root)!r}; from {program.__name__} import main; main(sys.argv[1:])"
+    return [*fast_python(), "-c", code]
+
+
 def fast_script(program: ModuleType, *arguments: str) -> str:
     """The text of an executable file that calls ``program.main(*arguments)``.
 

@@ -13,10 +13,11 @@ from bench.budget import Budget
 from bench.candidates import AllActions, Coverage, Selection
 from bench.cases import Ground, add_cases, build_cases, git_ground, select_issues
 from bench.executors import Executor
-from bench.executors.cyntra import CyntraExecutor, find_command
+from bench.executors.cyntra import LONGEST_RUN, CyntraExecutor, find_command
 from bench.executors.replay import TRIALS, ReplayExecutor
 from bench.executors.simulate import SimulateExecutor, simulated_ground
 from bench.ledger import Ledger, Progress
+from bench.limits import Limits
 from bench.objective import Objective, Verdict, judge
 from bench.workers import Capping, WorkerPool
 from cluster.connect import connect
@@ -38,8 +39,8 @@ class CyntraSettings:
 
     command: Sequence[str] | None = None
     """The kernel's command; None = ``cyntra`` on PATH."""
-    wall_limit_s: float | None = None
-    """A limit below the one that follows from an action's minutes."""
+    limits: Limits = LONGEST_RUN
+    """What every execution may use."""
     pass_on: Sequence[str] = ()
     """Names of further environment variables that runs may see."""
 
@@ -210,7 +211,7 @@ def prepare(
             command,
             kernel_dir=kernel_dir,
             universe_id=universe_id,
-            wall_limit_s=cyntra.wall_limit_s,
+            limits=cyntra.limits,
             extra_path=sandbox_path(command),
             pass_on=cyntra.pass_on,
         )

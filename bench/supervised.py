@@ -1,5 +1,6 @@
 """Runs one command under :mod:`bench.supervisor` and hands back its report."""
 
+import contextlib
 import os
 import select
 import subprocess
@@ -11,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from bench import supervisor
-from bench.limits import Leash
-from bench.programs import fast_python
+from bench import process_tree, supervisor
+from bench.limits import Leash, Limits, StopReason
+from bench.programs import fast_module
 from bench.strays import MARK, kill_strays
 from bench.workdirs import in_use
 from planner.errors import BenchError
@@ -29,7 +30,7 @@ class RunReport:
     exit_code: int | None
     wall_ms: int
     cpu_ms: int
-    stopped_by: str | None
+    stopped_by: StopReason | None
     left: int
     """Processes that could not be killed."""
 
@@ -41,36 +42,31 @@ def run_supervised(
     work_dir: Path,
     environment: Mapping[str, str],
     log_path: Path,
-    wall_limit_s: float,
-    grace_s: float = 2.0,
+    limits: Limits,
     leash: Leash | None = None,
+    grace_s: float = 2.0,
 ) -> RunReport:
-    """Run ``command`` in ``run_dir`` with ``environment`` and nothing more, for at most ``wall_limit_s`` seconds.
+    """Run ``command`` in ``run_dir`` with ``environment`` and nothing more, within ``limits``.
 
-    Its output goes to ``log_path``. When this process dies in any way, the supervisor kills the command's whole tree
-    and removes ``work_dir``. BenchError when the command cannot be started or the supervisor is lost.
+    Its output goes to ``log_path``. ``leash`` shortens the limit of time from another thread. When this process dies
+    in any way, the supervisor kills the command's whole tree and removes ``work_dir``. BenchError when the command
+    cannot be started or the supervisor is lost.
     """
-    liveness_read, liveness_write = os.pipe()
+    control_read, control_write = os.pipe()
     report_read, report_write = os.pipe()
+    os.set_blocking(control_write, False)
     try:
         with log_path.open("ab") as log, in_use(work_dir) as mark:
-            inherited = (liveness_read, report_write, mark)
-            numbers = (*inherited, wall_limit_s, grace_s)
-            starter = subprocess.Popen(
-                [*fast_python(), supervisor.__file__, *map(str, numbers), str(run_dir), str(work_dir), *command],
-                env={**environment, MARK: str(work_dir)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=inherited,
-                start_new_session=True,
-            )
-            starter.wait()
+            inherited = (control_read, report_write, mark)
+            most = ["none" if n is None else n for n in (limits.memory_bytes, limits.processes, limits.file_bytes)]
+            arguments = map(str, [*inherited, limits.wall_s, grace_s, *most, run_dir, work_dir, *command])
+            _start(list(arguments), {**environment, MARK: str(work_dir)}, log.fileno(), inherited)
         # Ours was a copy: when the supervisor's own is closed too, it is gone.
         os.close(report_write)
         report_write = -1
-        patience_s = wall_limit_s + grace_s + supervisor.KILL_PATIENCE_S + REPORT_PATIENCE_S
-        report = _read_report(report_read, time.monotonic() + patience_s)
+        patience_s = limits.wall_s + grace_s + process_tree.KILL_PATIENCE_S + REPORT_PATIENCE_S
+        with leash.hold(control_write) if leash else contextlib.nullcontext():
+            report = _read_report(report_read, time.monotonic() + patience_s)
         if report is None:
             kill_strays(work_dir)
             raise BenchError(f"the supervisor of {command[0]!r} was lost before it reported: it was killed or is stuck")
@@ -78,15 +74,36 @@ def run_supervised(
             raise BenchError(f"cannot start {command[0]!r}: {report['error']}")
         return RunReport(**report)
     finally:
-        for descriptor in (liveness_read, liveness_write, report_read, report_write):
+        for descriptor in (control_read, control_write, report_read, report_write):
             if descriptor >= 0:
                 os.close(descriptor)
 
 
+def _start(arguments: list[str], environment: Mapping[str, str], log: int, inherited: tuple[int, ...]) -> None:
+    # Ray kills a worker's direct children with it: only a grandchild, which goes on to a session of its own, outlives
+    # the worker. To fork in a shell costs a third of what it does in Python.
+    detached = ["/bin/sh", "-c", '"$@" &', "sh", *fast_module(supervisor), *arguments]
+    try:
+        subprocess.run(
+            detached,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=inherited,
+            start_new_session=True,
+        )
+    except ValueError as error:
+        # A NUL character in an argument or a variable.
+        raise BenchError(f"cannot start {arguments}: {error}") from None
+
+
 def _read_report(source: int, deadline: float) -> dict[str, Any] | None:
     text = b""
+    poller = select.poll()
+    poller.register(source, select.POLLIN)
     # The supervisor is the only writer: the end of its report is also its own end.
-    while select.select([source], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    while poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
         chunk = os.read(source, 4096)
         if not chunk:
             break

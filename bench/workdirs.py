@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,13 +76,17 @@ def remove_stale_roots(base: Path, patience_s: float) -> int:
 
 def remove_tree(path: Path) -> None:
     """Remove a directory even if a tool has made parts of it unwritable; what is already gone is fine."""
-    shutil.rmtree(path, ignore_errors=True)
-    if not path.exists():
-        return
-    for directory, _, _ in os.walk(path):
-        with contextlib.suppress(OSError):
-            Path(directory).chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        for directory, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                Path(directory).chmod(0o700)
+        shutil.rmtree(path, ignore_errors=True)
+    except RecursionError:
+        # Directories a thousand deep: rm has no such limit.
+        subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL)
 
 
 def _is_stale(root: Path) -> bool:

@@ -26,14 +26,26 @@ def make_clone(repo: Path, case: BenchCase, issue: Mapping[str, Any], clone: Pat
     except subprocess.CalledProcessError as error:
         raise BenchError(f"cannot clone {repo} at {case.base_commit}: {error.stderr.strip()}") from None
     for name in (".beads", ".cyntra"):
-        shutil.rmtree(clone / name, ignore_errors=True)
+        _remove(clone / name)
         (clone / name).mkdir()
     # The issue alone: its blockers and dependents would be scheduled with it.
-    (clone / ".beads" / "issues.jsonl").write_bytes(orjson.dumps(open_issue(issue, case)) + b"\n")
+    try:
+        line = orjson.dumps(open_issue(issue, case))
+    except TypeError as error:
+        raise BenchError(f"issue {case.issue_id!r} cannot be written again: {error}") from None
+    (clone / ".beads" / "issues.jsonl").write_bytes(line + b"\n")
     (clone / ".beads" / "deps.jsonl").touch()
     if copy_universes and (repo / "universes").is_dir():
-        shutil.rmtree(clone / "universes", ignore_errors=True)
+        _remove(clone / "universes")
         shutil.copytree(repo / "universes", clone / "universes", symlinks=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove what the repo has under a name that is ours, and not what a link there leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def open_issue(issue: Mapping[str, Any], case: BenchCase) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bench.executors.outcome import fault, read_outcome
 from bench.executors.overlay import overlay_config
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
 from bench.executors.world import START_S, WORLD_JOB_TYPE, execute_world
-from bench.limits import Leash
+from bench.limits import Leash, Limits
 from bench.supervised import run_supervised
 from planner.actions import Action
 from planner.artifacts.beads import read_issues
@@ -30,8 +30,8 @@ PASSED_ON = ("HOME", "LANG", "LC_ALL", "TERM")
 """The variables of the environment that every run may see; the user adds to them, for instance an API key's."""
 SLACK_S = 600.0
 """What a run may take beyond its agents' minutes: gates have no limit of their own."""
-LONGEST_RUN_S = 4 * 3600.0
-"""No execution is given more, whatever its action says."""
+LONGEST_RUN = Limits(wall_s=4 * 3600.0)
+"""No execution is given more time, whatever its action says."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class CyntraExecutor:
     issues: dict[str, dict[str, Any]]
     toolchains: tuple[Toolchain, ...]
     universe_id: str | None
-    wall_limit_s: float | None
-    """A limit below the one that follows from the action's minutes; None = no such limit."""
+    limits: Limits
+    """What every execution may use; its time is bounded by the action's minutes as well."""
     environment: dict[str, str] = field(repr=False)
 
     @classmethod
@@ -57,7 +57,7 @@ class CyntraExecutor:
         *,
         kernel_dir: Path | None = None,
         universe_id: str | None = None,
-        wall_limit_s: float | None = None,
+        limits: Limits = LONGEST_RUN,
         extra_path: Sequence[Path] = (),
         pass_on: Sequence[str] = (),
     ) -> "CyntraExecutor":
@@ -70,6 +70,8 @@ class CyntraExecutor:
         program = find_command(command[0], search_path)
         if program is None:
             raise BenchError(f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra")
+        if universe_id is not None and universe_id.startswith("-"):
+            raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
         config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
         toolchains = find_toolchains(config, repo, search_path)
         if not toolchains:
@@ -83,7 +85,7 @@ class CyntraExecutor:
             issues=read_issues(repo, Quarantine(repo)),
             toolchains=tuple(toolchains),
             universe_id=universe_id,
-            wall_limit_s=wall_limit_s,
+            limits=limits,
             # Without any locale, Python would set one itself and hand it down.
             environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
         )
@@ -114,7 +116,10 @@ class CyntraExecutor:
         """Seconds that an execution may last: its minutes and ``slack_s``, but no more than the limits set."""
         minutes = action.max_minutes_bin
         planned = math.inf if minutes == "NA" else minutes * self._minute_seconds + slack_s
-        return min(planned, LONGEST_RUN_S, self.wall_limit_s or math.inf)
+        return min(planned, self.limits.wall_s)
+
+    def _limits(self, action: Action, slack_s: float = SLACK_S) -> Limits:
+        return replace(self.limits, wall_s=self.wall_limit(action, slack_s))
 
     @property
     def _minute_seconds(self) -> float:
@@ -136,7 +141,7 @@ class CyntraExecutor:
                 command=self.command,
                 config=self.base_config,
                 environment=self.environment,
-                wall_limit_s=self.wall_limit(action, START_S),
+                limits=self._limits(action, START_S),
                 leash=leash,
             )
         clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
@@ -153,7 +158,7 @@ class CyntraExecutor:
             work_dir=work_dir,
             environment=self._environment(tools, temporary),
             log_path=log_path,
-            wall_limit_s=self.wall_limit(action),
+            limits=self._limits(action),
             leash=leash,
         )
         launches = read_launches(launch_log, started_ms + report.wall_ms)

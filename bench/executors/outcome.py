@@ -1,5 +1,7 @@
 """What an execution yielded, read from the artifacts in its clone; never from exit code or stdout alone."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,13 @@ from typing import Any
 from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE
 from bench.supervised import RunReport
 from planner.actions import Action
-from planner.artifacts.records import RunRecord
-from planner.artifacts.repo import read_repo
+from planner.artifacts.events import read_events
+from planner.artifacts.files import open_regular
+from planner.artifacts.records import Quarantine, RunRecord
+from planner.artifacts.repo import KERNEL_DIR, list_archives, read_archives
+from planner.artifacts.worlds import read_world_runs
 from planner.contracts import BenchOutcome, Launch
+from planner.errors import ContractError
 
 PLAN_FIELDS = {
     "swarm_id": "swarm_id_executed",
@@ -17,6 +23,9 @@ PLAN_FIELDS = {
     "max_minutes_bin": "timeout_seconds_executed",
 }
 LOG_TAIL_CHARACTERS = 300
+MAX_ARTIFACT_BYTES = 64 * 2**20
+MAX_ENTRIES = 20_000
+"""A run archives a handful of files of some kilobytes; an evolution of a world some hundreds."""
 _NOTHING: dict[str, Any] = {
     "stopped_by": None,
     "duration_ms": 0,
@@ -36,8 +45,9 @@ def read_outcome(
 
     Duration is the run's wall time, agent time and cost are sums over all launches, losers of a speculation included.
     """
-    artifacts = read_repo(clone)
-    run = artifacts.runs[-1] if artifacts.runs else None
+    excess = excessive_artifacts(clone)
+    runs = read_runs(clone) if excess is None else []
+    run = runs[-1] if runs else None
     measured: dict[str, Any] = {
         "stopped_by": report.stopped_by,
         "duration_ms": report.wall_ms,
@@ -50,7 +60,7 @@ def read_outcome(
     if report.stopped_by in ("capped", "cancelled") and not report.left:
         # Whatever it had written by then: it was not allowed to finish.
         return censored(**measured)
-    reason = _fault_reason(run, len(artifacts.runs), action, report, launches)
+    reason = excess or _fault_reason(run, len(runs), action, report, launches)
     if reason is not None:
         return fault(f"{reason}{log_tail(log_path)}", **measured)
     if run is None:
@@ -69,6 +79,41 @@ def read_outcome(
             **measured,
         }
     )
+
+
+def read_runs(clone: Path) -> list[RunRecord]:
+    """The runs archived in a clone, by start; nothing else of it is read, for the run may have written it."""
+    kernel, quarantine = clone / KERNEL_DIR, Quarantine(clone)
+    events = read_events(kernel / "logs" / "events.jsonl", quarantine)
+    runs = read_archives(list_archives(kernel, quarantine), events, quarantine)
+    runs += read_world_runs(kernel / "runs", quarantine, {})
+    return sorted(runs, key=lambda run: (run.started_ms, run.run_id))
+
+
+def excessive_artifacts(clone: Path) -> str | None:
+    """Why the artifacts in a clone are not to be read, or None: a run that writes without end must end nobody else."""
+    kernel = clone / KERNEL_DIR
+    if kernel.is_symlink() or not kernel.is_dir():
+        return f"the run has replaced its {KERNEL_DIR} directory"
+    n_entries = n_bytes = 0
+    directories = [kernel / name for name in ("archives", "logs", "runs")]
+    while directories:
+        directory = directories.pop()
+        if directory.is_symlink() or not directory.is_dir():
+            continue
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                n_entries += 1
+                if entry.name.endswith((".json", ".jsonl")):
+                    n_bytes += entry.stat(follow_symlinks=False).st_size
+                elif entry.is_dir(follow_symlinks=False):
+                    directories.append(Path(entry.path))
+                if n_entries > MAX_ENTRIES or n_bytes > MAX_ARTIFACT_BYTES:
+                    return (
+                        f"the run wrote more artifacts than are read: {MAX_ENTRIES} files "
+                        f"or {MAX_ARTIFACT_BYTES // 2**20} MiB of JSON"
+                    )
+    return None
 
 
 def fault(reason: str, **measured: Any) -> BenchOutcome:
@@ -154,5 +199,11 @@ def _plan_text(plan: Mapping[str, Any]) -> str:
 
 def log_tail(log_path: Path) -> str:
     """The last of what the run printed, as the end of a sentence; empty when it printed nothing."""
-    text = " ".join(log_path.read_text("utf-8", errors="replace").split()) if log_path.exists() else ""
+    try:
+        with open_regular(log_path, sys.maxsize) as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 4 * LOG_TAIL_CHARACTERS))
+            text = " ".join(log.read(4 * LOG_TAIL_CHARACTERS).decode("utf-8", "replace").split())
+    except (OSError, ContractError):
+        # There is none, or the run has put something else in its place.
+        return ""
     return f"; its output ends: {text[-LOG_TAIL_CHARACTERS:]}" if text else ""

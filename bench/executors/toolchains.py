@@ -11,9 +11,13 @@ import orjson
 
 from bench.executors import tool_launch
 from bench.programs import fast_script
+from planner.artifacts.files import open_regular
 from planner.artifacts.records import section
 from planner.contracts import Launch, Milliseconds
+from planner.errors import BenchError, ContractError
 
+MAX_LOG_BYTES = 64 * 2**20
+"""A hundred launches, each with the longest line that a wrapper takes from a tool."""
 DEFAULT_PRIORITY = ("codex", "claude", "crush")
 """Cyntra's order when the config names none."""
 
@@ -75,14 +79,26 @@ def write_wrappers(directory: Path, toolchains: Iterable[Toolchain], log_path: P
 
 
 def read_launches(log_path: Path, run_ended_ms: Milliseconds) -> list[Launch]:
-    """The launches in a log, by start. One whose end was never logged was killed when the run ended."""
+    """The launches in a log, by start. One whose end was never logged was killed when the run ended.
+
+    BenchError when something else than the wrappers has written there.
+    """
     starts: dict[str, dict[str, Any]] = {}
     ends: dict[str, dict[str, Any]] = {}
-    for line in log_path.read_bytes().splitlines() if log_path.exists() else ():
-        entry = orjson.loads(line)
-        # A tool's end may be logged twice when it is killed in the very moment it ends: the first one is right.
-        (starts if entry["event"] == "start" else ends).setdefault(entry["launch"], entry)
-    launches = [_launch(start, ends.get(key), run_ended_ms) for key, start in starts.items()]
+    try:
+        with open_regular(log_path, MAX_LOG_BYTES) as log:
+            for line in log:
+                entry = orjson.loads(line)
+                # A tool's end may be logged twice when it is killed in the moment it ends: the first one is right.
+                (starts if entry["event"] == "start" else ends).setdefault(entry["launch"], entry)
+        launches = [_launch(start, ends.get(key), run_ended_ms) for key, start in starts.items()]
+    except FileNotFoundError:
+        return []
+    except ContractError as error:
+        raise BenchError(f"the log of launches cannot be read: {error.reason}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        # The run can write to it, too.
+        raise BenchError(f"the log of launches holds what no wrapper writes: {error!r}"[:300]) from None
     return sorted(launches, key=lambda launch: (launch.started_ms, launch.tool))
 
 

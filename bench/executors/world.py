@@ -12,14 +12,13 @@ from typing import Any
 import yaml
 
 from bench.executors.clone import make_clone
-from bench.executors.outcome import censored, fault, log_tail
+from bench.executors.outcome import censored, excessive_artifacts, fault, log_tail, read_runs
 from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE
-from bench.limits import Leash
+from bench.limits import Leash, Limits
 from bench.supervised import RunReport, run_supervised
 from planner.actions import Action
 from planner.artifacts.beads import world_of
 from planner.artifacts.records import RunRecord
-from planner.artifacts.repo import read_repo
 from planner.contracts import BenchCase, BenchOutcome
 from planner.errors import BenchError
 
@@ -44,7 +43,7 @@ def execute_world(
     command: Sequence[str],
     config: Mapping[str, Any],
     environment: Mapping[str, str],
-    wall_limit_s: float,
+    limits: Limits,
     leash: Leash | None = None,
 ) -> BenchOutcome:
     """Evolve the issue's world in a clone of ``repo`` in ``work_dir``; BenchError when that cannot be done.
@@ -62,7 +61,7 @@ def execute_world(
         work_dir=work_dir,
         environment={**environment, "TMPDIR": str(temporary)},
         log_path=log_path,
-        wall_limit_s=wall_limit_s,
+        limits=limits,
         leash=leash,
     )
     return read_world_outcome(clone, action, report, log_path)
@@ -91,7 +90,8 @@ def evolution_seed(case_id: str, repeat: int) -> int:
 
 def read_world_outcome(clone: Path, action: Action, report: RunReport, log_path: Path) -> BenchOutcome:
     """The outcome of an evolution that was forced to execute ``action``; agent time is its candidates' time."""
-    evolutions = [run for run in read_repo(clone).runs if run.kind == "evolution"]
+    excess = excessive_artifacts(clone)
+    evolutions = [] if excess else [run for run in read_runs(clone) if run.kind == "evolution"]
     run = evolutions[-1] if evolutions else None
     measured: dict[str, Any] = {
         "stopped_by": report.stopped_by,
@@ -106,7 +106,7 @@ def read_world_outcome(clone: Path, action: Action, report: RunReport, log_path:
     }
     if report.stopped_by in ("capped", "cancelled") and not report.left:
         return censored(**measured | {"score": None})
-    reason = _fault_reason(run, len(evolutions), action, report)
+    reason = excess or _fault_reason(run, len(evolutions), action, report)
     if reason is not None:
         return fault(f"{reason}{log_tail(log_path)}", **measured)
     if run is None:

@@ -7,8 +7,10 @@ from typing import Any, get_args
 
 import orjson
 
+from planner.artifacts.files import MAX_LINE_BYTES, MAX_LOG_BYTES, open_regular, read_lines
 from planner.artifacts.records import Quarantine, strings
 from planner.contracts import Priority, Risk, Size
+from planner.errors import ContractError
 
 ISSUES_FILE = Path(".beads/issues.jsonl")
 MAX_KEYWORDS = 16
@@ -24,25 +26,27 @@ def read_issues(root: Path, quarantine: Quarantine) -> dict[str, dict[str, Any]]
     path = root / ISSUES_FILE
     issues: dict[str, dict[str, Any]] = {}
     try:
-        lines = path.read_bytes().split(b"\n")
+        file = open_regular(path, MAX_LOG_BYTES, inside=root)
     except FileNotFoundError:
         return issues
-    except OSError as error:
-        quarantine.dropped(path, f"cannot be read: {error.strerror}")
+    except ContractError as error:
+        quarantine.dropped(path, error.reason)
         return issues
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        place = path.with_name(f"{path.name}:{number}")
-        try:
-            issue = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            quarantine.dropped(place, f"not JSON: {error}")
-            continue
-        if not isinstance(issue, dict) or not isinstance(issue.get("id"), str) or not issue["id"]:
-            quarantine.dropped(place, "an issue needs a non-empty string as id")
-            continue
-        issues[issue["id"]] = issue
+    with file:
+        for number, line in read_lines(file):
+            place = path.with_name(f"{path.name}:{number}")
+            if line is None:
+                quarantine.dropped(place, f"longer than {MAX_LINE_BYTES // 2**20} MiB")
+            elif line.strip():
+                try:
+                    issue = orjson.loads(line)
+                except orjson.JSONDecodeError as error:
+                    quarantine.dropped(place, f"not JSON: {error}")
+                    continue
+                if not isinstance(issue, dict) or not isinstance(issue.get("id"), str) or not issue["id"]:
+                    quarantine.dropped(place, "an issue needs a non-empty string as id")
+                    continue
+                issues[issue["id"]] = issue
     return issues
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import orjson
 
+from planner.artifacts.files import MAX_LOG_BYTES, open_regular, read_lines
 from planner.artifacts.records import Quarantine, moment, section
+from planner.errors import ContractError
 
 
 @dataclass(slots=True)
@@ -28,27 +30,28 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
     """Workcell id -> what happened to it. Broken lines are set aside; a missing log is an empty one."""
     cells: dict[str, WorkcellEvents] = {}
     try:
-        lines = path.read_bytes().split(b"\n")
+        file = open_regular(path, MAX_LOG_BYTES, inside=path.parent.parent)
     except FileNotFoundError:
         return cells
-    except OSError as failure:
-        quarantine.dropped(path, f"cannot be read: {failure.strerror}")
+    except ContractError as failure:
+        quarantine.dropped(path, failure.reason)
         return cells
-    for number, line in enumerate(lines, start=1):
-        if b'"workcell.' not in line:
-            continue
-        try:
-            event = orjson.loads(line)
-            kind, cell_id = event["type"], event["workcell_id"]
-            cell = cells.setdefault(cell_id, WorkcellEvents())
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            quarantine.dropped(path.with_name(f"{path.name}:{number}"), "broken event line")
-            continue
-        if kind == "workcell.started":
-            cell.started_ms = moment(event, "timestamp")
-        elif kind in ("workcell.completed", "workcell.failed"):
-            cell.ended_ms = moment(event, "timestamp")
-            cell.completed = kind == "workcell.completed"
-            error = section(event, "data").get("error")
-            cell.error = error if isinstance(error, str) else None
+    with file:
+        for number, line in read_lines(file):
+            if line is not None and b'"workcell.' not in line:
+                continue
+            try:
+                event = orjson.loads(line or b"")
+                kind, cell_id = event["type"], event["workcell_id"]
+                cell = cells.setdefault(cell_id, WorkcellEvents())
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                quarantine.dropped(path.with_name(f"{path.name}:{number}"), "broken event line")
+                continue
+            if kind == "workcell.started":
+                cell.started_ms = moment(event, "timestamp")
+            elif kind in ("workcell.completed", "workcell.failed"):
+                cell.ended_ms = moment(event, "timestamp")
+                cell.completed = kind == "workcell.completed"
+                error = section(event, "data").get("error")
+                cell.error = error if isinstance(error, str) else None
     return cells

@@ -106,22 +106,31 @@ class Quarantine:
 
 
 def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
-    """The entries of ``directory`` in name order; one whose name is not UTF-8 is dropped, no document can name it."""
+    """The entries of ``directory`` in name order; one whose name is not UTF-8 is dropped, no document can name it.
+
+    So is a link: archives are written by agents, and a link may lead to any file of the user.
+    """
     entries = []
+    if directory.is_symlink():
+        quarantine.dropped(directory, "a symbolic link: what it leads to is not read")
+        return []
     for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else []:
         try:
             path.name.encode()
         except UnicodeEncodeError:
             quarantine.dropped(path, "its name is not UTF-8")
-        else:
-            entries.append(path)
+            continue
+        if path.is_symlink():
+            quarantine.dropped(path, "a symbolic link: what it leads to is not read")
+            continue
+        entries.append(path)
     return entries
 
 
 def load_json_object(path: str | Path) -> dict[str, Any]:
     """The JSON object in ``path``; ContractError when it is too large, empty, no JSON or no object."""
     # A pipe or device in a file's place must not block the reader.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

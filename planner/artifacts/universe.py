@@ -1,5 +1,7 @@
 """Universes (``universes/<id>/*.yaml``) and the kernel's config: defaults, swarm catalogue, objectives, budgets."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,13 @@ from typing import Any
 import yaml
 
 from planner.actions import ActionSpace
+from planner.artifacts.files import open_regular
 from planner.artifacts.records import mappings, section, string, strings
-from planner.errors import ArtifactError
+from planner.errors import ArtifactError, ContractError
 
+MAX_CONFIG_BYTES = 2**20
+MAX_CONFIG_DEPTH = 100
+MAX_CONFIG_VALUES = 100_000
 DEFAULT_SWARMS = ("serial_handoff", "speculate_vote")
 
 
@@ -56,7 +62,9 @@ def load_kernel_config(path: Path, including: tuple[Path, ...] = ()) -> dict[str
 
     ``including`` are the configs that led here; ArtifactError for broken YAML and for a circle of includes.
     """
-    if path.resolve() in including:
+    # Unlike Path.resolve, it bears links that lead in circles; opening the file then says so.
+    real_path = Path(os.path.realpath(path))
+    if real_path in including:
         raise ArtifactError(f"{path}: includes itself, by way of {' and '.join(map(str, including))}")
     config = _load_yaml(path)
     include = config.pop("include", None)
@@ -64,7 +72,7 @@ def load_kernel_config(path: Path, including: tuple[Path, ...] = ()) -> dict[str
         return config
     if not isinstance(include, str):
         raise ArtifactError(f"{path}: include must name one file, found {include!r}")
-    return _deep_merge(load_kernel_config(path.parent / include, (*including, path.resolve())), config)
+    return _deep_merge(load_kernel_config(path.parent / include, (*including, real_path)), config)
 
 
 def minute_seconds(config: dict[str, Any]) -> float:
@@ -91,24 +99,49 @@ def _load_universe(directory: Path) -> Universe:
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from None
+        with open_regular(path, MAX_CONFIG_BYTES) as file:
+            text = file.read().decode()
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        _check_depth(path, text, loader)
+        document = yaml.load(text, Loader=loader)
+        if document is None:
+            return {}
+        if not isinstance(document, dict):
+            raise ArtifactError(f"{path}: a mapping was expected, found {type(document).__name__}")
+        left = iter(range(MAX_CONFIG_VALUES))
+        return {str(key): _plain(value, left) for key, value in document.items()}
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: cannot be read: No such file or directory") from None
+    except ContractError as error:
+        raise ArtifactError(f"{path}: {error.reason}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not YAML: {error}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ArtifactError(f"{path}: a mapping was expected, found {type(document).__name__}")
-    return {str(key): _plain(value) for key, value in document.items()}
+    except StopIteration:
+        raise ArtifactError(f"{path}: more than {MAX_CONFIG_VALUES} values, aliases written out") from None
 
 
-def _plain(value: Any) -> Any:
-    """A YAML value as JSON has it: YAML knows keys that are no text (1, true), dates, sets and bytes."""
+def _check_depth(path: Path, text: str, loader: Any) -> None:
+    """ArtifactError for deep nesting, of which the C loader dies (SIGSEGV)."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_CONFIG_DEPTH:
+                raise ArtifactError(f"{path}: not YAML of a config: nested deeper than {MAX_CONFIG_DEPTH}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _plain(value: Any, left: Iterator[int]) -> Any:
+    """A YAML value as JSON has it: YAML knows keys that are no text (1, true), dates, sets and bytes.
+
+    Each value takes one of ``left``: a few lines of aliases of aliases stand for more values than memory holds.
+    """
+    next(left)
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, left) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, left) for item in value]
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 

@@ -66,11 +66,19 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
 
 
+def _read_within(directory: Path, name: str, quarantine: Quarantine) -> dict[str, Any] | None:
+    """The JSON object in ``directory``, unless that is a link, which may lead to any file of the user."""
+    if directory.is_symlink():
+        quarantine.repaired(directory, "a symbolic link: what it leads to is not read")
+        return None
+    return quarantine.read_json(directory / name)
+
+
 def _evolution(
     path: Path, document: dict[str, Any], quarantine: Quarantine, world_tags: dict[str, list[str]]
 ) -> RunRecord | None:
     ran = [candidate for candidate in _candidates(document) if not candidate.get("reused")]
-    manifests = {c["run_id"]: quarantine.read_json(path.parent / c["run_id"] / "manifest.json") for c in ran}
+    manifests = {c["run_id"]: _read_within(path.parent / c["run_id"], "manifest.json", quarantine) for c in ran}
     starts = [start for manifest in manifests.values() if (start := moment(manifest or {}, "created_at")) is not None]
     ended_ms = moment(document, "generated_at")
     population, generations = number(document, "population_size"), number(document, "generations")
@@ -86,7 +94,7 @@ def _evolution(
     passed = selected.get("passed") is True
     # Without a selected candidate, the best one tells what was missing.
     judged = selected or max(ran, key=lambda candidate: _overall(candidate) or 0, default={})
-    gates = _gates(quarantine.read_json(path.parent / judged["run_id"] / "manifest.json") if judged else None)
+    gates = _gates(_read_within(path.parent / judged["run_id"], "manifest.json", quarantine) if judged else None)
     world_id, swarm_id = string(document, "world_id"), string(document, "swarm_id")
     plan = None
     if swarm_id:
@@ -124,7 +132,7 @@ def _single_run(path: Path, quarantine: Quarantine, world_tags: dict[str, list[s
     if manifest is None or not isinstance(manifest.get("world_id"), str):
         quarantine.dropped(path, "neither an evolution nor a world run with a manifest")
         return None
-    verdict = quarantine.read_json(path / "verdict" / "gate_verdict.json")
+    verdict = _read_within(path / "verdict", "gate_verdict.json", quarantine)
     started_ms, duration = moment(manifest, "created_at"), int(_stage_time(manifest, {}))
     if verdict is None or started_ms is None:
         quarantine.dropped(path, "interrupted: the world run has no verdict or no start")

@@ -67,7 +67,7 @@ def test_a_run_away_tool_is_gone_after_the_wall_limit(
     kernel_repo: KernelRepo, processes_with: Callable[[str], list[str]]
 ) -> None:
     kernel_repo.write_tool("codex", f"#!{sys.executable} -SE\nimport sys\nsys.argv = ['', '', 'stay']\n{RUN_AWAY}")
-    outcome = execute(kernel_repo, SERIAL, wall_limit_s=1.5)
+    outcome = execute(kernel_repo, SERIAL, limits=Limits(1.5))
     assert (outcome.status, outcome.stopped_by, outcome.passed, outcome.fault) == ("timeout", "walltime", False, None)
     assert outcome.fail_codes == ["timeout"]
     assert 1400 <= outcome.duration_ms < 4000
@@ -196,7 +196,7 @@ def test_an_execution_is_limited_by_its_minutes_the_users_limit_and_a_hard_cap(k
     assert unlimited.wall_limit(SERIAL) == 15 * 60 + 600
     assert unlimited.wall_limit(Action("serial_handoff", 1, 600, "NA")) == LONGEST_RUN_S
     assert unlimited.wall_limit(Action("serial_handoff", 1, "NA", "NA")) == LONGEST_RUN_S
-    assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL, wall_limit_s=7).wall_limit(SERIAL) == 7
+    assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL, limits=Limits(7)).wall_limit(SERIAL) == 7
     kernel_repo.write_config(seconds_per_minute=0.1)
     assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL).wall_limit(SERIAL) == pytest.approx(601.5)
 

@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.strays import MARK
+from bench.limits import Leash, Limits
+from bench.strays import MARK, kill_strays
 from bench.supervised import RunReport, run_supervised
 from bench.workdirs import is_in_use
 from planner.errors import BenchError
@@ -27,10 +30,100 @@ if sys.argv[2] == "stay":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(300)
 """
+DETACH = {
+    "forks twice": "double_fork()",
+    "ignores SIGTERM": "fork(); signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "leaves its session": "fork(); os.setsid(); double_fork()",
+    "leaves its group": "fork(); os.setpgid(0, 0)",
+    "closes every file": "double_fork(); os.closerange(0, 100)",
+    "changes its name": "double_fork(); arguments[0] = 'sshd: nobody'",
+    "forgets its environment": "double_fork(); environment.clear()",
+    "keeps its environment alone": "double_fork(); os.setsid(); os.closerange(0, 100); os.chdir('/')",
+    "all of it": "double_fork(); os.setsid(); double_fork(); signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "os.closerange(0, 100); os.chdir('/'); arguments[0] = 'sshd: nobody'; environment.clear()",
+}
+"""What a process does to get away from those who started it."""
+ESCAPE = """
+import os, signal, sys, time
+
+def fork():
+    if os.fork():
+        end()
+
+def double_fork():
+    if os.fork() == 0:
+        if os.fork() == 0:
+            return
+        os._exit(0)
+    end()
+
+def end():
+    if os.getpid() == root and sys.argv[3] == "stay":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(300)
+    os._exit(0)
+
+root, supervisor = os.getpid(), os.getppid()
+arguments, environment = [sys.executable], dict(os.environ)
+exec(sys.argv[2])
+with open(sys.argv[1] + ".new", "w") as file:
+    file.write(f"{os.getpid()} {root} {supervisor}")
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+os.execve(sys.executable, [*arguments, "-S", "-c", "import time; time.sleep(300)"], environment)
+"""
+"""Gets away as told by argument 2, then notes in the file of argument 1: its own number, the command's, its parent's.
+
+The command ends or stays, as argument 3 says.
+"""
+BOMB = """
+import os, sys, time
+ends = time.monotonic() + 20
+tokens, write = os.pipe()
+os.write(write, b"x" * 3000)  # no test is to take the machine down: that many forks and no more
+os.set_blocking(tokens, False)
+if sys.argv[1] == "orphans" and os.fork():
+    os._exit(0)
+while time.monotonic() < ends:
+    try:
+        os.read(tokens, 1)
+        child = os.fork()
+    except OSError:
+        time.sleep(0.01)
+        continue
+    if child == 0 and sys.argv[1] == "sessions":
+        os.setsid()
+"""
+MEMORY = """
+import os, sys, time
+kept = []
+for _ in range(int(sys.argv[1])):
+    child = os.fork() if sys.argv[2] == "apart" else 0
+    if child == 0:
+        for _ in range(int(sys.argv[3]) // 10):
+            kept.append(b"x" * 10_000_000)
+        if sys.argv[2] == "apart":
+            time.sleep(300)
+if sys.argv[2] == "shared":
+    for _ in range(10):
+        if os.fork() == 0:
+            time.sleep(1.5)
+            os._exit(0)
+    for _ in range(10):
+        os.wait()
+    sys.exit(0)
+time.sleep(300)
+"""
+"""Argument 1 times argument 3 megabytes: in one process, in one each, or in one that shares them with ten children."""
+MB = 1_000_000
 
 
 def supervise(
-    work_dir: Path, *command: str, wall_limit_s: float = 20, environment: dict[str, str] | None = None
+    work_dir: Path,
+    *command: str,
+    wall_limit_s: float = 20,
+    environment: dict[str, str] | None = None,
+    leash: Leash | None = None,
+    **limits: Any,
 ) -> RunReport:
     work_dir.mkdir(exist_ok=True)
     return run_supervised(
@@ -39,9 +132,14 @@ def supervise(
         work_dir=work_dir,
         environment=environment or {"PATH": os.environ["PATH"]},
         log_path=work_dir / "log",
-        wall_limit_s=wall_limit_s,
+        limits=Limits(wall_limit_s, **limits),
+        leash=leash,
         grace_s=0.3,
     )
+
+
+def python(script: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-S", "-c", script, *map(str, arguments)]
 
 
 def until(condition: Callable[[], object], patience_s: float = 10) -> None:
@@ -49,6 +147,40 @@ def until(condition: Callable[[], object], patience_s: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat[stat.rindex(b")") + 2 :][:1] not in (b"Z", b"X")
+
+
+def parent_of(process: int) -> int:
+    stat = Path(f"/proc/{process}/stat").read_bytes()
+    return int(stat[stat.rindex(b")") + 2 :].split()[1])
+
+
+class Worker:
+    """A process of its own that supervises an escape, and the numbers of all who matter."""
+
+    def __init__(self, work_dir: Path, escape: str, root: str = "stay") -> None:
+        note = work_dir.with_name("note")
+        script = (
+            "import sys; from pathlib import Path; from tests.bench.test_supervised import *\n"
+            "supervise(Path(sys.argv[1]), *python(ESCAPE, *sys.argv[2:]))"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", script, str(work_dir), str(note), escape, root], cwd=Path(__file__).parents[2]
+        )
+        until(note.exists)
+        self.escaped, self.root, self.supervisor = map(int, note.read_text().split())
+        self.guard = parent_of(self.supervisor)
+
+    def kill(self, *names: str) -> None:
+        for name in names:
+            os.kill(self.process.pid if name == "worker" else getattr(self, name), signal.SIGKILL)
 
 
 def test_the_report_tells_exit_code_time_and_output(tmp_path: Path) -> None:
@@ -109,9 +241,243 @@ def test_killing_the_worker_kills_the_run_and_removes_its_directory(
     assert not work_dir.exists()
 
 
+@pytest.mark.parametrize("root", ["stay", "leave"])
+@pytest.mark.parametrize("escape", DETACH.values(), ids=DETACH.keys())
+def test_whatever_a_process_does_to_get_away_it_is_gone_when_the_run_ends(
+    tmp_path: Path, escape: str, root: str
+) -> None:
+    note = tmp_path / "note"
+    report = supervise(tmp_path / "w", *python(ESCAPE, note, escape, root), wall_limit_s=1)
+    assert (report.stopped_by, report.left) == ("walltime" if root == "stay" else None, 0)
+    assert root == "leave" or note.exists(), "it was stopped before it got away"
+    assert not note.exists() or not is_alive(int(note.read_text().split()[0]))
+
+
+@pytest.mark.parametrize(
+    "victims",
+    [
+        ["worker"],
+        ["supervisor"],
+        ["guard"],
+        ["worker", "supervisor"],
+        ["supervisor", "worker"],
+        ["worker", "guard"],
+        ["root", "guard"],
+    ],
+    ids="+".join,
+)
+def test_killing_any_of_those_who_stand_over_a_run_leaves_nothing_of_it(tmp_path: Path, victims: list[str]) -> None:
+    worker = Worker(tmp_path / "w", DETACH["all of it"])
+    worker.kill(*victims)
+    until(lambda: not any(map(is_alive, (worker.escaped, worker.root, worker.supervisor, worker.guard))))
+    if "worker" in victims:
+        assert worker.process.wait() == -signal.SIGKILL
+        assert not (tmp_path / "w").exists()
+    else:
+        assert worker.process.wait() in (0, 1)
+
+
+def test_a_supervisor_that_is_stopped_goes_on(tmp_path: Path) -> None:
+    report = supervise(tmp_path / "w", "sh", "-c", "kill -STOP $PPID; sleep 60", wall_limit_s=0.5)
+    assert report.stopped_by == "walltime"
+
+
+@pytest.mark.parametrize(
+    ("escape", "found"),
+    [("keeps its environment alone", True), ("forgets its environment", True), ("all of it", False)],
+)
+def test_when_guard_and_supervisor_are_killed_at_once_marked_processes_and_those_that_work_there_are_found(
+    tmp_path: Path, escape: str, found: bool
+) -> None:
+    worker = Worker(tmp_path / "w", DETACH[escape])
+    try:
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        os.kill(worker.guard, signal.SIGSTOP)
+        worker.kill("supervisor", "guard")
+        # The command itself dies with its supervisor: PR_SET_PDEATHSIG.
+        until(lambda: not is_alive(worker.root))
+        assert is_alive(worker.escaped)
+        kill_strays(tmp_path / "w")
+        if found:
+            until(lambda: not is_alive(worker.escaped))
+    finally:
+        worker.process.kill()
+        worker.process.wait()
+        if is_alive(worker.escaped):
+            os.kill(worker.escaped, signal.SIGKILL)
+
+
+def test_strays_are_not_those_who_look_on_from_a_terminal_or_work_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "log").touch()
+    elsewhere = subprocess.Popen(["sleep", "300"], cwd=tmp_path)
+    with open(tmp_path / "w" / "log", "ab") as log:  # noqa: PTH123
+        stray = subprocess.Popen(["sleep", "300"], stdout=log, start_new_session=True)
+    leader, terminal = os.openpty()
+    name = os.ttyname(terminal)
+    viewer = subprocess.Popen(
+        # To open a terminal as a session's leader makes it this session's own.
+        python(
+            "import os, sys, time; os.setsid(); os.open(sys.argv[1], os.O_RDWR); print(flush=True); time.sleep(300)",
+            name,
+        ),
+        cwd=tmp_path / "w",
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert viewer.stdout is not None
+        viewer.stdout.readline()
+        assert kill_strays(tmp_path / "w") == 1
+        assert stray.wait() == -signal.SIGKILL
+        assert elsewhere.poll() is None
+        assert viewer.poll() is None
+    finally:
+        for process in (elsewhere, stray, viewer):
+            process.kill()
+            process.wait()
+        os.close(leader)
+        os.close(terminal)
+
+
 def test_a_supervisor_that_is_killed_itself_is_reported_as_lost_and_its_run_is_ended(
     tmp_path: Path, processes_with: Callable[[str], list[str]]
 ) -> None:
     with pytest.raises(BenchError, match="supervisor of 'sh' was lost"):
         supervise(tmp_path / "w", "sh", "-c", f"kill -9 $PPID; exec tail -f {tmp_path / 'w' / 'log'}")
     until(lambda: not processes_with(str(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["group", "sessions", "orphans"])
+def test_a_fork_bomb_is_stopped_and_leaves_nothing(
+    tmp_path: Path, processes_with: Callable[[str], list[str]], kind: str
+) -> None:
+    report = supervise(tmp_path / "w", *python(BOMB, kind, tmp_path), processes=100)
+    # Orphans of a command that has ended are none of its own running time.
+    assert report.stopped_by == (None if kind == "orphans" else "processes")
+    assert report.left == 0
+    assert processes_with(str(tmp_path)) == []
+
+
+def test_threads_count_as_processes(tmp_path: Path) -> None:
+    script = "import threading, time\nfor _ in range(150): threading.Thread(target=time.sleep, args=(300,)).start()"
+    assert supervise(tmp_path / "w", *python(script), processes=100).stopped_by == "processes"
+    assert supervise(tmp_path / "x", *python(script), processes=None, wall_limit_s=1).stopped_by == "walltime"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stopped_by"),
+    [((1, "alone", 400), "memory"), ((4, "apart", 100), "memory"), ((1, "shared", 200), None)],
+)
+def test_the_memory_of_all_processes_together_is_limited_and_shared_pages_count_once(
+    tmp_path: Path, arguments: tuple[int, str, int], stopped_by: str | None
+) -> None:
+    report = supervise(tmp_path / "w", *python(MEMORY, *arguments), memory_bytes=300 * MB)
+    assert report.stopped_by == stopped_by
+    assert report.exit_code == (0 if stopped_by is None else -signal.SIGKILL)
+
+
+def test_reserved_address_space_is_no_memory(tmp_path: Path) -> None:
+    script = (
+        "import mmap; reserved = mmap.mmap(-1, 2**36, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000); print('fine')"
+    )
+    assert supervise(tmp_path / "w", *python(script), memory_bytes=300 * MB).exit_code == 0
+
+
+def test_a_file_cannot_grow_beyond_its_limit(tmp_path: Path) -> None:
+    report = supervise(tmp_path / "w", "sh", "-c", "exec yes > big", file_bytes=MB)
+    assert (tmp_path / "w" / "big").stat().st_size == MB
+    assert (report.exit_code, report.stopped_by) == (-signal.SIGXFSZ, None)
+
+
+def test_the_first_of_two_limits_of_time_wins(tmp_path: Path) -> None:
+    def stopped_by(wall_limit_s: float, leash: Leash) -> str | None:
+        return supervise(tmp_path / "w", "sleep", "60", wall_limit_s=wall_limit_s, leash=leash).stopped_by
+
+    assert stopped_by(20, Leash(0.3)) == "capped"
+    assert stopped_by(0.3, Leash(20)) == "walltime"
+    cancelled = Leash(20)
+    cancelled.shorten(0.3, "cancelled")
+    assert stopped_by(20, cancelled) == "cancelled"
+
+
+def test_a_leash_only_ever_shortens(tmp_path: Path) -> None:
+    leash = Leash()
+    assert leash.cap_s is None
+    leash.shorten(0.5, "capped")
+    leash.shorten(30, "capped")
+    leash.shorten(0.4, "cancelled")
+    assert leash.cap_s == 0.5
+    report = supervise(tmp_path / "w", "sleep", "60", leash=leash)
+    assert report.stopped_by == "cancelled"
+
+
+@pytest.mark.parametrize("reason", ["capped", "cancelled"])
+def test_a_run_is_stopped_from_another_thread_while_it_lasts(tmp_path: Path, reason: Any) -> None:
+    leash = Leash()
+
+    def shorten() -> None:
+        until((tmp_path / "w" / "began").exists)
+        leash.shorten(300, reason)
+        leash.shorten(0, reason)
+
+    thread = threading.Thread(target=shorten)
+    thread.start()
+    report = supervise(tmp_path / "w", "sh", "-c", "touch began; exec sleep 60", leash=leash)
+    thread.join()
+    assert (report.stopped_by, report.exit_code) == (reason, -signal.SIGTERM)
+
+
+def test_a_cap_is_counted_from_the_start_of_the_run(tmp_path: Path) -> None:
+    leash = Leash()
+    timer = threading.Timer(0.5, leash.shorten, (1.0, "capped"))
+    timer.start()
+    report = supervise(tmp_path / "w", "sleep", "60", leash=leash)
+    timer.join()
+    assert report.stopped_by == "capped"
+    assert report.wall_ms >= 1000
+
+
+def test_a_run_that_ends_while_its_limit_is_shortened_ends_as_it_would(tmp_path: Path) -> None:
+    """The moment of the normal end, that in which its left-overs are ended, and a new limit each millisecond."""
+    leash = Leash()
+    done = threading.Event()
+
+    def shorten() -> None:
+        for seconds in range(10_000, 5_000, -1):
+            if done.is_set():
+                break
+            leash.shorten(seconds, "capped")
+            time.sleep(0.001)
+        leash.shorten(0, "cancelled")
+
+    thread = threading.Thread(target=shorten)
+    thread.start()
+    report = supervise(tmp_path / "w", *python(RUN_AWAY, "", "leave"), leash=leash)
+    done.set()
+    thread.join()
+    assert (report.stopped_by, report.exit_code) == (None, 0)
+    leash.shorten(0, "capped")
+
+
+def test_no_process_over_a_run_bears_the_secrets_of_the_users_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    script = """
+import os, sys
+process = os.getpid()
+while process > 1 and process != int(sys.argv[1]):
+    print(open(f"/proc/{process}/environ").read())
+    print("process", open(f"/proc/{process}/cmdline").read().split("\\0")[0])
+    process = int(open(f"/proc/{process}/stat").read().rpartition(")")[2].split()[1])
+"""
+    supervise(tmp_path / "w", *python(script, os.getpid()))
+    seen = (tmp_path / "w" / "log").read_text()
+    assert seen.count("process") >= 3, "the command, its supervisor and the guard"
+    assert str(tmp_path / "w") in seen
+    assert "s3cret" not in seen.split("process")[0] + "".join(seen.split("process")[1:3])
+
+
+def test_a_command_with_a_nul_character_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="cannot start"):
+        supervise(tmp_path / "w", "echo", "a\0b")
