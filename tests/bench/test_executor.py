@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bench.cases import build_cases
-from bench.executors.cyntra import LONGEST_RUN_S, CyntraExecutor
+from bench.executors.cyntra import LONGEST_RUN, CyntraExecutor
+from bench.limits import Limits
 from bench.strays import MARK
 from bench.workdirs import make_work_dir, remove_tree
 from planner.actions import Action
@@ -194,8 +195,8 @@ def test_hostile_issue_ids_reach_the_kernel_as_they_are(kernel_repo: KernelRepo)
 def test_an_execution_is_limited_by_its_minutes_the_users_limit_and_a_hard_cap(kernel_repo: KernelRepo) -> None:
     unlimited = CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL)
     assert unlimited.wall_limit(SERIAL) == 15 * 60 + 600
-    assert unlimited.wall_limit(Action("serial_handoff", 1, 600, "NA")) == LONGEST_RUN_S
-    assert unlimited.wall_limit(Action("serial_handoff", 1, "NA", "NA")) == LONGEST_RUN_S
+    assert unlimited.wall_limit(Action("serial_handoff", 1, 600, "NA")) == LONGEST_RUN.wall_s
+    assert unlimited.wall_limit(Action("serial_handoff", 1, "NA", "NA")) == LONGEST_RUN.wall_s
     assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL, limits=Limits(7)).wall_limit(SERIAL) == 7
     kernel_repo.write_config(seconds_per_minute=0.1)
     assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL).wall_limit(SERIAL) == pytest.approx(601.5)

@@ -16,6 +16,7 @@ import yaml
 from bench.cases import build_cases
 from bench.executors.cyntra import CyntraExecutor
 from bench.executors.world import START_S, evolution_seed
+from bench.limits import Leash, Limits
 from bench.sandbox.create import create_sandbox
 from bench.sandbox.evolve import add_evolve_options, evolve
 from bench.sandbox.kernel import main
@@ -112,11 +113,12 @@ def passing_seed(repo: Path, **options: Any) -> dict[str, Any]:
 
 
 def execute(repo: Path, action: Action, issue_id: str = "3", **options: Any) -> BenchOutcome:
+    leash = options.pop("leash", None)
     executor = prepare(repo, **options)
     (case,) = build_cases(repo, issue_ids=[issue_id], n_actions=1)
     work_dir = repo.parent / "work" / issue_id
     make_work_dir(work_dir)
-    outcome = executor.execute(case, action, work_dir)
+    outcome = executor.execute(case, action, work_dir, 0, leash)
     remove_tree(work_dir)
     return outcome
 
@@ -248,7 +250,7 @@ def test_worlds_come_on_top_of_a_sandbox_that_stays_the_same(sandbox: Path, tmp_
 
 
 def test_an_execution_forces_population_and_generations_and_reads_the_outcome(repo: Path) -> None:
-    outcome = execute(repo, Action("speculate_vote", 2, 120, 5), wall_limit_s=60)
+    outcome = execute(repo, Action("speculate_vote", 2, 120, 5), limits=Limits(60))
     assert (outcome.fault, outcome.stopped_by) == (None, None)
     assert outcome.executed_plan is not None
     plan = outcome.executed_plan
@@ -276,14 +278,14 @@ def test_an_evolution_of_another_size_than_the_forced_one_is_a_fault(repo: Path)
     script = repo.parent / "stubborn"
     script.write_text(f'#!/bin/sh\nexec {" ".join(KERNEL)} "$@" --generations=1\n')
     script.chmod(0o755)
-    outcome = execute(repo, Action("serial_handoff", 1, 120, 2), command=(str(script),), wall_limit_s=60)
+    outcome = execute(repo, Action("serial_handoff", 1, 120, 2), command=(str(script),), limits=Limits(60))
     assert outcome.status == "fault"
     assert outcome.fault is not None and "for 2 generations, ran" in outcome.fault
 
 
 def test_an_evolution_that_cannot_begin_is_a_fault_that_says_why(repo: Path) -> None:
     (repo / "universes" / "sandbox" / "swarms.yaml").unlink()
-    outcome = execute(repo, Action("serial_handoff", 1, 120, 2), wall_limit_s=60)
+    outcome = execute(repo, Action("serial_handoff", 1, 120, 2), limits=Limits(60))
     assert outcome.fault is not None
     assert "exit code 1" in outcome.fault and "swarms.yaml" in outcome.fault
 
@@ -299,6 +301,12 @@ def test_the_minutes_end_a_long_evolution_and_leave_no_process(
     assert (outcome.passed, outcome.fail_codes, outcome.executed_plan) == (False, ["timeout"], None)
     assert outcome.agent_ms == outcome.duration_ms
     assert processes_with(str(repo.parent)) == []
+
+
+def test_an_evolution_that_cannot_win_any_more_is_censored(repo: Path) -> None:
+    change_world(repo, "cave-1", size=60, maps=100_000)
+    outcome = execute(repo, Action("serial_handoff", 1, 120, 2), limits=Limits(60), leash=Leash(0.3))
+    assert (outcome.status, outcome.stopped_by, outcome.passed, outcome.score) == ("censored", "capped", False, None)
 
 
 def test_a_world_job_flows_from_the_sandbox_by_way_of_the_dataset_to_an_outcome(
@@ -333,5 +341,5 @@ def test_a_world_job_flows_from_the_sandbox_by_way_of_the_dataset_to_an_outcome(
     assert all(space.is_valid(action, "fab-world") and "NA" not in action for action in actions)
     work_dir = tmp_path / "work"
     make_work_dir(work_dir)
-    outcome = prepare(repo, wall_limit_s=60).execute(first, actions[1]._replace(max_minutes_bin=120), work_dir)
+    outcome = prepare(repo, limits=Limits(60)).execute(first, actions[1]._replace(max_minutes_bin=120), work_dir)
     assert (outcome.fault, outcome.stopped_by) == (None, None)
