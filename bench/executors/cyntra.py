@@ -10,11 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.executors.clone import make_clone
 from bench.executors.outcome import fault, read_outcome
-from bench.executors.overlay import overlay_config
+from bench.executors.overlay import overlay_config, yaml_text
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
 from bench.executors.world import START_S, WORLD_JOB_TYPE, execute_world
 from bench.limits import Leash, Limits
@@ -175,7 +173,7 @@ class CyntraExecutor:
     def _write_config(self, kernel_dir: Path, action: Action, wrappers: Mapping[str, Path]) -> None:
         overlay = overlay_config(self.base_config, action, self.toolchains, wrappers)
         for name, document in (("base.yaml", self.base_config), ("config.yaml", overlay)):
-            (kernel_dir / name).write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
+            (kernel_dir / name).write_text(yaml_text(document), "utf-8")
 
     def _arguments(self, case: BenchCase) -> list[str]:
         arguments = ["--config", ".cyntra/config.yaml", "run", "--once", "--issue", case.issue_id]

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bench.executors.toolchains import Toolchain, toolchain_names
 from planner.actions import Action
 from planner.errors import BenchError
@@ -52,3 +54,8 @@ def _toolchains(
         if toolchain.is_path:
             overlay[toolchain.name]["path"] = str(wrappers[toolchain.name])
     return {name: settings for name, settings in overlay.items() if settings}
+
+
+def yaml_text(document: Mapping[str, Any]) -> str:
+    """A config as YAML, by libyaml where it is there: Python alone takes eight milliseconds for it."""
+    return yaml.dump(dict(document), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)

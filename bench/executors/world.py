@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.executors.clone import make_clone
 from bench.executors.outcome import censored, excessive_artifacts, fault, log_tail, read_runs
-from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE
+from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE, yaml_text
 from bench.limits import Leash, Limits
 from bench.supervised import RunReport, run_supervised
 from planner.actions import Action
@@ -54,7 +52,7 @@ def execute_world(
     clone, temporary, log_path = work_dir / "clone", work_dir / "tmp", work_dir / "kernel.log"
     temporary.mkdir()
     make_clone(repo, case, issue, clone, copy_universes=True)
-    (clone / ".cyntra" / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), "utf-8")
+    (clone / ".cyntra" / "config.yaml").write_text(yaml_text(config), "utf-8")
     report = run_supervised(
         [*command, "--config", ".cyntra/config.yaml", *arguments],
         run_dir=clone,
