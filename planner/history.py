@@ -20,6 +20,7 @@ HOUR_MS = 3_600_000
 RECENCY_LIMITS_MS = (HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS)
 RECENCY_SCORES = (0.4, 0.3, 0.2, 0.1, 0.0)
 """Score by age of the run's start: under an hour, a day, a week, 30 days, older."""
+AGES = len(RECENCY_SCORES)
 _LIMITS_MS, _SCORES = np.array(RECENCY_LIMITS_MS), np.array(RECENCY_SCORES)
 
 
@@ -45,6 +46,11 @@ def failures(summary: dict[str, Any]) -> frozenset[str]:
 def recency_bucket(at_ms: int, started_ms: int) -> int:
     """Age of a run's start at ``at_ms``: 0 under an hour, 1 a day, 2 a week, 3 thirty days, 4 older."""
     return bisect.bisect_right(RECENCY_LIMITS_MS, at_ms - started_ms)
+
+
+def recency_buckets(since_ms: NDArray[Any]) -> NDArray[np.intp]:
+    """:func:`recency_bucket` of many runs, from the time since each one's start."""
+    return _LIMITS_MS.searchsorted(since_ms, side="right")
 
 
 class HistoryIndex:
@@ -134,7 +140,7 @@ class _Group:
         overlap = by_failures[self._failures_of[places]]
         overlap[: len(sharing)] += by_tags
         latest = self._latest[places]
-        score = overlap + _SCORES[_LIMITS_MS.searchsorted(query.at_ms - latest, side="right")]
+        score = overlap + _SCORES[recency_buckets(query.at_ms - latest)]
         score[latest < 0] = -1
         # A run may be the newest of two lists, its signature's and its failures': so many lists more can be needed.
         leaders = _leaders(score, latest, n + len(self._by_failures))

@@ -15,8 +15,16 @@ from planner.errors import ActionError, ContractError
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
 
 
-def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Quarantine) -> RunRecord | None:
-    """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine)."""
+def read_archive(
+    directory: Path,
+    events: WorkcellEvents | None,
+    quarantine: Quarantine,
+    contexts: list[dict[str, Any]] | None = None,
+) -> RunRecord | None:
+    """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine).
+
+    If it recorded a planner_input, that is added to ``contexts``, parsed, for those who need more than the packed one.
+    """
     if not directory.is_dir():
         quarantine.dropped(directory, "stray file among the archives")
         return None
@@ -39,6 +47,8 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
     if times is None:
         return None
+    if planner_input and contexts is not None:
+        contexts.append(planner_input)
     started_ms, ended_ms = times
     status, fail_codes = outcome
     issue = section(manifest, "issue") or section(planner_input, "issue")

@@ -65,6 +65,14 @@ class RunRecord:
     world_id: str | None = None
     objective_id: str | None = None
     universe_id: str | None = None
+    _summary_text: bytes | None = None
+
+    @property
+    def summary_text(self) -> bytes:
+        """The summary as canonical JSON, made when first asked for: a run is in the contexts of many."""
+        if self._summary_text is None:
+            self._summary_text = canonical_json(self.summary)
+        return self._summary_text
 
     @property
     def passed(self) -> bool:

@@ -16,6 +16,7 @@ from planner.artifacts.beads import issue_context
 from planner.artifacts.records import PackedContext, RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input
+from planner.contracts import canonical_json
 from planner.dataset.outcomes import ActionOutcome
 from planner.history import HistoryIndex, Query
 
@@ -90,7 +91,7 @@ def make_examples(
             if rebuilt is None:
                 result.unlabelled["issue unknown"] += 1
                 continue
-            context = PackedContext.of(rebuilt)
+            context = rebuilt
         label, reason = executed_label(run.executed_plan, context.space, context.job_type)
         if label is None:
             result.unlabelled[reason] += 1
@@ -133,7 +134,7 @@ def _rebuild(
     issues: dict[str, dict[str, Any]],
     universes: dict[str, Universe],
     history: HistoryIndex,
-) -> dict[str, Any] | None:
+) -> PackedContext | None:
     """The context as it was at ``run.decided_ms``; None for a code run whose issue is not in the tracker."""
     universe = universes.get(run.universe_id or "")
     if universe is None:
@@ -156,11 +157,21 @@ def _rebuild(
         run.world_id,
         run.objective_id,
     )
-    return planner_input(
+    similar_runs = history.similar_runs(query, N_SIMILAR)
+    context = planner_input(
         issue=part,
         universe=universe,
         job_type=summary["job_type"],
-        similar_runs=history.similar_runs(query, N_SIMILAR),
+        similar_runs=similar_runs,
         created_ms=run.decided_ms,
         objective_id=run.objective_id,
+    )
+    # Each run's text is made once and not for every context that it is in: that would be half of this join.
+    texts = [orjson.Fragment(similar.summary_text) for similar in similar_runs]
+    return PackedContext(
+        canonical_json({**context, "history": {"last_n_similar_runs": texts}}),
+        summary["job_type"],
+        part["issue_id"],
+        universe.action_space,
+        [(similar.run_id, similar.started_ms) for similar in similar_runs],
     )
