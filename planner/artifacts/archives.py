@@ -25,14 +25,12 @@ def read_archive(
 
     If it recorded a planner_input, that is added to ``contexts``, parsed, for those who need more than the packed one.
     """
-    if not directory.is_dir():
-        quarantine.dropped(directory, "stray file among the archives")
-        return None
     manifest, proof, rollout = (
         quarantine.read_json(f"{directory}/{name}.json") for name in ("manifest", "proof", "rollout")
     )
     if manifest is None and proof is None and rollout is None:
-        quarantine.dropped(directory, "no readable manifest, proof or rollout")
+        found = "no readable manifest, proof or rollout" if directory.is_dir() else "stray file among the archives"
+        quarantine.dropped(directory, found)
         return None
     outcome = _outcome(proof, rollout, events)
     if outcome is None:

@@ -99,7 +99,7 @@ class Quarantine:
         """The JSON object in ``path``; None when it is absent, or unreadable (then noted as repaired)."""
         try:
             return load_json_object(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ContractError) as error:
             self.repaired(Path(path), str(error.reason if isinstance(error, ContractError) else error.strerror))

@@ -2,7 +2,7 @@
 
 Chunks of archive directories are read in parallel, each archive once, and a context that a run recorded is encoded
 where it was read. Sorting, history, splitting and writing happen in the driver, in a fixed order, so that the bytes do
-not depend on the parallelism. Contexts that history changes or makes are encoded in parallel after it.
+not depend on the parallelism; so does the encoding of contexts that history makes: their runs are at hand there.
 """
 
 import gc
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from planner.actions import ActionSpace
 from planner.artifacts.beads import read_issues
@@ -27,17 +26,15 @@ from planner.artifacts.worlds import read_world_runs
 from planner.context import N_SIMILAR
 from planner.contracts import DatasetInfo, TokenProfile, canonical_json
 from planner.dataset.encode import Encoded, concatenate, fit_vocabulary, take
-from planner.dataset.examples import Example, make_examples
+from planner.dataset.examples import Example, ExampleSet, make_examples
 from planner.dataset.profiles import encode, specials
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
 READ_CHUNK = 512
 """Archives read by one Ray Data batch."""
-ENCODE_CHUNK = 1024
-"""Contexts encoded by one Ray Data batch."""
-CHUNKS_FOR_RAY = 3
-"""Fewer chunks than this are done in the driver: to start Ray Data takes longer."""
+ENCODE_CHUNK = 8192
+"""Contexts that history made, encoded at once."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and its whole."""
@@ -86,9 +83,8 @@ def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress:
     found = make_examples(runs, issues, universes)
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
-    contexts = [example.context_json for example in found.examples]
-    encoded = _encode_all(contexts, recorded, profile, progress)
-    progress("write", 0, len(contexts))
+    encoded = _encode_all(found, recorded, profile, progress)
+    progress("write", 0, len(found.examples))
     config_path = kernel / "config.yaml"
     config = load_kernel_config(config_path) if config_path.exists() else {}
     info = write_dataset(
@@ -118,7 +114,7 @@ def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress:
             "quarantine": sorted(quarantine.entries, key=lambda entry: (entry["path"], entry["reason"])),
         },
     )
-    progress("write", len(contexts), len(contexts))
+    progress("write", len(found.examples), len(found.examples))
     return info
 
 
@@ -170,22 +166,21 @@ def _read_chunk(
     return runs, encode(contexts, N_SIMILAR, profile), quarantine.entries
 
 
-def _encode_all(
-    contexts: Sequence[bytes], recorded: _Recorded, profile: TokenProfile, progress: Progress
-) -> Encoded:
-    """The contexts as arrays, in their order; those that still are as recorded need not be encoded again."""
-    row = {text: number for number, text in enumerate(recorded.texts)}
-    others = [context for context in contexts if context not in row]
-    row.update((context, number) for number, context in enumerate(others, start=len(recorded.texts)))
-    chunks = [others[start : start + ENCODE_CHUNK] for start in range(0, len(others), ENCODE_CHUNK)]
-    arguments = {"n_similar": N_SIMILAR, "profile": profile}
-    parts = [*recorded.parts, *_map_chunks(chunks, _encode_chunk, arguments, "encode contexts", progress)]
-    return take(concatenate(parts), np.array([row[context] for context in contexts]))
-
-
-def _encode_chunk(chunk: Sequence[bytes], n_similar: int, profile: TokenProfile) -> Encoded:
-    """Contexts as JSON in, arrays out."""
-    return encode(map(orjson.loads, chunk), n_similar, profile)
+def _encode_all(found: ExampleSet, recorded: _Recorded, profile: TokenProfile, progress: Progress) -> Encoded:
+    """The examples' contexts as arrays; those that still are as recorded need not be encoded again."""
+    made = list(found.made.values())
+    parts = list(recorded.parts)
+    for start in range(0, len(made), ENCODE_CHUNK):
+        progress("encode contexts", start, len(made))
+        parts.append(encode(made[start : start + ENCODE_CHUNK], N_SIMILAR, profile))
+    progress("encode contexts", len(made), len(made))
+    row_of_text = {text: row for row, text in enumerate(recorded.texts)}
+    row_of_made = {position: row for row, position in enumerate(found.made, start=len(recorded.texts))}
+    rows = [
+        row_of_made[position] if position in row_of_made else row_of_text[example.context_json]
+        for position, example in enumerate(found.examples)
+    ]
+    return take(concatenate(parts), np.array(rows, dtype=np.intp))
 
 
 def _map_chunks(
@@ -198,13 +193,13 @@ def _map_chunks(
     """``function`` over chunks with Ray Data, a batch each; the results in the order of the chunks."""
     import ray.data
 
-    progress(stage, 0, len(chunks))
-    if len(chunks) < CHUNKS_FOR_RAY:
-        return [function(chunk, **arguments) for chunk in chunks]
+    if not chunks:
+        return []
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
+    progress(stage, 0, len(chunks))
     rows = [{"number": number, "chunk": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
     mapped = data.map_batches(_map_batch, batch_size=1, fn_kwargs={"function": function, "arguments": arguments})
