@@ -6,6 +6,7 @@ not depend on the parallelism; so does the encoding of contexts that history mak
 """
 
 import gc
+import itertools
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,8 @@ from planner.dataset.profiles import encode, specials
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
-READ_CHUNK = 512
-"""Archives read by one Ray Data batch."""
+READ_CHUNK = 1024
+"""Archives read by one Ray Data batch, at most."""
 ENCODE_CHUNK = 8192
 """Contexts that history made, encoded at once."""
 
@@ -142,8 +143,8 @@ def _read_all(
     # Runs of the same time know the same past runs, and what is in one chunk is encoded once.
     paths = sorted(paths, key=lambda path: (events[path.name].started_ms or 0) if path.name in events else 0)
     chunks = []
-    for start in range(0, len(paths), READ_CHUNK):
-        part = paths[start : start + READ_CHUNK]
+    for span in _even_spans(len(paths)):
+        part = paths[span]
         chunks.append(([str(path) for path in part], {p.name: events[p.name] for p in part if p.name in events}))
     runs, recorded = [], _Recorded()
     arguments = {"root": str(root), "profile": profile}
@@ -153,6 +154,16 @@ def _read_all(
         recorded.parts.append(encoded)
         quarantine.entries += entries
     return runs, recorded
+
+
+def _even_spans(n: int) -> list[slice]:
+    """Spans over n archives, as many for each CPU, so that all of them are busy to the end."""
+    import ray
+
+    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    rounds = -(-n // (READ_CHUNK * cpus))
+    bounds = [n * i // (rounds * cpus) for i in range(rounds * cpus + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(bounds) if end > start]
 
 
 def _read_chunk(

@@ -38,16 +38,15 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
     openings = [pieces.add((RUN, *asked_tokens(age, same))) for same in (False, True) for age in range(AGES)]
     known: dict[tuple[str, int], _Run] = {}
     own_pieces: list[int] = []
-    context_rows: list[list[float]] = []
     counts: list[int] = []
-    own_rows: list[tuple[float, ...]] = []
-    asked: list[tuple[int, int, int, bool, float]] = []
+    context_rows, own_rows, asked_rows = array("d"), array("d"), array("d")
+    distinct = 0
     for context in contexts:
         created_ms = timestamp_to_ms(context["created_at"])
         issue_id, tags = context["issue"]["issue_id"], frozenset(context["issue"]["tags"])
         runs = context["history"]["last_n_similar_runs"][:n_similar]
         own_pieces.append(pieces.add(own_segment(context)))
-        context_rows.append(context_features(context))
+        context_rows.extend(context_features(context))
         counts.append(len(runs))
         for summary in runs:
             started_ms = summary["started_ms"]
@@ -55,18 +54,19 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
             run = known.get(key)
             if run is None or run.summary != summary:
                 piece = pieces.add((*run_tokens(summary), SEP))
-                run = known[key] = _Run(summary, piece, frozenset(summary.get("tags") or ()), len(own_rows))
-                own_rows.append(run_features(summary))
+                run = known[key] = _Run(summary, piece, frozenset(summary.get("tags") or ()), distinct)
+                own_rows.extend(run_features(summary))
+                distinct += 1
             same_issue = summary.get("issue_id") == issue_id
-            asked.append((run.piece, run.row, created_ms - started_ms, same_issue, jaccard(tags, run.tags)))
+            asked_rows.extend((run.piece, run.row, created_ms - started_ms, same_issue, jaccard(tags, run.tags)))
 
     # What is left is the same for every context and every run, so numpy does it for all at once.
     count = np.array(counts, dtype=np.intp)
-    run_piece, row, since_ms, same, overlap = np.array(asked, dtype=np.float64).reshape(-1, 5).T
+    run_piece, row, since_ms, same, overlap = np.array(asked_rows).reshape(-1, 5).T
     age = recency_buckets(since_ms)
     first = np.cumsum(count + 1) - count - 1
     """Of each context, the number of its own segment among all segments."""
-    halves = np.full((len(asked) + len(count), 2), _Pieces.EMPTY)
+    halves = np.full((len(row) + len(count), 2), _Pieces.EMPTY)
     is_own = np.zeros(len(halves), dtype=bool)
     is_own[first] = True
     halves[is_own, 1] = own_pieces
@@ -76,14 +76,14 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
     segments = np.pad(ends[1::2][first[:, None] + nth], ((0, 0), (1, 0)))
     segments[1:, 0] = segments[:-1, -1]
     run_rows: NDArray[np.float32] = np.zeros((len(segments), n_similar, len(RUN_FEATURES)), dtype=np.float32)
-    if asked:
-        own = np.array(own_rows)[row.astype(np.intp)]
+    if distinct:
+        own = np.array(own_rows).reshape(distinct, -1)[row.astype(np.intp)]
         run_rows[np.arange(n_similar) < count[:, None]] = asked_features(own, age, same, overlap)
     return Encoded(
         strings=pieces.strings,
         tokens=tokens,
         segments=segments,
-        context_features=np.array(context_rows, dtype=np.float32).reshape(-1, len(CONTEXT_FEATURES)),
+        context_features=np.array(context_rows).astype(np.float32).reshape(-1, len(CONTEXT_FEATURES)),
         run_features=run_rows,
     )
 
