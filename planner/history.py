@@ -115,10 +115,14 @@ class _Group:
             self._signature.append(signatures.setdefault(signature, len(signatures)))
         self._tags = _Overlap([tags for tags, _ in signatures])
         self._failure_sets = list(failure_sets)
+        self._overlaps: dict[frozenset[str], NDArray[np.float64]] = {}
+        """With the failure sets, of every set that was asked for: issues fail in few ways."""
         self._by_failures = np.arange(len(signatures), len(signatures) + len(failure_sets))
         """The lists by failures come after those of the signatures."""
         self._failures_of = np.array([*(failed for _, failed in signatures), *range(len(failure_sets))])
         """Of each list."""
+        self._places = [(place, len(signatures) + failed) for place, (_, failed) in enumerate(signatures)]
+        """The two lists of each signature's runs."""
         self._known: list[list[tuple[int, int]]] = [[] for _ in self._failures_of]
         """Each list's known runs as (started_ms, -number): of equals, the smaller name comes last."""
         self._latest: NDArray[np.int64] = np.full(len(self._known), -1, dtype=np.int64)
@@ -127,17 +131,17 @@ class _Group:
     def reveal(self, run: RunRecord) -> None:
         """From now on ``run`` may be found."""
         number = self._number[run.run_id]
-        signature = self._signature[number]
-        for place in (signature, self._by_failures[self._failures_of[signature]]):
-            bisect.insort(self._known[place], (run.started_ms, -number))
-            self._latest[place] = self._known[place][-1][0]
+        entry = run.started_ms, -number
+        for place in self._places[self._signature[number]]:
+            known = self._known[place]
+            bisect.insort(known, entry)
+            self._latest[place] = known[-1][0]
 
     def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[RunRecord]:
         """The ``n`` best known runs of this group."""
         sharing, by_tags = self._tags.sharing(query.tags)
         places = np.concatenate([sharing, self._by_failures])
-        by_failures = np.array([jaccard(known_failures, failed) for failed in self._failure_sets])
-        overlap = by_failures[self._failures_of[places]]
+        overlap = self._overlap_of_failures(known_failures)[self._failures_of[places]]
         overlap[: len(sharing)] += by_tags
         latest = self._latest[places]
         score = overlap + _SCORES[recency_buckets(query.at_ms - latest)]
@@ -167,6 +171,12 @@ class _Group:
                 head = (-(overlap + recency), -started_ms, -negative_number, place, overlap, taken + 1)
                 heapq.heappush(heads, head)
         return list(found.values())
+
+    def _overlap_of_failures(self, known_failures: frozenset[str]) -> NDArray[np.float64]:
+        """Jaccard of these failures with every failure set."""
+        if known_failures not in self._overlaps:
+            self._overlaps[known_failures] = np.array([jaccard(known_failures, f) for f in self._failure_sets])
+        return self._overlaps[known_failures]
 
 
 def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:

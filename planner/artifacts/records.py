@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +41,8 @@ class PackedContext:
             document["job_type"],
             document["issue"]["issue_id"],
             ActionSpace.from_document(document["action_space"], "$.action_space"),
-            [(run["run_id"], run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
+            # Interned, for the same runs are in many contexts, and pickle writes one object once.
+            [(sys.intern(run["run_id"]), run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
         )
 
 
