@@ -161,8 +161,8 @@ def _even_spans(n: int) -> list[slice]:
     import ray
 
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    rounds = -(-n // (READ_CHUNK * cpus))
-    bounds = [n * i // (rounds * cpus) for i in range(rounds * cpus + 1)]
+    count = cpus * max(1, -(-n // (READ_CHUNK * cpus)))
+    bounds = [n * i // count for i in range(count + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(bounds) if end > start]
 
 

@@ -67,7 +67,7 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
     first = np.cumsum(count + 1) - count - 1
     """Of each context, the number of its own segment among all segments."""
     halves = np.full((len(row) + len(count), 2), _Pieces.EMPTY)
-    is_own = np.zeros(len(halves), dtype=bool)
+    is_own: NDArray[np.bool_] = np.zeros(len(halves), dtype=bool)
     is_own[first] = True
     halves[is_own, 1] = own_pieces
     halves[~is_own] = np.stack([np.array(openings)[(age + AGES * same).astype(np.intp)], run_piece], axis=1)
