@@ -70,10 +70,12 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
     is_own: NDArray[np.bool_] = np.zeros(len(halves), dtype=bool)
     is_own[first] = True
     halves[is_own, 1] = own_pieces
-    halves[~is_own] = np.stack([np.array(openings)[(age + AGES * same).astype(np.intp)], run_piece], axis=1)
+    halves[~is_own, 0] = np.array(openings)[age + AGES * same.astype(np.intp)]
+    halves[~is_own, 1] = run_piece
     tokens, ends = pieces.join(halves.ravel())
     nth = np.minimum(np.arange(n_similar + 1), count[:, None])
-    segments = np.pad(ends[1::2][first[:, None] + nth], ((0, 0), (1, 0)))
+    segments: NDArray[np.int64] = np.zeros((len(count), n_similar + 2), dtype=np.int64)
+    segments[:, 1:] = ends[1::2][first[:, None] + nth]
     segments[1:, 0] = segments[:-1, -1]
     run_rows: NDArray[np.float32] = np.zeros((len(segments), n_similar, len(RUN_FEATURES)), dtype=np.float32)
     if distinct:
