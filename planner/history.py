@@ -20,6 +20,7 @@ HOUR_MS = 3_600_000
 RECENCY_LIMITS_MS = (HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS)
 RECENCY_SCORES = (0.4, 0.3, 0.2, 0.1, 0.0)
 """Score by age of the run's start: under an hour, a day, a week, 30 days, older."""
+AGES = len(RECENCY_SCORES)
 _LIMITS_MS, _SCORES = np.array(RECENCY_LIMITS_MS), np.array(RECENCY_SCORES)
 
 
@@ -45,6 +46,11 @@ def failures(summary: dict[str, Any]) -> frozenset[str]:
 def recency_bucket(at_ms: int, started_ms: int) -> int:
     """Age of a run's start at ``at_ms``: 0 under an hour, 1 a day, 2 a week, 3 thirty days, 4 older."""
     return bisect.bisect_right(RECENCY_LIMITS_MS, at_ms - started_ms)
+
+
+def recency_buckets(since_ms: NDArray[Any]) -> NDArray[np.intp]:
+    """:func:`recency_bucket` of many runs, from the time since each one's start."""
+    return _LIMITS_MS.searchsorted(since_ms, side="right")
 
 
 class HistoryIndex:
@@ -109,10 +115,14 @@ class _Group:
             self._signature.append(signatures.setdefault(signature, len(signatures)))
         self._tags = _Overlap([tags for tags, _ in signatures])
         self._failure_sets = list(failure_sets)
+        self._overlaps: dict[frozenset[str], NDArray[np.float64]] = {}
+        """With the failure sets, of every set that was asked for: issues fail in few ways."""
         self._by_failures = np.arange(len(signatures), len(signatures) + len(failure_sets))
         """The lists by failures come after those of the signatures."""
         self._failures_of = np.array([*(failed for _, failed in signatures), *range(len(failure_sets))])
         """Of each list."""
+        self._places = [(place, len(signatures) + failed) for place, (_, failed) in enumerate(signatures)]
+        """The two lists of each signature's runs."""
         self._known: list[list[tuple[int, int]]] = [[] for _ in self._failures_of]
         """Each list's known runs as (started_ms, -number): of equals, the smaller name comes last."""
         self._latest: NDArray[np.int64] = np.full(len(self._known), -1, dtype=np.int64)
@@ -121,20 +131,20 @@ class _Group:
     def reveal(self, run: RunRecord) -> None:
         """From now on ``run`` may be found."""
         number = self._number[run.run_id]
-        signature = self._signature[number]
-        for place in (signature, self._by_failures[self._failures_of[signature]]):
-            bisect.insort(self._known[place], (run.started_ms, -number))
-            self._latest[place] = self._known[place][-1][0]
+        entry = run.started_ms, -number
+        for place in self._places[self._signature[number]]:
+            known = self._known[place]
+            bisect.insort(known, entry)
+            self._latest[place] = known[-1][0]
 
     def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[RunRecord]:
         """The ``n`` best known runs of this group."""
         sharing, by_tags = self._tags.sharing(query.tags)
         places = np.concatenate([sharing, self._by_failures])
-        by_failures = np.array([jaccard(known_failures, failed) for failed in self._failure_sets])
-        overlap = by_failures[self._failures_of[places]]
+        overlap = self._overlap_of_failures(known_failures)[self._failures_of[places]]
         overlap[: len(sharing)] += by_tags
         latest = self._latest[places]
-        score = overlap + _SCORES[_LIMITS_MS.searchsorted(query.at_ms - latest, side="right")]
+        score = overlap + _SCORES[recency_buckets(query.at_ms - latest)]
         score[latest < 0] = -1
         # A run may be the newest of two lists, its signature's and its failures': so many lists more can be needed.
         leaders = _leaders(score, latest, n + len(self._by_failures))
@@ -161,6 +171,12 @@ class _Group:
                 head = (-(overlap + recency), -started_ms, -negative_number, place, overlap, taken + 1)
                 heapq.heappush(heads, head)
         return list(found.values())
+
+    def _overlap_of_failures(self, known_failures: frozenset[str]) -> NDArray[np.float64]:
+        """Jaccard of these failures with every failure set."""
+        if known_failures not in self._overlaps:
+            self._overlaps[known_failures] = np.array([jaccard(known_failures, f) for f in self._failure_sets])
+        return self._overlaps[known_failures]
 
 
 def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:

@@ -15,16 +15,22 @@ from planner.errors import ActionError, ContractError
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
 
 
-def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Quarantine) -> RunRecord | None:
-    """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine)."""
-    if not directory.is_dir():
-        quarantine.dropped(directory, "stray file among the archives")
-        return None
+def read_archive(
+    directory: Path,
+    events: WorkcellEvents | None,
+    quarantine: Quarantine,
+    contexts: list[dict[str, Any]] | None = None,
+) -> RunRecord | None:
+    """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine).
+
+    If it recorded a planner_input, that is added to ``contexts``, parsed, for those who need more than the packed one.
+    """
     manifest, proof, rollout = (
         quarantine.read_json(f"{directory}/{name}.json") for name in ("manifest", "proof", "rollout")
     )
     if manifest is None and proof is None and rollout is None:
-        quarantine.dropped(directory, "no readable manifest, proof or rollout")
+        found = "no readable manifest, proof or rollout" if directory.is_dir() else "stray file among the archives"
+        quarantine.dropped(directory, found)
         return None
     outcome = _outcome(proof, rollout, events)
     if outcome is None:
@@ -39,6 +45,8 @@ def read_archive(directory: Path, events: WorkcellEvents | None, quarantine: Qua
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
     if times is None:
         return None
+    if planner_input and contexts is not None:
+        contexts.append(planner_input)
     started_ms, ended_ms = times
     status, fail_codes = outcome
     issue = section(manifest, "issue") or section(planner_input, "issue")

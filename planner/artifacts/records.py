@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +41,8 @@ class PackedContext:
             document["job_type"],
             document["issue"]["issue_id"],
             ActionSpace.from_document(document["action_space"], "$.action_space"),
-            [(run["run_id"], run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
+            # Interned, for the same runs are in many contexts, and pickle writes one object once.
+            [(sys.intern(run["run_id"]), run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
         )
 
 
@@ -67,6 +69,14 @@ class RunRecord:
     universe_id: str | None = None
     score: float | None = None
     """The overall score of an evolution's selected candidate."""
+    _summary_text: bytes | None = None
+
+    @property
+    def summary_text(self) -> bytes:
+        """The summary as canonical JSON, made when first asked for: a run is in the contexts of many."""
+        if self._summary_text is None:
+            self._summary_text = canonical_json(self.summary)
+        return self._summary_text
 
     @property
     def passed(self) -> bool:
@@ -93,7 +103,7 @@ class Quarantine:
         """The JSON object in ``path``; None when it is absent, or unreadable (then noted as repaired)."""
         try:
             return load_json_object(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ContractError) as error:
             self.repaired(Path(path), str(error.reason if isinstance(error, ContractError) else error.strerror))

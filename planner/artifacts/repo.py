@@ -57,9 +57,14 @@ def list_archives(kernel: Path, quarantine: Quarantine) -> list[Path]:
     return list_entries(kernel / "archives", quarantine)
 
 
-def read_archives(paths: list[Path], events: dict[str, WorkcellEvents], quarantine: Quarantine) -> list[RunRecord]:
-    """The runs in the archive directories ``paths``, in their order."""
-    records = (read_archive(path, events.get(path.name), quarantine) for path in paths)
+def read_archives(
+    paths: list[Path],
+    events: dict[str, WorkcellEvents],
+    quarantine: Quarantine,
+    contexts: list[dict[str, Any]] | None = None,
+) -> list[RunRecord]:
+    """The runs in the archive directories ``paths``, in their order; ``contexts`` as in :func:`read_archive`."""
+    records = (read_archive(path, events.get(path.name), quarantine, contexts) for path in paths)
     return [record for record in records if record is not None]
 
 

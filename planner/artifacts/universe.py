@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Universe:
     max_run_minutes: int | None = None
     world_tags: dict[str, list[str]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def action_space(self) -> ActionSpace:
         """Cyntra's bins with this universe's swarm catalogue."""
         return ActionSpace.default(self.swarms or DEFAULT_SWARMS)

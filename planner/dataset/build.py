@@ -1,18 +1,21 @@
 """`planner dataset build`: from a Cyntra repo to a dataset. Ray Data reads and encodes, the driver orders and writes.
 
-Chunks of archive directories are read in parallel, each archive once. Sorting, history, splitting and writing happen
-in the driver, in a fixed order, so that the bytes do not depend on the parallelism.
+Chunks of archive directories are read in parallel, each archive once, and a context that a run recorded is encoded
+where it was read. Sorting, history, splitting and writing happen in the driver, in a fixed order, so that the bytes do
+not depend on the parallelism; so does the encoding of contexts that history makes: their runs are at hand there.
 """
 
 import gc
+import itertools
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
+import numpy as np
 
 from planner.actions import ActionSpace
 from planner.artifacts.beads import read_issues
@@ -23,16 +26,16 @@ from planner.artifacts.universe import load_kernel_config, load_universes, minut
 from planner.artifacts.worlds import read_world_runs
 from planner.context import N_SIMILAR
 from planner.contracts import DatasetInfo, TokenProfile, canonical_json
-from planner.dataset.encode import Encoded, concatenate, fit_vocabulary
-from planner.dataset.examples import Example, make_examples
+from planner.dataset.encode import Encoded, concatenate, fit_vocabulary, take
+from planner.dataset.examples import Example, ExampleSet, make_examples
 from planner.dataset.profiles import encode, specials
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
-READ_CHUNK = 512
-"""Archives read by one Ray Data batch."""
-ENCODE_CHUNK = 1024
-"""Contexts encoded by one Ray Data batch."""
+READ_CHUNK = 1024
+"""Archives read by one Ray Data batch, at most."""
+ENCODE_CHUNK = 8192
+"""Contexts that history made, encoded at once."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and its whole."""
@@ -75,14 +78,14 @@ def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress:
     issues = read_issues(root, quarantine)
     events = read_events(kernel / "logs" / "events.jsonl", quarantine)
     runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
-    runs += _read_all(root, list_archives(kernel, quarantine), events, quarantine, progress)
+    archived, recorded = _read_all(root, list_archives(kernel, quarantine), events, profile, quarantine, progress)
+    runs += archived
     progress("join with history", 0, len(runs))
     found = make_examples(runs, issues, universes)
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
-    contexts = [example.context_json for example in found.examples]
-    encoded = _encode_all(contexts, profile, progress)
-    progress("write", 0, len(contexts))
+    encoded = _encode_all(found, recorded, profile, progress)
+    progress("write", 0, len(found.examples))
     config_path = kernel / "config.yaml"
     config = load_kernel_config(config_path) if config_path.exists() else {}
     info = write_dataset(
@@ -112,7 +115,7 @@ def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress:
             "quarantine": sorted(quarantine.entries, key=lambda entry: (entry["path"], entry["reason"])),
         },
     )
-    progress("write", len(contexts), len(contexts))
+    progress("write", len(found.examples), len(found.examples))
     return info
 
 
@@ -120,43 +123,75 @@ def _joint_space(examples: Sequence[Example]) -> ActionSpace:
     return ActionSpace.union(sorted({e.space for e in examples}, key=lambda space: canonical_json(space.to_document())))
 
 
+@dataclass
+class _Recorded:
+    """The contexts that runs recorded: their texts, and their arrays in parts that follow one another."""
+
+    texts: list[bytes] = field(default_factory=list)
+    parts: list[Encoded] = field(default_factory=list)
+
+
 def _read_all(
     root: Path,
     paths: Sequence[Path],
     events: dict[str, WorkcellEvents],
+    profile: TokenProfile,
     quarantine: Quarantine,
     progress: Progress,
-) -> list[RunRecord]:
-    """Every archive's run, in the order of ``paths``."""
+) -> tuple[list[RunRecord], _Recorded]:
+    """Every archive's run and what it recorded."""
+    # Runs of the same time know the same past runs, and what is in one chunk is encoded once.
+    paths = sorted(paths, key=lambda path: (events[path.name].started_ms or 0) if path.name in events else 0)
     chunks = []
-    for start in range(0, len(paths), READ_CHUNK):
-        part = paths[start : start + READ_CHUNK]
+    for span in _even_spans(len(paths)):
+        part = paths[span]
         chunks.append(([str(path) for path in part], {p.name: events[p.name] for p in part if p.name in events}))
-    runs = []
-    for records, entries in _map_chunks(chunks, _read_chunk, {"root": str(root)}, "read archives", progress):
+    runs, recorded = [], _Recorded()
+    arguments = {"root": str(root), "profile": profile}
+    for records, encoded, entries in _map_chunks(chunks, _read_chunk, arguments, "read archives", progress):
         runs += records
+        recorded.texts += [record.planner_input.text for record in records if record.planner_input]
+        recorded.parts.append(encoded)
         quarantine.entries += entries
-    return runs
+    return runs, recorded
+
+
+def _even_spans(n: int) -> list[slice]:
+    """Spans over n archives, as many for each CPU, so that all of them are busy to the end."""
+    import ray
+
+    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    count = cpus * max(1, -(-n // (READ_CHUNK * cpus)))
+    bounds = [n * i // count for i in range(count + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(bounds) if end > start]
 
 
 def _read_chunk(
-    chunk: tuple[list[str], dict[str, WorkcellEvents]], root: str
-) -> tuple[list[RunRecord], list[dict[str, str]]]:
-    """Archive paths and events in, run records and quarantine entries out."""
+    chunk: tuple[list[str], dict[str, WorkcellEvents]], root: str, profile: TokenProfile
+) -> tuple[list[RunRecord], Encoded, list[dict[str, str]]]:
+    """Archive paths and events in; run records, the contexts they recorded as arrays, and quarantine entries out."""
     paths, events = chunk
     quarantine = Quarantine(Path(root))
-    return read_archives([Path(path) for path in paths], events, quarantine), quarantine.entries
+    contexts: list[dict[str, Any]] = []
+    runs = read_archives([Path(path) for path in paths], events, quarantine, contexts)
+    return runs, encode(contexts, N_SIMILAR, profile), quarantine.entries
 
 
-def _encode_all(contexts: Sequence[bytes], profile: TokenProfile, progress: Progress) -> Encoded:
-    chunks = [contexts[start : start + ENCODE_CHUNK] for start in range(0, len(contexts), ENCODE_CHUNK)]
-    arguments = {"n_similar": N_SIMILAR, "profile": profile}
-    return concatenate(_map_chunks(chunks, _encode_chunk, arguments, "encode contexts", progress))
-
-
-def _encode_chunk(chunk: Sequence[bytes], n_similar: int, profile: TokenProfile) -> Encoded:
-    """Contexts as JSON in, arrays out."""
-    return encode(map(orjson.loads, chunk), n_similar, profile)
+def _encode_all(found: ExampleSet, recorded: _Recorded, profile: TokenProfile, progress: Progress) -> Encoded:
+    """The examples' contexts as arrays; those that still are as recorded need not be encoded again."""
+    made = list(found.made.values())
+    parts = list(recorded.parts)
+    for start in range(0, len(made), ENCODE_CHUNK):
+        progress("encode contexts", start, len(made))
+        parts.append(encode(made[start : start + ENCODE_CHUNK], N_SIMILAR, profile))
+    progress("encode contexts", len(made), len(made))
+    row_of_text = {text: row for row, text in enumerate(recorded.texts)}
+    row_of_made = {position: row for row, position in enumerate(found.made, start=len(recorded.texts))}
+    rows = [
+        row_of_made[position] if position in row_of_made else row_of_text[example.context_json]
+        for position, example in enumerate(found.examples)
+    ]
+    return take(concatenate(parts), np.array(rows, dtype=np.intp))
 
 
 def _map_chunks(
@@ -189,5 +224,5 @@ def _map_chunks(
 def _map_batch(batch: dict[str, Any], function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
     """One batch of one chunk. Pickled by us: as columns of a table, objects would be taken apart and copied."""
     with collector_paused():
-        result = pickle.dumps(function(pickle.loads(batch["chunk"][0]), **arguments))
+        result = pickle.dumps(function(pickle.loads(batch["chunk"][0]), **arguments), protocol=5)
     return {"number": batch["number"], "result": [result]}

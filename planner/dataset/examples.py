@@ -16,6 +16,7 @@ from planner.artifacts.beads import issue_context
 from planner.artifacts.records import PackedContext, RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input
+from planner.contracts import canonical_json
 from planner.dataset.outcomes import ActionOutcome
 from planner.history import HistoryIndex, Query
 
@@ -70,6 +71,8 @@ class ExampleSet:
     """How many contexts were recorded by the run, rebuilt by us, and how many neighbours were withdrawn as too new."""
     unlabelled: Counter[str] = field(default_factory=Counter)
     """Reason -> runs that are history only."""
+    made: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Position of an example -> its context, parsed, wherever that is not the one that its run recorded."""
 
 
 def make_examples(
@@ -84,18 +87,20 @@ def make_examples(
             result.unlabelled["executed plan unknown"] += 1
             continue
         if run.planner_input is not None:
-            context = _known_part(run.planner_input, ended, run.decided_ms, result.contexts)
+            context, document = _known_part(run.planner_input, ended, run.decided_ms, result.contexts)
         else:
             rebuilt = _rebuild(run, issues, universes, history)
             if rebuilt is None:
                 result.unlabelled["issue unknown"] += 1
                 continue
-            context = PackedContext.of(rebuilt)
+            context, document = rebuilt
         label, reason = executed_label(run.executed_plan, context.space, context.job_type)
         if label is None:
             result.unlabelled[reason] += 1
             continue
         result.contexts["recorded" if run.planner_input is not None else "rebuilt"] += 1
+        if document is not None:
+            result.made[len(result.examples)] = document
         result.examples.append(_example(run, context, label))
     return result
 
@@ -117,15 +122,21 @@ def _example(run: RunRecord, context: PackedContext, label: Action) -> Example:
     )
 
 
-def _known_part(recorded: PackedContext, ended: dict[str, int], at_ms: int, counts: Counter[str]) -> PackedContext:
-    """The recorded context without neighbours that, by their artifacts, had not ended at decision time."""
+def _known_part(
+    recorded: PackedContext, ended: dict[str, int], at_ms: int, counts: Counter[str]
+) -> tuple[PackedContext, dict[str, Any] | None]:
+    """The recorded context without neighbours that, by their artifacts, had not ended at decision time.
+
+    Packed, and parsed when any had to go.
+    """
     known = [ended.get(run_id, started_ms) <= at_ms for run_id, started_ms in recorded.neighbours]
     if all(known):
-        return recorded
+        return recorded, None
     counts["neighbours_withdrawn"] += known.count(False)
     context = orjson.loads(recorded.text)
     neighbours = itertools.compress(context["history"]["last_n_similar_runs"], known)
-    return PackedContext.of({**context, "history": {"last_n_similar_runs": list(neighbours)}})
+    context["history"] = {"last_n_similar_runs": list(neighbours)}
+    return PackedContext.of(context), context
 
 
 def _rebuild(
@@ -133,8 +144,8 @@ def _rebuild(
     issues: dict[str, dict[str, Any]],
     universes: dict[str, Universe],
     history: HistoryIndex,
-) -> dict[str, Any] | None:
-    """The context as it was at ``run.decided_ms``; None for a code run whose issue is not in the tracker."""
+) -> tuple[PackedContext, dict[str, Any]] | None:
+    """The context as it was at ``run.decided_ms``, packed and parsed; None for a code run of an unknown issue."""
     universe = universes.get(run.universe_id or "")
     if universe is None:
         universe = next(iter(universes.values())) if len(universes) == 1 else NO_UNIVERSE
@@ -156,11 +167,22 @@ def _rebuild(
         run.world_id,
         run.objective_id,
     )
-    return planner_input(
+    similar_runs = history.similar_runs(query, N_SIMILAR)
+    context = planner_input(
         issue=part,
         universe=universe,
         job_type=summary["job_type"],
-        similar_runs=history.similar_runs(query, N_SIMILAR),
+        similar_runs=similar_runs,
         created_ms=run.decided_ms,
         objective_id=run.objective_id,
     )
+    # Each run's text is made once and not for every context that it is in: that would be half of this join.
+    texts = [orjson.Fragment(similar.summary_text) for similar in similar_runs]
+    packed = PackedContext(
+        canonical_json({**context, "history": {"last_n_similar_runs": texts}}),
+        summary["job_type"],
+        part["issue_id"],
+        universe.action_space,
+        [(similar.run_id, similar.started_ms) for similar in similar_runs],
+    )
+    return packed, context

@@ -5,7 +5,6 @@ Runs stay apart so that "the first N similar runs" is a view; a policy averages 
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -115,10 +114,5 @@ def asked_features(
 def _multi_hot(salt: str, values: Any, buckets: int) -> list[float]:
     row = [0.0] * buckets
     for value in values:
-        row[_bucket(salt, value, buckets)] = 1.0
+        row[hash_bucket(salt, value) % buckets] = 1.0
     return row
-
-
-@lru_cache(maxsize=65536)
-def _bucket(salt: str, value: str, buckets: int) -> int:
-    return hash_bucket(salt, value) % buckets

@@ -67,7 +67,9 @@ OUTCOME_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Outcomes)
 
 def make_outcomes(examples: Iterable[Sequence[ActionOutcome]], space: ActionSpace) -> Outcomes:
     """The outcomes of each example in the order of the action space; ActionError for an action that it lacks."""
-    rows = [sorted(((space.index(o.action), o) for o in group), key=lambda row: row[0]) for group in examples]
+    groups = list(examples)
+    index = {action: space.index(action) for action in {o.action for group in groups for o in group}}
+    rows = [sorted(((index[o.action], o) for o in group), key=lambda row: row[0]) for group in groups]
     flat = [row for group in rows for row in group]
     outcomes = [outcome for _, outcome in flat]
     return Outcomes(

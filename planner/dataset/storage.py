@@ -8,6 +8,7 @@ DIR/{train,val,test}/*.npy              what training reads: see Split
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -157,21 +158,24 @@ def write_dataset(
     columns of the encoded context features.
     """
     check_out(out)
-    with staged_directory(out) as staging:
+    with staged_directory(out) as staging, ThreadPoolExecutor(max_workers=1) as tables:
         tokens = apply_vocabulary(encoded, vocabulary)
         digest = hashlib.sha256(canonical_json({"space": space.to_document(), "vocabulary": list(vocabulary)}))
-        infos = {}
+        infos, written = {}, []
         for name in SPLITS:
             span = splits[name]
             part = [examples[i] for i in span]
             seen = np.array([example.issue_id in seen_issues for example in part], dtype=bool)
-            _write_split(staging / name, part, _arrays(part, encoded, tokens, span, space, seen), digest)
+            table = _write_arrays(staging / name, part, _arrays(part, encoded, tokens, span, space, seen), digest)
+            written.append(tables.submit(_write_table, table, staging / name))
             infos[name] = {
                 "examples": len(part),
                 "first_ms": part[0].decided_ms if part else None,
                 "last_ms": part[-1].decided_ms if part else None,
                 "of_seen_issues": int(seen.sum()),
             }
+        for future in written:
+            future.result()
         train = splits["train"]
         info = DatasetInfo.model_validate(
             {
@@ -245,7 +249,10 @@ def _arrays(
     }
 
 
-def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, NDArray[Any]], digest: Any) -> None:
+def _write_arrays(
+    directory: Path, part: Sequence[Example], arrays: Mapping[str, NDArray[Any]], digest: Any
+) -> pa.Table:
+    """Write a split's arrays, add the split to ``digest``, and return the table that belongs beside them."""
     directory.mkdir()
     for name in arrays:
         array = np.ascontiguousarray(arrays[name])
@@ -257,8 +264,13 @@ def _write_split(directory: Path, part: Sequence[Example], arrays: Mapping[str, 
     contexts = [example.context_json for example in part]
     for context in contexts:
         digest.update(context)
+    return pa.table({**columns, "context": pa.array(contexts, pa.binary()).cast(pa.string())}, schema=EXAMPLE_SCHEMA)
+
+
+def _write_table(table: pa.Table, directory: Path) -> None:
+    """In a thread: compressing needs nothing of Python."""
     pq.write_table(
-        pa.table({**columns, "context": pa.array(contexts, pa.binary()).cast(pa.string())}, schema=EXAMPLE_SCHEMA),
+        table,
         directory / "examples.parquet",
         row_group_size=4096,
         compression="zstd",

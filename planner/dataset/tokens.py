@@ -100,6 +100,7 @@ def log_bucket(value: float) -> int:
     return min(15, math.ceil(math.log2(value))) if value > 1 else 0
 
 
+@lru_cache(maxsize=65536)
 def hash_bucket(salt: str, value: str) -> int:
     """First 8 bytes, big-endian, of sha256("salt:value"), modulo 1024 (contract page, section 4)."""
     return int.from_bytes(hashlib.sha256(f"{salt}:{value}".encode()).digest()[:8], "big") % HASH_BUCKETS
@@ -113,12 +114,12 @@ def _values(key: str, values: Iterable[object]) -> list[str]:
     return [f"[KEY:{key}]", *[f"[VAL:{value}]" for value in values]]
 
 
-def _hashed(key: str, kind: str, values: Iterable[str]) -> list[str]:
+def _hashed(key: str, kind: str, values: Iterable[str]) -> tuple[str, ...]:
     """Hash tokens in order of their buckets, each once."""
-    return [f"[KEY:{key}]", *[token for _, token in sorted({_hash_token(kind, value) for value in values})]]
+    return _hash_tokens(key, kind, tuple(values))
 
 
-@lru_cache(maxsize=65536)
-def _hash_token(kind: str, value: str) -> tuple[int, str]:
-    bucket = hash_bucket(kind.lower(), value)
-    return bucket, f"[{kind}_HASH_{bucket}]"
+@lru_cache(maxsize=16384)
+def _hash_tokens(key: str, kind: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    buckets = sorted({hash_bucket(kind.lower(), value) for value in values})
+    return f"[KEY:{key}]", *(f"[{kind}_HASH_{bucket}]" for bucket in buckets)
