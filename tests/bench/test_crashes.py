@@ -18,6 +18,7 @@ import pytest
 
 from bench.ledger import Ledger
 from bench.strays import MARK
+from bench.workdirs import remove_stale_roots
 from tests.bench.conftest import SOLVES, KernelRepo
 from tests.bench.failing_writes import sqlite_vfs
 from tests.bench.test_run import REPO_ROOT, BenchProcess
@@ -201,6 +202,20 @@ def test_a_full_disk_under_the_clones_gives_faults_that_are_shown_and_with_space
     process.work_base = small_disk
     complete(process, output, "--work-dir", small_disk, "--retry-faults", address=address)
     assert_nothing_of(process)
+
+
+def test_a_dead_benchs_clone_that_cannot_be_removed_is_left_after_some_patience(small_disk: Path) -> None:
+    # A mount point cannot be removed.
+    root = small_disk.parent / "planner-bench-4194999-1"
+    root.mkdir()
+    mounted = root / "0"
+    mounted.mkdir()
+    subprocess.run(["mount", "--bind", str(small_disk), str(mounted)], check=True)
+    try:
+        assert remove_stale_roots(small_disk.parent, 0.3) == 0
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+    assert remove_stale_roots(small_disk.parent, 0.3) == 1
 
 
 # --- two benches ---
