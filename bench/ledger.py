@@ -143,9 +143,10 @@ class Ledger:
 
     def close(self) -> None:
         """Give the lock back and close the file."""
-        # A lock that a full disk keeps in the file is taken over once this process has ended.
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("DELETE FROM meta WHERE key = 'owner' AND value = ?", [self._owner])
+        if self._owner is not None:
+            # A lock that a full disk keeps in the file is taken over once this process has ended.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("DELETE FROM meta WHERE key = 'owner' AND value = ?", [self._owner])
         self._connection.close()
 
     def __enter__(self) -> "Ledger":
@@ -300,9 +301,7 @@ class Ledger:
         with self._transaction():
             for statement in _TABLES:
                 self._connection.execute(statement)
-            self._connection.execute(
-                "INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)]
-            )
+            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
             self._check_version()
             self._take_lock(take_over)
             self._migrate()
