@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -133,7 +134,7 @@ def test_a_bench_killed_with_the_ray_inside_of_it_leaves_nothing_running_and_is_
 def test_a_bench_whose_terminal_is_closed_stops_cleanly(repo: KernelRepo) -> None:
     environment = {**new_environment(), "PATH": os.environ["PATH"]}
     ours, terminal = pty.openpty()
-    # The session's leader is a shell's stand-in: with it, the terminal's hang-up reaches the whole foreground.
+    # Its Ray runs in the terminal's foreground too, and gets the same hang-up.
     process = BenchProcess(repo, None, environment=environment, terminal=terminal)
     os.close(terminal)
     with draining(ours):
@@ -328,8 +329,6 @@ def kill_one(process: BenchProcess, victims: Callable[[BenchProcess], list[int]]
 @contextlib.contextmanager
 def draining(terminal: int) -> Iterator[None]:
     """Read what comes to a terminal as long as the block lasts: a program must not wait for its reader."""
-    import threading
-
     ended = threading.Event()
 
     def read() -> None:
