@@ -1,5 +1,6 @@
 """The bench's crash-safe record: cases and executions in one SQLite file, written by one bench at a time."""
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -22,11 +23,16 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = ("1", "2")
 """Opening one to write brings it up to date."""
 BUSY_TIMEOUT_S = 30.0
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+_TABLES = (
+    """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
+""",
+    """
 CREATE TABLE IF NOT EXISTS cases (
     position INTEGER PRIMARY KEY, case_id TEXT NOT NULL UNIQUE, issue_id TEXT NOT NULL UNIQUE, document TEXT NOT NULL
-) STRICT;
+) STRICT
+""",
+    """
 CREATE TABLE IF NOT EXISTS executions (
     position INTEGER PRIMARY KEY,
     execution_id TEXT NOT NULL UNIQUE,
@@ -43,8 +49,9 @@ CREATE TABLE IF NOT EXISTS executions (
     status TEXT,
     outcome TEXT CHECK ((outcome IS NOT NULL) = (state = 'finished')),
     UNIQUE (case_id, action, repeat)
-) STRICT;
-"""
+) STRICT
+""",
+)
 
 
 @dataclass(frozen=True)
@@ -108,13 +115,10 @@ class Ledger:
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             ledger = cls(path, connection)
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _use_write_ahead_log(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
-                connection.executescript(_TABLES)
-                ledger._migrate()
-                ledger._check_version()
-                ledger._take_lock(take_over)
+                ledger._set_up(take_over)
             except BaseException:
                 connection.close()
                 raise
@@ -140,7 +144,9 @@ class Ledger:
     def close(self) -> None:
         """Give the lock back and close the file."""
         if self._owner is not None:
-            self._connection.execute("DELETE FROM meta WHERE key = 'owner' AND value = ?", [self._owner])
+            # A lock that a full disk keeps in the file is taken over once this process has ended.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("DELETE FROM meta WHERE key = 'owner' AND value = ?", [self._owner])
         self._connection.close()
 
     def __enter__(self) -> "Ledger":
@@ -155,12 +161,12 @@ class Ledger:
 
     def cases(self) -> list[BenchCase]:
         """All cases, in the order in which they were added."""
-        rows = self._connection.execute("SELECT document FROM cases ORDER BY position")
+        rows = self._rows("SELECT document FROM cases ORDER BY position")
         return [parse(BenchCase, document, f"{self.path}: cases") for (document,) in rows]
 
     def executions(self, case_id: str | None = None) -> list[BenchExecution]:
         """The finished executions of one case, or of all, in the order in which they were planned."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT execution_id, case_id, action, repeat, outcome FROM executions"
             " WHERE state = 'finished' AND (?1 IS NULL OR case_id = ?1) ORDER BY position",
             [case_id],
@@ -169,7 +175,7 @@ class Ledger:
 
     def planned(self) -> list[PlannedExecution]:
         """The executions that are yet to be done, in order."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT execution_id, case_id, action, repeat, attempts FROM executions"
             " WHERE state = 'planned' ORDER BY position"
         )
@@ -177,22 +183,22 @@ class Ledger:
 
     def finished_keys(self) -> set[tuple[str, Action, int]]:
         """(case id, action, repeat) of every finished execution."""
-        rows = self._connection.execute("SELECT case_id, action, repeat FROM executions WHERE state = 'finished'")
+        rows = self._rows("SELECT case_id, action, repeat FROM executions WHERE state = 'finished'")
         return {(case_id, _action(action), repeat) for case_id, action, repeat in rows}
 
     def progress(self) -> Progress:
         """Counts over all executions."""
-        row = self._connection.execute(
+        (row,) = self._rows(
             "SELECT count(*) FILTER (WHERE state = 'planned'), count(*) FILTER (WHERE state = 'started'),"
             " count(*) FILTER (WHERE state = 'finished'), count(*) FILTER (WHERE passed),"
             " count(*) FILTER (WHERE status = 'fault'), count(*) FILTER (WHERE status = 'censored'),"
             " count(*) FILTER (WHERE attempts > 1) FROM executions"
-        ).fetchone()
+        )
         return Progress(*row)
 
     def spent(self) -> dict[str, Spent]:
         """Case id -> what its executions have used up, attempts that yielded nothing included."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT case_id, sum(spent_ms), "
             " sum(iif(json_extract(outcome, '$.derived_from') IS NULL,"
             " coalesce(json_extract(outcome, '$.cost_usd'), 0), 0)) FROM executions"
@@ -202,13 +208,13 @@ class Ledger:
 
     def span_ms(self) -> tuple[int, int]:
         """When the first execution started and the last one ended, ms since the epoch, UTC; (0, 0) when none has."""
-        row = self._connection.execute("SELECT min(started_ms), max(finished_ms) FROM executions").fetchone()
-        return row[0] or 0, row[1] or 0
+        ((first, last),) = self._rows("SELECT min(started_ms), max(finished_ms) FROM executions")
+        return first or 0, last or 0
 
     def n_derived(self) -> int:
         """Finished executions for which nothing was run, because another one told their outcome."""
         query = "SELECT count(*) FROM executions WHERE json_extract(outcome, '$.derived_from') IS NOT NULL"
-        return self._connection.execute(query).fetchone()[0]
+        return self._rows(query)[0][0]
 
     def objective(self) -> Objective:
         """The objective by which the ledger's outcomes are judged."""
@@ -290,44 +296,58 @@ class Ledger:
 
     # --- inner workings ---
 
-    def _take_lock(self, take_over: bool) -> None:
-        own = ProcessIdentity.own()
+    def _set_up(self, take_over: bool) -> None:
+        """Tables, version and lock at one stroke, so that of two benches that start at once one finds the other's."""
         with self._transaction():
-            text = self._meta("owner")
-            if text is not None:
-                _check_dead(ProcessIdentity(**json.loads(text)), self.path, take_over)
-            self._owner = orjson.dumps(asdict(own)).decode()
-            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", [self._owner])
-            self._connection.execute("UPDATE executions SET state = 'planned' WHERE state = 'started'")
+            for statement in _TABLES:
+                self._connection.execute(statement)
+            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+            self._check_version()
+            self._take_lock(take_over)
+            self._migrate()
+
+    def _take_lock(self, take_over: bool) -> None:
+        text = self._meta("owner")
+        if text is not None:
+            _check_dead(ProcessIdentity(**json.loads(text)), self.path, take_over)
+        owner = orjson.dumps(asdict(ProcessIdentity.own())).decode()
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", [owner])
+        self._connection.execute("UPDATE executions SET state = 'planned' WHERE state = 'started'")
+        self._owner = owner
+
+    def _check_owner(self) -> None:
+        """A bench that was thought dead must not write any more."""
+        text = self._meta("owner")
+        if text != self._owner:
+            other = "nobody" if text is None else "process {pid} on host {host}".format(**json.loads(text))
+            raise BenchError(f"{self.path}: taken over from this bench, now owned by {other}: this bench ends")
 
     def _migrate(self) -> None:
         """Bring a ledger of version 1, which lacked two columns, up to date."""
         if self._meta("schema_version") != "1":
             return
-        with self._transaction():
-            self._connection.execute("ALTER TABLE executions ADD COLUMN spent_ms INTEGER NOT NULL DEFAULT 0")
-            self._connection.execute("ALTER TABLE executions ADD COLUMN trouble TEXT")
-            self._connection.execute(
-                "UPDATE executions SET spent_ms = json_extract(outcome, '$.duration_ms') WHERE outcome IS NOT NULL"
-            )
-            self._connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+        self._connection.execute("ALTER TABLE executions ADD COLUMN spent_ms INTEGER NOT NULL DEFAULT 0")
+        self._connection.execute("ALTER TABLE executions ADD COLUMN trouble TEXT")
+        self._connection.execute(
+            "UPDATE executions SET spent_ms = json_extract(outcome, '$.duration_ms') WHERE outcome IS NOT NULL"
+        )
+        self._connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
 
     def _check_version(self) -> None:
         found = self._meta("schema_version")
-        if found is None and self._is_writable():
-            self._connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
-        elif found not in READABLE_VERSIONS:
+        if found not in READABLE_VERSIONS:
             raise BenchError(
                 f"{self.path}: ledger of version {found}, this program reads {' and '.join(READABLE_VERSIONS)}: "
                 "name another file with --ledger"
             )
 
-    def _is_writable(self) -> bool:
-        return self._connection.execute("PRAGMA query_only").fetchone() == (0,)
-
     def _meta(self, key: str) -> str | None:
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        return None if row is None else row[0]
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])
+        return rows[0][0] if rows else None
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with _readable_errors(self.path):
+            return self._connection.execute(statement, values).fetchall()
 
     def _move(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Change the state of executions, all or none. The execution's id is the last value of each row."""
@@ -341,11 +361,14 @@ class Ledger:
         with _readable_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                if self._owner is not None:
+                    self._check_owner()
                 yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("COMMIT")
+            finally:
+                # After some errors, a full disk's for one, SQLite has already rolled back.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
 
 def time_spent_ms(outcome: BenchOutcome) -> int:
@@ -358,7 +381,27 @@ def _readable_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        # Extended codes keep the general one in their lowest byte.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise BenchError(
+                f"{path}: the ledger cannot be written: {error}; what was recorded is kept: make space on its disk, "
+                "then give the same command again"
+            ) from error
         raise BenchError(f"{path}: cannot be used as a ledger: {error}") from error
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    # While another bench turns a new file into a write-ahead log, SQLite does not wait for it by itself.
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _check_dead(owner: ProcessIdentity, path: Path, take_over: bool) -> None:

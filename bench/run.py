@@ -136,8 +136,8 @@ def run_bench(
     ``policies`` are trained runs, for "policy". ``full`` runs every execution to its end, also those that cannot win.
     ``ledger_path`` defaults to ``.cyntra/planner/bench/ledger.sqlite`` in the repo (for replay there is no default),
     ``workers`` to the cluster's CPUs, ``universe_id`` to the repo's only universe, ``work_base`` (where clones live) to
-    the system's directory for temporary files. An interrupt or SIGTERM stops the bench cleanly: it raises
-    KeyboardInterrupt and leaves no process and no clone.
+    the system's directory for temporary files. An interrupt, SIGTERM or a closed terminal stops the bench cleanly: it
+    raises KeyboardInterrupt and leaves no process and no clone.
     """
     setup = prepare(
         repo,
@@ -307,7 +307,7 @@ def _run_planned(
     # Ray's workers are niced by default, and so would every run be whose duration is measured.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        with connect(address) as ray, _interrupted_by_sigterm():
+        with connect(address) as ray, _interrupted_by_signals():
             n_workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             pool = WorkerPool(
                 ray,
@@ -326,13 +326,18 @@ def _run_planned(
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Take SIGTERM, by which ``ray job stop`` ends a bench, as an interrupt; in force once Ray has set its own."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupted_by_signals() -> Iterator[None]:
+    """Take SIGTERM, by which ``ray job stop`` ends a bench, and SIGHUP, by which a closed terminal does, as interrupts.
+
+    In force once Ray has set its own. Under nohup a bench goes on without its terminal.
+    """
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def default_ledger(repo: Path, executor: str) -> Path:

@@ -57,15 +57,17 @@ def is_in_use(work_dir: Path) -> bool:
 def remove_root(root: Path, patience_s: float) -> bool:
     """Remove a root once nothing in it is in use any more, waiting ``patience_s`` at most; whether it is gone."""
     deadline = time.monotonic() + patience_s
-    while root.exists():
-        if not any(is_in_use(work_dir) for work_dir in root.iterdir()):
-            kill_strays(root)
-            remove_tree(root)
-        elif time.monotonic() > deadline:
+    while True:
+        # Another bench may remove the same dead bench's root at the same time: what is gone is not in use.
+        with contextlib.suppress(FileNotFoundError):
+            if not any(is_in_use(work_dir) for work_dir in root.iterdir()):
+                kill_strays(root)
+                remove_tree(root)
+        if not root.exists():
+            return True
+        if time.monotonic() > deadline:
             return False
-        else:
-            time.sleep(0.1)
-    return True
+        time.sleep(0.1)
 
 
 def remove_stale_roots(base: Path, patience_s: float) -> int:

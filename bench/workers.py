@@ -16,6 +16,7 @@ from bench.ledger import Ledger, PlannedExecution, Progress
 from bench.limits import Leash
 from bench.nested import derive
 from bench.objective import Objective, cap_ms, plan_size
+from bench.raylet import Raylet
 from bench.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from planner.actions import Action, action_from_document
 from planner.contracts import ActionDocument, BenchCase, BenchExecution, BenchOutcome, parse
@@ -183,9 +184,13 @@ class WorkerPool:
         """Cap of the budget -> executions that were not done because of it."""
 
     def run(self, cases: Sequence[BenchCase]) -> None:
-        """Do every planned execution of ``cases``; whatever ends this, no process and no clone is left behind."""
+        """Do every planned execution of ``cases``; whatever ends this, no process and no clone is left behind.
+
+        BenchError when Ray breaks down or the ledger cannot be written.
+        """
         self._gather(cases)
         remove_stale_roots(self._base, CLEANUP_PATIENCE_S)
+        raylet = Raylet(self._ray)
         try:
             actor = self._actor_class()
             for _ in range(min(self._n_workers, sum(len(case.waiting) for case in self._cases.values()))):
@@ -197,7 +202,9 @@ class WorkerPool:
                 if not self._running:
                     self._leave_out(self._cases.values(), self._account.unaffordable(0))
                     break
-                for reference in self._ray.wait(list(self._running), timeout=POLL_S)[0]:
+                ended = self._ray.wait(list(self._running), timeout=POLL_S)[0]
+                raylet.check()
+                for reference in ended:
                     self._collect(reference, actor)
                 self._on_progress(self._ledger.progress())
             if self._discarded:
@@ -205,6 +212,7 @@ class WorkerPool:
         finally:
             for worker in self._workers:
                 self._ray.kill(worker)
+            raylet.close()
             remove_root(self._root, CLEANUP_PATIENCE_S)
 
     def _gather(self, cases: Sequence[BenchCase]) -> None:

@@ -147,6 +147,82 @@ def test_an_owner_on_another_host_is_only_replaced_on_demand(path: Path) -> None
     Ledger.open(path, take_over=True).close()
 
 
+@pytest.mark.parametrize("before", ["nothing", "a dead owner", "an old version"])
+def test_of_benches_that_start_at_the_same_instant_one_wins_and_the_others_name_it(tmp_path: Path, before: str) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bench.ledger import Ledger; from planner.errors import BenchError\n"
+        "print('ready', flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    try:\n"
+        "        ledger = Ledger.open(Path(line.strip()))\n"
+        "        print('won', flush=True); sys.stdin.readline(); ledger.close()\n"
+        "    except BenchError as error:\n"
+        "        print(error, flush=True); sys.stdin.readline()"
+    )
+    racers = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    try:
+        assert [answer(racer) for racer in racers] == ["ready"] * 4
+        for number in range(10):
+            path = tmp_path / str(number)
+            if before == "a dead owner":
+                Ledger.open(path).close()
+                set_owner(path, host=ProcessIdentity.own().host, pid=4194999, started_ticks=1)
+            elif before == "an old version":
+                make_old(path)
+            for racer in racers:
+                send(racer, str(path))
+            answers = {racer.pid: answer(racer) for racer in racers}
+            (winner,) = [pid for pid, text in answers.items() if text == "won"]
+            refused = f"{path}: another bench writes to it (process {winner}): wait for its end, or stop it"
+            assert sorted(answers.values()) == sorted([refused] * 3 + ["won"])
+            for racer in racers:
+                send(racer, "")
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+
+
+def send(racer: subprocess.Popen[str], line: str) -> None:
+    assert racer.stdin is not None
+    racer.stdin.write(line + "\n")
+    racer.stdin.flush()
+
+
+def answer(racer: subprocess.Popen[str]) -> str:
+    assert racer.stdout is not None
+    return racer.stdout.readline().strip()
+
+
+def make_old(path: Path) -> None:
+    """What version 1 of the ledger had: two columns fewer."""
+    Ledger.open(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE executions DROP COLUMN spent_ms")
+        connection.execute("ALTER TABLE executions DROP COLUMN trouble")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    connection.close()
+
+
+def test_a_bench_whose_ledger_was_taken_over_writes_no_more_and_leaves_the_new_owner_its_lock(path: Path) -> None:
+    ledger = Ledger.open(path)
+    ledger.add_cases([bench_case("1")])
+    first = ledger.planned()[0].execution_id
+    ledger.start([first])
+    # As one on another host does with --take-over, in the belief that the first is dead.
+    set_owner(path, host="elsewhere", pid=7, started_ticks=1)
+    with pytest.raises(BenchError, match=r"taken over from this bench, now owned by process 7 on host elsewhere"):
+        ledger.finish({first: outcome()})
+    ledger.close()
+    with pytest.raises(BenchError, match="in use by process 7 on host elsewhere"):
+        Ledger.open(path)
+    with Ledger.open(path, take_over=True) as ledger:
+        assert (ledger.progress().planned, ledger.progress().finished) == (2, 0)
+
+
 def test_other_settings_are_refused(path: Path) -> None:
     with Ledger.open(path) as ledger:
         ledger.bind({"command": ["cyntra"]})

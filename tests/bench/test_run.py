@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,30 +33,32 @@ def bench(repo: KernelRepo, **options: Any) -> BenchReport:
 
 
 class BenchProcess:
-    """`planner bench` as a process of its own, on the tests' Ray."""
+    """`planner bench` as a process of its own, by default on the tests' Ray; None = on a Ray inside of it."""
 
-    def __init__(self, repo: KernelRepo, address: str) -> None:
+    def __init__(
+        self,
+        repo: KernelRepo,
+        address: str | None,
+        *more: object,
+        environment: Mapping[str, str] | None = None,
+        terminal: int | None = None,
+    ) -> None:
         self.repo = repo
         self.work_base = repo.root.parent / "work"
         self.ledger_path = repo.root / ".cyntra" / "planner" / "bench" / "ledger.sqlite"
         command = f"{SMALL_KERNEL[0]} {SMALL_KERNEL[1]}"
-        options = [
-            "--k",
-            "3",
-            "--workers",
-            "2",
-            "--cyntra",
-            command,
-            "--work-dir",
-            self.work_base,
-            "--address",
-            address,
-        ]
-        program = "import typer; from bench.cli import bench; typer.run(bench)"
+        options = ["--k", "3", "--workers", "2", "--full", "--cyntra", command, "--work-dir", self.work_base, *more]
+        if address is not None:
+            options += ["--address", address]
+        program = "from planner.cli import main; main()"
+        if terminal is not None:
+            program = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {program}"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", program, *map(str, options), str(repo.root)],
+            [sys.executable, "-c", program, "bench", *map(str, options), str(repo.root)],
             cwd=REPO_ROOT,
-            stdout=subprocess.PIPE,
+            env=environment,
+            stdin=terminal,
+            stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
