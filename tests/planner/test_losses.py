@@ -42,7 +42,8 @@ def split(labels: list[Action], executed: list[list[ActionOutcome]]) -> Split:
     """A split of which only labels and outcomes matter."""
     n, nothing = len(labels), np.zeros((len(labels), 0))
     arrays: dict[str, Any] = dict.fromkeys(
-        ("tokens", "segments", "context_features", "run_features", "passed", "duration_ms", "seen"), nothing
+        ("tokens", "segments", "context_features", "run_features", "passed", "duration_ms", "seen", "label_confidence"),
+        nothing,
     )
     arrays["masks"] = np.ones((n, sum(SPACE.widths)), dtype=bool)
     positions = np.array([SPACE.index(label) for label in labels])
