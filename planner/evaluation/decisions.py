@@ -176,7 +176,8 @@ def _certain(policy: str, actions: list[Action], dataset: Dataset, split: Split)
 
 def _regret(preference: Preference, split: Split) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The regret of each example, NaN where it is not known, and whether a capped action was chosen, (n,) each."""
-    regret, capped = np.full(len(split), np.nan), np.zeros(len(split), dtype=bool)
+    regret = np.full(len(split), np.nan)
+    capped: NDArray[np.bool_] = np.zeros(len(split), dtype=bool)
     rows = chosen_rows(preference.of_action, split.outcomes)
     regret[split.outcomes.comparable] = lost_utility(split.outcomes)[rows]
     capped[split.outcomes.comparable] = split.outcomes.capped[rows]

@@ -168,12 +168,29 @@ class _Choice:
     ) -> dict[str, Any]:
         """The mean of ``values`` (t,) over what is chosen, of that the rows in ``among``, with its interval."""
         among = np.ones(len(values), dtype=bool) if among is None else among
-        pair = np.stack([self.of(np.where(among, values, 0.0)), self.of(among)])
-        if self.clusters is not None:
-            cluster = np.unique(self.clusters[self.kept], return_inverse=True)[1]
-            pair = np.stack([np.bincount(cluster, row) for row in pair])
-        found = [None if np.isnan(value) else value for value in ratio_interval(*pair)]
-        return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
+        found = self.mean(self.of(np.where(among, values, 0.0)), self.of(among))
+        numbers = [None if np.isnan(value) else value for value in found]
+        return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+
+    def mean(self, values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float, float]:
+        """The sum of the values (kept,) over that of the weights (kept,), with its interval."""
+        if self.clusters is None:
+            return ratio_interval(values, weights)
+        cluster = np.unique(self.clusters[self.kept], return_inverse=True)[1]
+        return ratio_interval(np.bincount(cluster, values), np.bincount(cluster, weights))
+
+
+def regret_won(
+    before: Preference, after: Preference, outcomes: Outcomes, *, clusters: NDArray[np.int64] | None = None
+) -> tuple[float, float, float]:
+    """Mean utility regret of ``before`` minus that of ``after`` on the same examples, with its 95 % interval."""
+    lost = lost_utility(outcomes)
+    first, second = (
+        _Choice(outcomes, _shares(preference, outcomes), outcomes.comparable, clusters)
+        for preference in (before, after)
+    )
+    won = first.of(lost) - second.of(lost)
+    return first.mean(won, np.ones(len(won)))
 
 
 def _shares(preference: Preference, outcomes: Outcomes) -> NDArray[np.float64]:
