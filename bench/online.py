@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results import RECORDED
 from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts import BenchCase
 from planner.dataset.outcomes import Outcomes
@@ -26,8 +27,11 @@ class Decided:
 
 
 def caps_of(case: BenchCase, max_run_minutes: int | None) -> Caps:
-    """No more candidates than there are toolchains, no more minutes than the universe allows."""
-    state = case.context.system_state
+    """No more candidates than there are toolchains, no more minutes than the universe allows.
+
+    In a replay one agent works in every lane, so there its being the only toolchain caps nothing.
+    """
+    state = None if case.base_commit == RECORDED else case.context.system_state
     toolchains = (state.available_toolchains if state else None) or []
     return Caps(max_candidates=len(toolchains) or None, max_minutes=max_run_minutes)
 

@@ -35,6 +35,7 @@ from planner.models.learned import LearnedPolicy
 
 RULE = "heuristic"
 """Today's rule, whose plan is the first action of every case."""
+SINGLE_BEST = "single best action"
 POINT = 0.01
 """The regret that the price of labels is given for."""
 
@@ -70,7 +71,7 @@ def score_runs(
     preferences = {
         "random": uniform(outcomes),
         RULE: defaults,
-        "single best action": single_best(known, outcomes),
+        SINGLE_BEST: single_best(known, outcomes),
         "per-group best": best_among(known, of_one_group(learning, held_out), outcomes),
         "nearest neighbours": best_among(known, nearest(learning, held_out, space), outcomes),
         **{name: preference for name, (_, preference) in decided.items()},
@@ -213,6 +214,7 @@ def _prices(
         start = None if one.started_from is None else one.started_from.resolve()
         before = paths.get(start, RULE) if start is not None else RULE
         won, low, high = regret_won(preferences[before], preferences[name], outcomes, clusters=clusters)
+        simplest, *_ = regret_won(preferences[before], preferences[SINGLE_BEST], outcomes)
         points = won / POINT
         prices.append(
             {
@@ -221,6 +223,7 @@ def _prices(
                 "regret_won": won,
                 "regret_won_low": low,
                 "regret_won_high": high,
+                "regret_won_by_single_best": simplest,
                 "executions": labels.executions,
                 "agent_minutes": labels.agent_minutes,
                 "dollars": labels.dollars,

@@ -253,9 +253,9 @@ def _say_online(row: dict[str, Any]) -> None:
         f"{row['executed_more_than_caps']} plans exceed them after that; "
     )
     if row["threshold"] is None:
-        say(text + "it never abstains, because it was not calibrated")
-        return
-    text += f"it abstains from {row['abstained']} (confidence below {row['threshold']:.3g})"
+        text += "it never abstains, because it was not calibrated"
+    else:
+        text += f"it abstains from {row['abstained']} (confidence below {row['threshold']:.3g})"
     if row["abstained_regret_of_todays_rule"] is not None:
         text += (
             f", where today's rule has a regret of {row['abstained_regret_of_todays_rule']:.4f}, its own choice "
@@ -274,14 +274,15 @@ def _say_price(row: dict[str, Any]) -> None:
         cost += f" and ${row['dollars']:.4g} ({row['executions_with_dollars']} of {row['executions']} told theirs)"
     if row["minutes_without_outcome"]:
         cost += f"; {row['minutes_without_outcome']:.4g} minutes went to faults and lost attempts besides"
+    simplest = f"; the single best action of the same labels wins {row['regret_won_by_single_best']:+.4f}"
     if row["agent_minutes_per_point"] is None:
-        say(f"{row['policy']}: no regret was won ({won}); its labels cost {cost}")
+        say(f"{row['policy']}: no regret was won ({won}); its labels cost {cost}{simplest}")
         return
     per_point = f"{row['agent_minutes_per_point']:.4g} agent minutes"
     if row["dollars_per_point"] is not None:
         per_point += f" and ${row['dollars_per_point']:.4g}"
     doubt = "" if row["regret_won_low"] > 0 else ", which cannot be told from nothing"
-    say(f"{row['policy']} won {won}{doubt}; its labels cost {cost}: {per_point} a point (0.01)")
+    say(f"{row['policy']} won {won}{doubt}; its labels cost {cost}: {per_point} a point (0.01){simplest}")
 
 
 METRIC_COLUMNS = {
