@@ -139,15 +139,19 @@ def print_evaluation(report: dict[str, Any]) -> None:
         "abstain_rate": "abst.",
         "risk_default": "default",
     }
+    capped = 0
     for split, groups in report["splits"].items():
         table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
         for group, result in groups.items():
             if group != "all" and result["examples"] == groups["all"]["examples"]:
                 continue
             for policy, values in result["policies"].items():
+                capped = max(capped, values["capped_choices"])
                 table.add_row(group, policy, *(_short(values[key]) for key in columns))
             table.add_section()
         console.print(table)
+    if capped:
+        say(f"regret: a lower bound where a capped action is chosen, in up to {capped} examples; its risk is 1")
     say("time and success: over examples where the policy agrees with the executed swarm and candidates")
     say(f"abst.: joint confidence below {report['abstain_below']:.3g}, left to today's rule")
     say(
@@ -332,6 +336,8 @@ def _print_rows(rows: list[dict[str, Any]], names: dict[str, str]) -> None:
 
 def _explain(report: dict[str, Any]) -> None:
     say(f"trained policies: mean over {report['seeds']} seeds; intervals are over examples (bootstrap)")
+    if capped := max((row["capped_choices"] for row in report["rows"]), default=0):
+        say(f"regret: a lower bound where a capped action is chosen, in up to {capped:.4g} examples; its risk is 1")
     say(
         f"abst.: share left to today's rule so that the rest loses up to {report['max_risk']:g} on average (chosen on "
         "val); risk: what the rest does lose; default: what today's rule loses where the policy abstained"

@@ -129,7 +129,7 @@ def test_cases_that_tell_nothing_are_left_out_and_too_few_are_refused(tmp_path: 
         read_results(write_ledger(tmp_path / "one.sqlite", faulty[:1]))
 
 
-HOUR = {"minute_seconds": 60.0}
+REPLAY = {"replay": "tables", "minute_seconds": 60.0}
 
 
 def told(
@@ -140,11 +140,13 @@ def told(
     hint: str | None = None,
     toolchains: Sequence[str] | None = None,
     commit: str = "0" * 40,
+    swarms: Sequence[str] = ("serial_handoff", "speculate_vote"),
 ) -> tuple[BenchCase, dict[Action, BenchOutcome]]:
     """A case of that day with what came of its actions."""
     document = bench_case(issue_id).model_dump()
     document["context"] |= {"created_at": f"2026-11-{day + 1:02d}T00:00:00Z"}
     document["context"]["issue"]["dk_tool_hint"] = hint
+    document["context"]["action_space"] = ActionSpace.default(swarms).to_document()
     if toolchains is not None:
         document["context"]["system_state"] = {"available_toolchains": list(toolchains)}
     actions = [action._asdict() for action in outcomes]
@@ -215,8 +217,12 @@ def test_winners_say_how_sure_they_are(ledger: Path, base: Path, tmp_path: Path)
 
 def test_without_a_base_everything_is_fitted_on_the_learning_cases(tmp_path: Path) -> None:
     fast, slow = outcome(True, 60_000), outcome(True, 600_000)
-    cases = [told(str(i), {SERIAL: fast, VOTE: slow}, day=i, hint="known" if i < 7 else "later") for i in range(1, 11)]
-    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), replay="tables", **HOUR)
+    both = {SERIAL: fast, VOTE: slow}
+    cases = [told(str(i), both, day=i, hint="known") for i in range(1, 7)]
+    cases += [
+        told(str(i), both, day=i, hint="later", swarms=("serial_handoff", "speculate_vote", "z")) for i in (7, 8, 9, 10)
+    ]
+    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), **REPLAY)
     info = relabel(ledger, None, tmp_path / "winners", holdout=0.4)
     assert (info.base_dataset_hash, info.minute_seconds, info.kernel_config) == (None, 60.0, {})
     assert any("KNOWN" in token.upper() for token in info.vocabulary)
@@ -249,7 +255,7 @@ def test_problems_are_held_out_whole_whichever_agent_worked_on_them(tmp_path: Pa
             [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x"), ("a", "y"), ("b", "y"), ("c", "y"), ("d", "y")]
         )
     ]
-    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), replay="tables", **HOUR)
+    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), **REPLAY)
     learning, held_out = hold_out(read_results(ledger), 0.5, "problem")
     assert {result.problem for result in learning} == {"a", "b"}
     assert {result.problem for result in held_out} == {"c", "d"}
