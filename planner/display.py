@@ -217,8 +217,10 @@ def print_regret(report: dict[str, Any]) -> None:
         if row["capped_choices"]:
             say(
                 f"{row['policy']}: {row['capped_choices']:.4g} choices were capped: their pass is unknown, their "
-                "regret a lower bound"
+                f"regret a lower bound (had they all failed, it would be {row['regret_at_most']:.4f})"
             )
+    if any(row["capped_choices"] for row in report["policies"]):
+        say("to judge exactly, bench the held-out cases with --full: a policy that likes capped actions looks too good")
     for row in report["online"]:
         _say_online(row)
     for row in report["price"]:

@@ -59,6 +59,8 @@ class PolicyScore:
     """Utility (bench.objective) below that of the best action that ran to its end."""
     regret_low: float
     regret_high: float
+    regret_at_most: float
+    """What the regret would be had every capped choice failed when it was stopped."""
     capped_choices: float
     """Contexts in which a capped action is chosen; an expectation where the choice is random."""
     free_choice: float | None
@@ -101,11 +103,15 @@ def regrets(preference: NDArray[np.float64], outcomes: Outcomes) -> NDArray[np.f
     return lost_utility(outcomes)[chosen_rows(preference, outcomes)]
 
 
-def lost_utility(outcomes: Outcomes) -> NDArray[np.float64]:
-    """What choosing each row loses against the best of its example that ran to its end, (t,); NaN where not known."""
-    best = _best(outcomes, outcomes.utility.astype(np.float64), outcomes.is_exact)
+def lost_utility(outcomes: Outcomes, *, capped_passes: float = 1.0) -> NDArray[np.float64]:
+    """What choosing each row loses against the best of its example that ran to its end, (t,); NaN where not known.
+
+    A capped action counts as if it had passed when it was stopped; with ``capped_passes`` 0, as if it had failed then.
+    """
+    utility = outcomes.utility.astype(np.float64)
+    best = _best(outcomes, utility, outcomes.is_exact)
     # A bound above the best says nothing: nobody knows that the capped action would have been better.
-    return np.maximum(best - outcomes.utility.astype(np.float64), 0.0)
+    return np.maximum(best - np.where(outcomes.capped, utility - 1.0 + capped_passes, utility), 0.0)
 
 
 def score(
@@ -144,6 +150,7 @@ def score(
             "dollar_regret", *_beyond_least(outcomes, outcomes.cost_usd, passes & np.isfinite(outcomes.cost_usd))
         ),
         **taken.interval("regret", lost_utility(outcomes)),
+        regret_at_most=float(taken.of(lost_utility(outcomes, capped_passes=0.0)).mean()),
         capped_choices=float(taken.of(outcomes.capped).sum()),
         free_choice=None if free is None else float(free[kept].mean()),
     )

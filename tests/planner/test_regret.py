@@ -127,7 +127,7 @@ def test_regrets_come_in_order_and_times_count_only_where_the_chosen_action_pass
     assert found.agent_regret_s == pytest.approx((0 + 5) / 2)
     assert found.dollar_regret == pytest.approx(0.0)
     vote = score("vote", fixed_choices([VOTE] * 3, outcomes, SPACE), outcomes)
-    assert (vote.pass_regret, vote.time_regret_s) == (0, 0)
+    assert (vote.pass_regret, vote.time_regret_s, vote.regret) == (0, 0, vote.regret_at_most)
     assert vote.agent_regret_s == pytest.approx(8 / 3)
     # Of the last case the vote's dollars are not known.
     assert vote.dollar_regret == pytest.approx((0.2 + 0.0) / 2)
@@ -159,6 +159,7 @@ def test_a_capped_choice_counts_as_unknown_and_its_regret_as_a_lower_bound() -> 
     assert found.pass_rate == 0
     assert found.pass_regret == pytest.approx((0 + 1 + 0) / 3)
     assert found.regret == pytest.approx((0.99 - 0.9 + 0.99 + 0.01 + 0.0) / 3, rel=1e-5)
+    assert found.regret_at_most == pytest.approx((0.99 + 0.1 + 0.99 + 0.01 + 0.5 + 0.05) / 3, rel=1e-5)
     assert (found.passing_cases, found.time_regret_s) == (0, None)
     best = score("best", best_per_case(outcomes), outcomes)
     assert (best.regret, best.capped_choices, best.pass_rate) == (0, 0, 1)
