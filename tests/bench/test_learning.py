@@ -1,5 +1,6 @@
 """From a ledger to winners, and from policies to regret, with numbers worked out by hand."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from bench.ledger import Ledger
 from bench.objective import Objective, action_outcome
 from bench.online import Decided, act, caps_of, exceeds, online_report
 from bench.regret import _decide, score_runs
-from bench.relabel import action_space, relabel
+from bench.relabel import action_space, dataset_beside, relabel, repo_of
 from bench.results import hold_out, read_results
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
@@ -438,3 +439,28 @@ def test_a_policy_on_the_kernels_tokens_is_judged_on_the_kernels_tokens(
     wanted = policy.space.joint_log_probs(heads, "code")
     column = policy.space.valid_actions("code").index(SERIAL)
     assert preference.of_action[::2] == pytest.approx(wanted[:, column], abs=1e-6)
+
+
+def test_the_dataset_beside_a_ledger_is_the_default_base_and_no_other(base: Path, tmp_path: Path) -> None:
+    planner_directory = tmp_path / "repo" / ".cyntra" / "planner"
+    ledger = planner_directory / "bench" / "ledger.sqlite"
+    assert dataset_beside(ledger) is None
+    shutil.copytree(base, planner_directory / "dataset")
+    assert dataset_beside(ledger) == planner_directory / "dataset"
+    assert dataset_beside(tmp_path / "ledger.sqlite") is None
+    assert (repo_of(ledger), repo_of(tmp_path / "ledger.sqlite")) == (tmp_path / "repo", None)
+
+
+def test_a_universes_cap_on_minutes_is_found_where_the_ledger_lies_in_its_repo(base: Path, tmp_path: Path) -> None:
+    universe = tmp_path / "repo" / "universes" / "small"
+    universe.mkdir(parents=True)
+    (universe / "universe.yaml").write_text("universe_id: small\npolicies: {budgets: {max_run_minutes: 5}}\n")
+    ledger = write_ledger(tmp_path / "repo" / ".cyntra" / "planner" / "bench" / "ledger.sqlite", ten_cases())
+    run = trained(base, tmp_path / "run")
+    report = score_runs(ledger, {"mlp": run})
+    (online,) = report["online"]
+    # No plan has as few minutes as five, unless they are left to Cyntra.
+    assert report["max_run_minutes"] == 5
+    assert online["left_to_todays_rule"] in ({}, {"timeout_exceeds_cap": 4})
+    assert online["executed_more_than_caps"] == 0
+    assert score_runs(ledger, {"mlp": run}, max_run_minutes=500)["online"][0]["wanted_more_than_caps"] == 0
