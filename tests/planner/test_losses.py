@@ -15,6 +15,7 @@ from planner.dataset.storage import Split
 from planner.errors import ConfigError
 from planner.models.base import ModelSpec, NeuralPolicy, build_model
 from planner.models.heads import Values
+from planner.training.learner import count_tried
 from planner.training.losses import (
     Loss,
     PolicyLoss,
@@ -274,3 +275,11 @@ def test_examples_weigh_as_much_as_their_labels_are_sure_if_that_is_asked_for() 
     assert weighted(uniform(policy, 2), np.array([0, 1])).tolist() == pytest.approx(
         [plain[0] * 0.5 / 0.75, plain[0] / 0.75]
     )
+
+
+def test_a_capped_action_does_not_count_as_tried() -> None:
+    policy = model("model.value_head=true")
+    count_tried(policy, with_capped().outcomes)
+    assert policy.value is not None
+    rows = SPACE.tuple_rows(np.array([SPACE.index(action) for action in (SERIAL, VOTE, LONG)]))
+    assert policy.value.tried[torch.from_numpy(rows)].tolist() == [2, 1, 0]
