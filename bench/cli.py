@@ -5,7 +5,7 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -195,16 +195,32 @@ def bench(
 def relabel(
     ledger: Annotated[Path, typer.Argument(help="A bench's ledger.")] = LEDGER,
     dataset: Annotated[
-        Path, typer.Option(help="Dataset whose vocabulary and action space the winners keep.")
-    ] = DATASET,
+        Path | None,
+        typer.Option(
+            help="Dataset whose vocabulary, normalisation and action space the winners keep. [default: the one beside "
+            "the ledger's directory; where there is none, they are fitted on the learning cases]"
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Directory of the new dataset.")] = DATASET.with_name("winners"),
-    holdout: Annotated[float, typer.Option(help="Share of cases, the latest, kept for judging.")] = 0.4,
+    holdout: Annotated[float, typer.Option(help="Share of cases kept for judging.")] = 0.4,
+    by: Annotated[
+        Literal["time", "problem"],
+        typer.Option(help="Which cases are kept: time (the latest), or problem (all of the latest problems)."),
+    ] = "time",
+    repo: Annotated[
+        Path | None,
+        typer.Option(help="Without a dataset: the repo that was benched. [default: the one the ledger lies in]"),
+    ] = None,
 ) -> None:
     """Turn a bench's winners into a dataset that `planner train` takes."""
+    from bench.relabel import dataset_beside
     from bench.relabel import relabel as write_winners
-    from planner.display import print_dataset
+    from planner.display import print_dataset, say
 
-    print_dataset(write_winners(ledger, dataset, out, holdout=holdout), out)
+    base = dataset or dataset_beside(ledger)
+    print_dataset(write_winners(ledger, base, out, holdout=holdout, by=by, repo=repo), out)
+    fitted = "fitted on the learning cases" if base is None else f"those of {base}"
+    say(f"vocabulary, normalisation and action space: {fitted}")
 
 
 def simulate(

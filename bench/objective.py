@@ -174,14 +174,21 @@ def limit_ms(minute_seconds: float) -> int:
 def action_outcome(
     action: Action, executions: Sequence[BenchOutcome], objective: Objective, limit_ms: int
 ) -> ActionOutcome:
-    """What came of one action's executions: means over them, none of which is a fault."""
+    """What came of one action's executions: means over them, none of which is a fault.
+
+    An action of which one execution was capped is capped: whether it passes as often as its rivals is not known.
+    """
+    capped = any(outcome.status == "censored" for outcome in executions)
+    costs = [outcome.cost_usd for outcome in executions if outcome.cost_usd is not None]
     return ActionOutcome(
         action=action,
-        passed=fmean(outcome.passed for outcome in executions),
+        passed=math.nan if capped else fmean(outcome.passed for outcome in executions),
         duration_ms=round(fmean(outcome.duration_ms for outcome in executions)),
         agent_ms=round(fmean(outcome.agent_ms for outcome in executions)),
-        censored=any(outcome.status in ("timeout", "censored") for outcome in executions),
+        censored=capped or any(outcome.status == "timeout" for outcome in executions),
         utility=fmean(objective.utility(outcome, limit_ms) for outcome in executions),
+        capped=capped,
+        cost_usd=fmean(costs) if costs else None,
     )
 
 

@@ -18,6 +18,7 @@ from bench.sandbox.record import record_history
 from cluster.connect import connect, usable_cpus
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine
+from planner.artifacts.universe import choose_universe
 from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.display import EpochBar, StageBars, console, print_dataset, print_regret, print_run, say
@@ -100,7 +101,11 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
         with _stage(7, "retrain on the winners, softened by how the other actions fared, from the first weights"):
             _train(places.run("after"), places.winners, places.run("before"), "labels=soft")
     with _stage(8, "evaluate: regret against the best of K on the held-out, later cases"):
-        report = score_runs(places.ledger, {BEFORE: places.run("before"), AFTER: places.run("after")})
+        report = score_runs(
+            places.ledger,
+            {BEFORE: places.run("before"), AFTER: places.run("after")},
+            max_run_minutes=choose_universe(places.repo, None).max_run_minutes,
+        )
         places.results.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
         print_regret(report)
     say(f"wrote {places.results}")

@@ -1,57 +1,135 @@
 """`planner relabel`: the bench's winners as examples in the dataset's own format."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.objective import limit_ms
-from bench.results import CaseResults, hold_out, read_results
-from planner.contracts import DatasetInfo
+from bench.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
+from planner.actions import ActionSpace
+from planner.artifacts.universe import load_kernel_config, minute_seconds
+from planner.context import N_SIMILAR
+from planner.contracts import DatasetInfo, TokenProfile
+from planner.dataset.encode import fit_vocabulary
 from planner.dataset.examples import Example
-from planner.dataset.profiles import encode
-from planner.dataset.storage import load_dataset, write_dataset
+from planner.dataset.profiles import encode, specials
+from planner.dataset.storage import MANIFEST, load_dataset, write_dataset
+from planner.errors import BenchError
 
 HOLDOUT = 0.4
 """Share of the cases, the latest, that no policy learns from."""
 VALIDATION = 0.2
-"""Share of the learning cases that decides when to stop."""
+"""Share of the learning cases, the latest of them, that decides when to stop."""
 
 
-def relabel(ledger_path: Path, base_dataset: Path, out: Path, *, holdout: float = HOLDOUT) -> DatasetInfo:
-    """Write a dataset whose labels are winners; it keeps the base's action space, token profile,
-    vocabulary and normalisation.
+@dataclass(frozen=True)
+class _Ground:
+    """What the winners' dataset takes from elsewhere; what is None is fitted on the learning cases."""
 
-    train and val come from the earlier cases, test holds the held-out ones. Raises BenchError when the ledger has too
-    few cases, ActionError when a winner is outside the base's action space, DatasetError as write_dataset does.
+    base: DatasetInfo | None
+    kernel_config: dict[str, Any]
+    minute_seconds: float
+    token_profile: TokenProfile
+    n_similar: int
+
+
+def relabel(
+    ledger_path: Path,
+    base_dataset: Path | None,
+    out: Path,
+    *,
+    holdout: float = HOLDOUT,
+    by: HoldOutBy = "time",
+    repo: Path | None = None,
+) -> DatasetInfo:
+    """Write a dataset whose labels are winners.
+
+    With a base it keeps the base's action space, token profile, vocabulary and normalisation; without one these are
+    fitted on the learning cases alone, and today's rule and the length of a minute are those of ``repo``, of the repo
+    that the ledger lies in, or of the replay that made the ledger. train and val come from the learning cases, test
+    holds the held-out ones. Raises BenchError when the ledger has too few cases or nothing tells how long a minute is,
+    ActionError when an action is outside the space, DatasetError as write_dataset does.
     """
-    base = load_dataset(base_dataset)
-    learning, held_out = hold_out(read_results(ledger_path), holdout)
-    results = [*learning, *held_out]
-    validation = round(len(learning) * VALIDATION)
-    bounds = [0, len(learning) - validation, len(learning), len(results)]
-    limit = limit_ms(base.info.minute_seconds)
+    bench = read_bench(ledger_path)
+    learning, held_out = hold_out(bench.cases, holdout, by)
+    train, validation = split_off(learning, VALIDATION, by)
+    results = [*train, *validation, *held_out]
+    bounds = [0, len(train), len(learning), len(results)]
+    splits = {name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))}
+    ground = _fresh(bench, repo) if base_dataset is None else _of_base(load_dataset(base_dataset).info)
+    limit = limit_ms(ground.minute_seconds)
     examples = [_example(result, limit) for result in results]
+    encoded = encode([example.context for example in examples], ground.n_similar, ground.token_profile)
+    base = ground.base
     return write_dataset(
         out,
         examples=examples,
-        encoded=encode([example.context for example in examples], base.info.n_similar, base.info.token_profile),
-        splits={name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))},
-        space=base.space,
-        vocabulary=base.info.vocabulary,
-        seen_issues={example.issue_id for example in examples[: bounds[1]]},
-        n_similar=base.info.n_similar,
-        normalisation_of=base.info,
+        encoded=encoded,
+        splits=splits,
+        space=action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump()),
+        vocabulary=(
+            fit_vocabulary(encoded, splits["train"], specials(ground.token_profile))
+            if base is None
+            else base.vocabulary
+        ),
+        seen_issues={result.problem for result in train},
+        n_similar=ground.n_similar,
+        normalisation_of=base,
         account={
             "label_source": "bench_winners",
-            "base_dataset_hash": base.info.dataset_hash,
-            "token_profile": base.info.token_profile,
-            "kernel_config": base.info.kernel_config,
-            "minute_seconds": base.info.minute_seconds,
-            "counts": {"cases": len(results), "examples": len(results), "outcomes": _n_outcomes(results)},
+            "base_dataset_hash": None if base is None else base.dataset_hash,
+            "token_profile": ground.token_profile,
+            "kernel_config": ground.kernel_config,
+            "minute_seconds": ground.minute_seconds,
+            "counts": {
+                "cases": len(results),
+                "examples": len(results),
+                "outcomes": sum(len(group) for result in results for group in result.outcomes.values()),
+                **bench.account,
+            },
             "contexts": {"recorded": len(results)},
             "unlabelled": {},
             "quarantine": [],
         },
     )
+
+
+def action_space(results: Sequence[CaseResults]) -> ActionSpace:
+    """The smallest space that holds everything these cases admit."""
+    documents = [result.case.context.action_space.model_dump() for result in results]
+    return ActionSpace.union([ActionSpace.from_document(document) for document in documents])
+
+
+def dataset_beside(ledger_path: Path) -> Path | None:
+    """The dataset of the repo (or quickstart) that the ledger lies in, if there is one."""
+    path = ledger_path.resolve().parent.with_name("dataset")
+    return path if (path / MANIFEST).exists() else None
+
+
+def repo_of(ledger_path: Path) -> Path | None:
+    """The repo in whose .cyntra directory the ledger lies, if it does."""
+    kernel = next((path for path in ledger_path.resolve().parents if path.name == ".cyntra"), None)
+    return None if kernel is None else kernel.parent
+
+
+def _of_base(info: DatasetInfo) -> _Ground:
+    return _Ground(info, info.kernel_config, info.minute_seconds, info.token_profile, info.n_similar)
+
+
+def _fresh(bench: BenchResults, repo: Path | None) -> _Ground:
+    repo = repo or (None if "replay" in bench.settings else repo_of(bench.path))
+    config_path = None if repo is None else repo / ".cyntra" / "config.yaml"
+    if repo is not None and config_path is not None and not config_path.exists():
+        raise BenchError(f"{config_path}: no such file: name the repo that was benched with --repo")
+    config = load_kernel_config(config_path) if config_path is not None else {}
+    seconds = bench.minute_seconds or (None if config_path is None else minute_seconds(config))
+    if seconds is None:
+        raise BenchError(
+            f"{bench.path} does not tell how long a minute of budget lasted: name the repo that was benched with "
+            "--repo, or a dataset of it with --dataset"
+        )
+    return _Ground(None, config, seconds, "planner", N_SIMILAR)
 
 
 def _example(result: CaseResults, limit: int) -> Example:
@@ -63,15 +141,12 @@ def _example(result: CaseResults, limit: int) -> Example:
         example_id=result.case.case_id,
         label=label,
         decided_ms=result.decided_ms,
-        issue_id=result.case.issue_id,
+        issue_id=result.problem,
         job_type=context["job_type"],
         domain="code" if context["job_type"] == "code" else "fab_world",
         status=outcome.status,
         duration_ms=outcome.duration_ms,
         cost_usd=outcome.cost_usd,
         compared=result.action_outcomes(limit),
+        label_confidence=result.verdict.confidence,
     )
-
-
-def _n_outcomes(results: Sequence[CaseResults]) -> int:
-    return sum(len(group) for result in results for group in result.outcomes.values())

@@ -1,9 +1,13 @@
 """What a ledger knows of each case: the outcomes of its actions, and which cases are held out for judging."""
 
-from collections.abc import Sequence
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 from bench.ledger import Ledger
 from bench.objective import Objective, Verdict, action_outcome, judge
@@ -11,6 +15,22 @@ from planner.actions import Action, action_from_document
 from planner.contracts import BenchCase, BenchOutcome, timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
 from planner.errors import BenchError
+
+HoldOutBy = Literal["time", "problem"]
+"""time: the latest cases are held out. problem: all cases of the problems that came up last, so that learning saw no
+held-out problem, though some learning cases may be later than held-out ones."""
+RECORDED = "recorded"
+"""The base commit of replayed cases: a case is a problem with one agent, and its issue is called problem@agent."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What executions took: minutes (of budget) of all agents together, and dollars; None where nobody told any."""
+
+    executions: int
+    agent_minutes: float
+    dollars: float | None
+    executions_with_dollars: int
 
 
 @dataclass(frozen=True)
@@ -20,11 +40,27 @@ class CaseResults:
     case: BenchCase
     outcomes: dict[Action, list[BenchOutcome]]
     objective: Objective
+    faults: int = 0
+    """Executions that are left out, because the machine spoiled them."""
+    fault_ms: int = 0
+    """Agent time of these, in ms."""
 
     @property
     def decided_ms(self) -> int:
         """When the case's context was made, ms since the epoch, UTC."""
         return timestamp_to_ms(self.case.context.created_at)
+
+    @property
+    def problem(self) -> str:
+        """What the case is about: its issue; of a replayed case the problem, which other agents worked on too."""
+        issue_id, agent = self.case.issue_id, self.case.context.issue.dk_tool_hint
+        return issue_id.removesuffix(f"@{agent}") if self.case.base_commit == RECORDED else issue_id
+
+    @property
+    def tells(self) -> bool:
+        """Whether at least two actions can be compared; a case with fewer tells nothing about the choice."""
+        ended = [not any(o.status == "censored" for o in group) for group in self.outcomes.values()]
+        return len(ended) >= 2 and any(ended)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -32,7 +68,7 @@ class CaseResults:
         verdict = judge(
             [(action, outcome) for action, group in self.outcomes.items() for outcome in group], self.objective
         )
-        assert verdict is not None  # read_results keeps cases with such outcomes only
+        assert verdict is not None  # there is one wherever the case tells anything
         return verdict
 
     def action_outcomes(self, limit_ms: int) -> tuple[ActionOutcome, ...]:
@@ -40,37 +76,124 @@ class CaseResults:
         return tuple(action_outcome(action, group, self.objective, limit_ms) for action, group in self.outcomes.items())
 
 
-def read_results(ledger_path: Path) -> list[CaseResults]:
-    """Every case with at least two comparable actions, oldest context first, then in the order of the bench.
+@dataclass(frozen=True)
+class BenchResults:
+    """A ledger's cases, and what it was made with."""
 
-    BenchError when there is none. A case with fewer tells nothing about the choice.
-    """
+    path: Path
+    cases: list[CaseResults]
+    """Those that tell something, oldest context first, then in the order of the bench."""
+    left_out: list[CaseResults]
+    """Those that do not."""
+    settings: Mapping[str, Any]
+
+    @property
+    def minute_seconds(self) -> float | None:
+        """How long a minute of budget lasted, where the ledger tells (a replay's does)."""
+        return self.settings.get("minute_seconds")
+
+    @property
+    def account(self) -> dict[str, int]:
+        """What is not among the outcomes, in counts: faults, the cases that have some, and the cases left out."""
+        everything = [*self.cases, *self.left_out]
+        return {
+            "faults_left_out": sum(result.faults for result in everything),
+            "cases_with_faults": sum(result.faults > 0 for result in everything),
+            "cases_left_out": len(self.left_out),
+            "capped_outcomes": sum(
+                outcome.status == "censored"
+                for result in self.cases
+                for group in result.outcomes.values()
+                for outcome in group
+            ),
+        }
+
+
+def read_bench(ledger_path: Path) -> BenchResults:
+    """Everything a ledger knows; BenchError when no case tells anything yet."""
     with Ledger.read(ledger_path) as ledger:
         cases = ledger.cases()
         executions = ledger.executions()
         objective = ledger.objective()
     outcomes: dict[str, dict[Action, list[BenchOutcome]]] = {case.case_id: {} for case in cases}
+    faults: dict[str, list[int]] = {case.case_id: [] for case in cases}
     for execution in executions:
-        if execution.outcome.status != "fault":
+        if execution.outcome.status == "fault":
+            faults[execution.case_id].append(execution.outcome.agent_ms)
+        else:
             action = action_from_document(execution.action.model_dump())
             outcomes[execution.case_id].setdefault(action, []).append(execution.outcome)
     results = [
-        CaseResults(case, outcomes[case.case_id], objective.for_job(case.context.job_type))
+        CaseResults(
+            case,
+            outcomes[case.case_id],
+            objective.for_job(case.context.job_type),
+            len(faults[case.case_id]),
+            sum(faults[case.case_id]),
+        )
         for case in cases
-        if len(outcomes[case.case_id]) >= 2
     ]
-    if not results:
+    told = sorted((result for result in results if result.tells), key=lambda result: result.decided_ms)
+    if not told:
         raise BenchError(f"{ledger_path}: no case has two finished executions yet; run `planner bench` first")
-    return sorted(results, key=lambda result: result.decided_ms)
+    return BenchResults(ledger_path, told, [r for r in results if not r.tells], _settings(ledger_path))
 
 
-def hold_out(results: Sequence[CaseResults], share: float) -> tuple[list[CaseResults], list[CaseResults]]:
-    """The earlier cases to learn from, and the latest ``share`` to judge by; BenchError when either is empty."""
-    kept = len(results) - round(len(results) * share)
-    learning, held_out = list(results[:kept]), list(results[kept:])
+def read_results(ledger_path: Path) -> list[CaseResults]:
+    """The cases of :func:`read_bench` that tell something."""
+    return read_bench(ledger_path).cases
+
+
+def hold_out(
+    results: Sequence[CaseResults], share: float, by: HoldOutBy = "time"
+) -> tuple[list[CaseResults], list[CaseResults]]:
+    """The cases to learn from, and the held-out ``share`` to judge by; BenchError when either is empty."""
+    learning, held_out = split_off(results, share, by)
     if not learning or not held_out:
         raise BenchError(
             f"{len(results)} cases with a held-out share of {share} leave {len(learning)} to learn from and "
             f"{len(held_out)} to judge by: bench more issues, or choose another --holdout"
         )
     return learning, held_out
+
+
+def split_off(
+    results: Sequence[CaseResults], share: float, by: HoldOutBy
+) -> tuple[list[CaseResults], list[CaseResults]]:
+    """The earlier cases and the later ``share`` of them, by time or problem by problem, each in order of time."""
+    wanted = round(len(results) * share)
+    if by == "time":
+        return list(results[: len(results) - wanted]), list(results[len(results) - wanted :])
+    of_problem: dict[str, list[CaseResults]] = {}
+    for result in results:
+        of_problem.setdefault(result.problem, []).append(result)
+    late: set[str] = set()
+    n_late = 0
+    # Dictionaries keep the order of arrival: the problem that came up last is the first to be held out.
+    for problem, group in reversed(of_problem.items()):
+        if wanted == 0 or (late and n_late + len(group) > wanted):
+            break
+        late.add(problem)
+        n_late += len(group)
+    return [r for r in results if r.problem not in late], [r for r in results if r.problem in late]
+
+
+def spending(results: Sequence[CaseResults], minute_seconds: float) -> Spending:
+    """What all executions of these cases took, faulty and capped ones included."""
+    outcomes = [outcome for result in results for group in result.outcomes.values() for outcome in group]
+    costs = [outcome.cost_usd for outcome in outcomes if outcome.cost_usd is not None]
+    agent_ms = sum(outcome.agent_ms for outcome in outcomes) + sum(result.fault_ms for result in results)
+    return Spending(
+        executions=len(outcomes) + sum(result.faults for result in results),
+        agent_minutes=agent_ms / 1000 / minute_seconds,
+        dollars=sum(costs) if costs else None,
+        executions_with_dollars=len(costs),
+    )
+
+
+def _settings(ledger_path: Path) -> dict[str, Any]:
+    """What the ledger was bound to; nothing when it never was."""
+    with closing(sqlite3.connect(ledger_path)) as connection:
+        connection.execute("PRAGMA query_only = ON")
+        row = connection.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
+    return {} if row is None else json.loads(row[0])

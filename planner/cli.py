@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -130,7 +130,15 @@ def evaluate(
     bench: Annotated[
         Path | None, typer.Option(help="A bench's ledger: report regret against the best of K instead.")
     ] = None,
-    holdout: Annotated[float, typer.Option(help="With --bench: share of cases, the latest, to judge on.")] = 0.4,
+    holdout: Annotated[float, typer.Option(help="With --bench: share of cases to judge on.")] = 0.4,
+    by: Annotated[
+        Literal["time", "problem"],
+        typer.Option(help="With --bench: the latest cases, or all cases of the latest problems; as in relabel."),
+    ] = "time",
+    max_minutes: Annotated[
+        int | None,
+        typer.Option(help="With --bench: cap on a plan's minutes online. [default: the universe's, if it is found]"),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Where the numbers go as JSON. [default: evaluation.json in the run]")
     ] = None,
@@ -145,7 +153,7 @@ def evaluate(
     if bench is not None:
         from bench.regret import score_runs
 
-        report = score_runs(bench, _named(runs), holdout=holdout)
+        report = score_runs(bench, _named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
         print_regret(report)
     else:
         from planner.evaluation.evaluate import evaluate_run

@@ -59,6 +59,9 @@ class TrainConfig(BaseModel):
     """Utility by which an action falls behind for its share of a soft label to fall by e."""
     cost_sensitive: bool = False
     """Weigh an example by the utility lost without its label, where its actions have been compared."""
+    weight_by_confidence: bool = False
+    """Weigh an example by how sure its label is (label_confidence, over its mean over train): a winner that ties with
+    others counts for less than one that alone passed."""
     policy_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the policy's loss; 0 = train the value head alone."""
     value_weight: Annotated[float, Field(ge=0)] = 1.0

@@ -188,7 +188,7 @@ def decide(
         action, confidence, outputs = bundle.choose(bundle.logits(context), context["job_type"])
     except Exception as error:  # onnxruntime's errors have no common base
         return _fallback(question, None, default, f"inference_failed: {_brief(error)}", caps)
-    reason = "log_only" if mode == "log" else _objection(action, confidence, bundle.threshold, caps)
+    reason = "log_only" if mode == "log" else objection(action, confidence, bundle.threshold, caps)
     heads = outputs if len(outputs) > 1 else bundle.space.marginals(outputs[0])
     prediction = {
         "probs": {name: np.exp(head).round(6).tolist() for name, head in zip(HEADS, heads, strict=True)},
@@ -230,7 +230,8 @@ def default_action(context: Mapping[str, Any], kernel_config: Mapping[str, Any])
     return nearest_valid(ruled._replace(swarm_id=swarm), space, context["job_type"])
 
 
-def _objection(action: Action, confidence: float, threshold: float, caps: Caps) -> str | None:
+def objection(action: Action, confidence: float, threshold: float, caps: Caps) -> str | None:
+    """Why a decision is not to be followed, as a fallback_reason; None when nothing speaks against it."""
     if confidence < threshold:
         return "low_confidence"
     limits = (
@@ -241,20 +242,23 @@ def _objection(action: Action, confidence: float, threshold: float, caps: Caps) 
     return next((reason for reason, value, cap in limits if cap is not None and value != "NA" and value > cap), None)
 
 
+def within(caps: Caps, action: Action) -> Action:
+    """The action with each budget cut at its cap."""
+    limits = (caps.max_candidates, caps.max_minutes, caps.max_iterations)
+    return Action(
+        action.swarm_id,
+        *(
+            value if cap is None or value == "NA" else min(value, cap)
+            for value, cap in zip(action[1:], limits, strict=True)
+        ),
+    )
+
+
 def _fallback(
     question: _Question | None, prediction: dict[str, Any] | None, default: Action, reason: str, caps: Caps
 ) -> Decision:
-    capped = Action(
-        default.swarm_id,
-        *(
-            value if cap is None or value == "NA" else min(value, cap)
-            for value, cap in zip(
-                default[1:], (caps.max_candidates, caps.max_minutes, caps.max_iterations), strict=True
-            )
-        ),
-    )
     shown = prediction["action"] if prediction else default
-    return Decision(_action_document(question, shown, prediction, reason), executed_plan(capped, reason))
+    return Decision(_action_document(question, shown, prediction, reason), executed_plan(within(caps, default), reason))
 
 
 def _action_document(

@@ -139,15 +139,19 @@ def print_evaluation(report: dict[str, Any]) -> None:
         "abstain_rate": "abst.",
         "risk_default": "default",
     }
+    capped = 0
     for split, groups in report["splits"].items():
         table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
         for group, result in groups.items():
             if group != "all" and result["examples"] == groups["all"]["examples"]:
                 continue
             for policy, values in result["policies"].items():
+                capped = max(capped, values["capped_choices"])
                 table.add_row(group, policy, *(_short(values[key]) for key in columns))
             table.add_section()
         console.print(table)
+    if capped:
+        say(f"regret: a lower bound where a capped action is chosen, in up to {capped} examples; its risk is 1")
     say("time and success: over examples where the policy agrees with the executed swarm and candidates")
     say(f"abst.: joint confidence below {report['abstain_below']:.3g}, left to today's rule")
     say(
@@ -182,27 +186,109 @@ def print_calibration(calibration: Any, run: Path) -> None:
 
 
 def print_regret(report: dict[str, Any]) -> None:
-    """The table of policies on a bench's held-out cases."""
-    columns = ("policy", "pass rate", "time s", "agent s", "regret", "95 % interval", "own choice")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), padding=(0, 0))
+    """Tables of policies on a bench's held-out cases; seen and unseen problems apart where there are both."""
+    _print_scores(report["policies"], None)
+    if report["seen"] and report["unseen"]:
+        for group in ("seen", "unseen"):
+            _print_scores(report[group], f"{report[group][0]['cases']} cases of {group} problems")
+    say(
+        f"{report['held_out_cases']} held-out cases of {report['held_out_problems']} problems, the latest by "
+        f"{report['held_out_by']}; {report['learning_cases']} others to learn from"
+    )
+    say(
+        f"{report['held_out_seen']} held-out cases are of problems that learning saw too; "
+        f"{report['held_out_before_learning_ended']} are earlier than the last learning case"
+    )
+    say(
+        f"left out: {report['faults_left_out']} faults of {report['cases_with_faults']} cases, and "
+        f"{report['cases_left_out']} cases that compare no two actions"
+    )
+    for reason in report["unknown_provenance"]:
+        say(f"what a run learned from is not known in full: {reason}")
+    say("pass regret: share of passes lost against the best executed action; by itself it says little")
+    say(
+        "time, agent and $ regret: over the cases whose chosen action passes (share of all: `passes`), what it takes "
+        "beyond the least of any passing action executed there: wall s, s of all agents together, dollars"
+    )
+    say(f"regret: lost utility against the best action that ran to its end; utility = {report['utility']}")
+    say("own choice: share of cases in which the policy's favourite was among the executed actions")
+    say("intervals: 95 %, bootstrap over cases, those of one problem drawn together")
     for row in report["policies"]:
+        if row["capped_choices"]:
+            say(
+                f"{row['policy']}: {row['capped_choices']:.4g} choices were capped: their pass is unknown, their "
+                f"regret a lower bound (had they all failed, it would be {row['regret_at_most']:.4f})"
+            )
+    if any(row["capped_choices"] for row in report["policies"]):
+        say("to judge exactly, bench the held-out cases with --full: a policy that likes capped actions looks too good")
+    for row in report["online"]:
+        _say_online(row)
+    for row in report["price"]:
+        _say_price(row)
+
+
+def _print_scores(rows: list[dict[str, Any]], title: str | None) -> None:
+    dollars = any(row["dollar_regret"] is not None for row in rows)
+    shown = {"pass_regret": "pass regret", "time_regret_s": "time regret s", "agent_regret_s": "agent regret s"}
+    shown |= {"dollar_regret": "$ regret"} if dollars else {}
+    shown |= {"regret": "regret"}
+    columns = ("policy", "pass", "time s", "agent s", "passes", *shown.values(), "own choice")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), title=title, title_justify="left", padding=(0, 0))
+    for row in rows:
         table.add_row(
             row["policy"],
             _short(row["pass_rate"]),
-            _short(row["mean_time_s"]),
-            _short(row["mean_agent_time_s"]),
-            f"{row['regret']:.4f}",
-            f"{row['regret_low']:.4f} to {row['regret_high']:.4f}",
+            f"{row['mean_time_s']:.4g}",
+            f"{row['mean_agent_time_s']:.4g}",
+            f"{row['passing_cases'] / row['cases']:.2f}",
+            *(escape(_with_bounds(row, name)) for name in shown),
             _short(row["free_choice"]),
         )
     console.print(table)
-    say(f"{report['held_out_cases']} held-out cases, the latest; {report['learning_cases']} earlier ones to learn from")
-    say(f"regret: lost utility against the best executed action; utility = {report['utility']}")
-    say("own choice: share of cases in which the policy's favourite was among the executed actions")
-    say(
-        "pass regret (cases lost that some executed action passes): "
-        + ", ".join(f"{row['policy']} {row['pass_regret']:.2f}" for row in report["policies"])
+
+
+def _with_bounds(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "-"
+    return "{:.3g} [{:.3g}, {:.3g}]".format(*(round(row[f"{name}{end}"], 4) for end in ("", "_low", "_high")))
+
+
+def _say_online(row: dict[str, Any]) -> None:
+    text = (
+        f"{row['policy']} online: caps cut {row['wanted_more_than_caps']} of {row['decisions']} decisions, "
+        f"{row['executed_more_than_caps']} plans exceed them after that; "
     )
+    if row["threshold"] is None:
+        text += "it never abstains, because it was not calibrated"
+    else:
+        text += f"it abstains from {row['abstained']} (confidence below {row['threshold']:.3g})"
+    if row["abstained_regret_of_todays_rule"] is not None:
+        text += (
+            f", where today's rule has a regret of {row['abstained_regret_of_todays_rule']:.4f}, its own choice "
+            f"{row['abstained_regret_of_policy']:.4f}"
+        )
+    say(text + f"; regret with both: {row['regret']:.4f} [{row['regret_low']:.4f}, {row['regret_high']:.4f}]")
+
+
+def _say_price(row: dict[str, Any]) -> None:
+    won = (
+        f"{row['regret_won']:+.4f} [{row['regret_won_low']:+.4f}, {row['regret_won_high']:+.4f}] of regret against "
+        f"{row['before']}"
+    )
+    cost = f"{row['agent_minutes']:.4g} agent minutes"
+    if row["dollars"] is not None:
+        cost += f" and ${row['dollars']:.4g} ({row['executions_with_dollars']} of {row['executions']} told theirs)"
+    if row["minutes_without_outcome"]:
+        cost += f"; {row['minutes_without_outcome']:.4g} minutes went to faults and lost attempts besides"
+    simplest = f"; the single best action of the same labels wins {row['regret_won_by_single_best']:+.4f}"
+    if row["agent_minutes_per_point"] is None:
+        say(f"{row['policy']}: no regret was won ({won}); its labels cost {cost}{simplest}")
+        return
+    per_point = f"{row['agent_minutes_per_point']:.4g} agent minutes"
+    if row["dollars_per_point"] is not None:
+        per_point += f" and ${row['dollars_per_point']:.4g}"
+    doubt = "" if row["regret_won_low"] > 0 else ", which cannot be told from nothing"
+    say(f"{row['policy']} won {won}{doubt}; its labels cost {cost}: {per_point} a point (0.01){simplest}")
 
 
 METRIC_COLUMNS = {
@@ -252,6 +338,8 @@ def _print_rows(rows: list[dict[str, Any]], names: dict[str, str]) -> None:
 
 def _explain(report: dict[str, Any]) -> None:
     say(f"trained policies: mean over {report['seeds']} seeds; intervals are over examples (bootstrap)")
+    if capped := max((row["capped_choices"] for row in report["rows"]), default=0):
+        say(f"regret: a lower bound where a capped action is chosen, in up to {capped:.4g} examples; its risk is 1")
     say(
         f"abst.: share left to today's rule so that the rest loses up to {report['max_risk']:g} on average (chosen on "
         "val); risk: what the rest does lose; default: what today's rule loses where the policy abstained"

@@ -40,6 +40,8 @@ class Example:
     cost_usd: float | None
     compared: tuple[ActionOutcome, ...] = ()
     """What came of every action that was tried on this context; empty when only the label was executed."""
+    label_confidence: float = 1.0
+    """How sure it is that the label is the best of them; an executed plan is what it is."""
 
     @property
     def executed(self) -> tuple[ActionOutcome, ...]:

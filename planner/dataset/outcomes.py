@@ -14,7 +14,11 @@ UNKNOWN_MS = -1
 
 
 class ActionOutcome(NamedTuple):
-    """What came of one action; over repeats: the share of passes and mean times (ms)."""
+    """What came of one action; over repeats: the share of passes and means of times (ms) and known costs (dollars).
+
+    A capped action was stopped because it could not win any more: it has lost, its ``passed`` is NaN (nobody knows),
+    its times are lower bounds, and its utility is an upper bound, as if it had just passed.
+    """
 
     action: Action
     passed: float
@@ -25,6 +29,8 @@ class ActionOutcome(NamedTuple):
     """Some execution was cut at its limit: it would have taken longer."""
     utility: float | None
     """In [-0.2, 1], see bench.objective; None when the agents' time is unknown."""
+    capped: bool = False
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Outcomes:
     """The outcomes of n examples, t in all; those of example i are the rows bounds[i] to bounds[i + 1].
 
     bounds (n + 1,) int64; actions (t, 4) int64, positions in the heads; passed (t,) float32; duration_ms and agent_ms
-    (t,) int64, UNKNOWN_MS where not recorded; censored (t,) bool; utility (t,) float32, NaN where not known.
+    (t,) int64, UNKNOWN_MS where not recorded; censored and capped (t,) bool; utility (t,) float32 and cost_usd (t,)
+    float64, NaN where not known. Of a capped action passed is NaN and utility an upper bound.
     """
 
     bounds: NDArray[np.int64]
@@ -42,6 +49,8 @@ class Outcomes:
     agent_ms: NDArray[np.int64]
     censored: NDArray[np.bool_]
     utility: NDArray[np.float32]
+    capped: NDArray[np.bool_]
+    cost_usd: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -53,9 +62,16 @@ class Outcomes:
 
     @property
     def comparable(self) -> NDArray[np.bool_]:
-        """The examples with the utilities of at least two actions, (n,): only these tell how good a choice was."""
+        """The examples that tell how good a choice was, (n,): those with the utilities of at least two actions, one of
+        which ran to its end."""
         known = np.bincount(self.example, weights=np.isfinite(self.utility), minlength=len(self))
-        return known >= 2
+        ended = np.bincount(self.example, weights=self.is_exact, minlength=len(self))
+        return (known >= 2) & (ended >= 1)
+
+    @property
+    def is_exact(self) -> NDArray[np.bool_]:
+        """The rows whose utility is known and no mere bound, (t,)."""
+        return np.isfinite(self.utility) & ~self.capped
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Field name -> array."""
@@ -63,6 +79,8 @@ class Outcomes:
 
 
 OUTCOME_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Outcomes))
+LATER_FIELDS: dict[str, Any] = {"capped": False, "cost_usd": np.nan}
+"""Fields that datasets of an earlier program lack -> what every outcome had then."""
 
 
 def make_outcomes(examples: Iterable[Sequence[ActionOutcome]], space: ActionSpace) -> Outcomes:
@@ -80,11 +98,18 @@ def make_outcomes(examples: Iterable[Sequence[ActionOutcome]], space: ActionSpac
         agent_ms=np.array([UNKNOWN_MS if o.agent_ms is None else o.agent_ms for o in outcomes], dtype=np.int64),
         censored=np.array([o.censored for o in outcomes], dtype=bool),
         utility=np.array([np.nan if o.utility is None else o.utility for o in outcomes], dtype=np.float32),
+        capped=np.array([o.capped for o in outcomes], dtype=bool),
+        cost_usd=np.array([np.nan if o.cost_usd is None else o.cost_usd for o in outcomes], dtype=np.float64),
     )
 
 
 def outcomes_of(arrays: Mapping[str, NDArray[Any]]) -> Outcomes:
-    """The outcomes whose fields are ``arrays``; ValueError when their lengths do not fit together."""
+    """The outcomes whose fields are ``arrays``; ValueError when their lengths do not fit together.
+
+    LATER_FIELDS may be missing.
+    """
+    n = len(arrays["passed"])
+    arrays = {**{name: np.full(n, value) for name, value in LATER_FIELDS.items()}, **arrays}
     outcomes = Outcomes(**arrays)
     lengths = {len(arrays[name]) for name in OUTCOME_FIELDS if name != "bounds"}
     if not len(outcomes.bounds) or lengths != {int(outcomes.bounds[-1])}:

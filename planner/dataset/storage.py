@@ -26,13 +26,14 @@ from planner.contracts import DatasetInfo, canonical_json, read_document
 from planner.dataset.encode import Encoded, apply_vocabulary
 from planner.dataset.examples import Example
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES
-from planner.dataset.outcomes import OUTCOME_FIELDS, Outcomes, make_outcomes, outcomes_of
+from planner.dataset.outcomes import LATER_FIELDS, OUTCOME_FIELDS, Outcomes, make_outcomes, outcomes_of
 from planner.dataset.split import SPLITS
 from planner.dataset.tokens import TOKENS_PER_RUN
 from planner.errors import DatasetError
 from planner.files import staged_directory
 
 ARRAYS = ("tokens", "segments", "context_features", "run_features", "labels", "masks", "passed", "duration_ms", "seen")
+CONFIDENCE = "label_confidence"
 MANIFEST = "dataset.json"
 
 
@@ -43,7 +44,8 @@ class Split:
     tokens (t,) int32; segments (n, N + 2) int64, boundaries in tokens; context_features (n, F) float32;
     run_features (n, N, R) float32; labels (n, 4) int64, positions in the heads; masks (n, H) bool, the values an
     example's own action space and job type admit; passed (n,) bool; duration_ms (n,) int64; seen (n,) bool, whether
-    train holds the same issue; outcomes of every executed action, the labels' included.
+    train holds the same issue; label_confidence (n,) float32, how sure it is that no other executed action passes more
+    often, 1 for executed plans; outcomes of every executed action, the labels' included.
     """
 
     directory: Path
@@ -56,6 +58,7 @@ class Split:
     passed: NDArray[np.bool_]
     duration_ms: NDArray[np.int64]
     seen: NDArray[np.bool_]
+    label_confidence: NDArray[np.float32]
     outcomes: Outcomes
 
     def __len__(self) -> int:
@@ -115,14 +118,28 @@ def load_dataset(path: Path) -> Dataset:
         directory = path / name
         try:
             arrays = {key: np.load(directory / f"{key}.npy", mmap_mode="r") for key in ARRAYS}
-            outcomes = outcomes_of({f: np.load(directory / f"outcome_{f}.npy", mmap_mode="r") for f in OUTCOME_FIELDS})
-            if len({len(outcomes), *(len(arrays[key]) for key in ARRAYS if key != "tokens")}) > 1:
+            arrays[CONFIDENCE] = _load_later(
+                directory / f"{CONFIDENCE}.npy", np.ones(len(arrays["labels"]), np.float32)
+            )
+            outcomes = outcomes_of(_outcome_arrays(directory))
+            if len({len(outcomes), *(len(array) for key, array in arrays.items() if key != "tokens")}) > 1:
                 raise ValueError("its arrays differ in length")
             pq.read_schema(directory / "examples.parquet")
         except (OSError, ValueError, EOFError) as error:
             raise DatasetError(f"{directory}: incomplete dataset ({error}); build it again") from None
         splits[name] = Split(directory=directory, outcomes=outcomes, **arrays)
     return Dataset(path, info, splits)
+
+
+def _outcome_arrays(directory: Path) -> dict[str, NDArray[Any]]:
+    paths = {field: directory / f"outcome_{field}.npy" for field in OUTCOME_FIELDS}
+    wanted = {field: path for field, path in paths.items() if field not in LATER_FIELDS or path.exists()}
+    return {field: np.load(path, mmap_mode="r") for field, path in wanted.items()}
+
+
+def _load_later(path: Path, otherwise: NDArray[Any]) -> NDArray[Any]:
+    """An array that datasets of an earlier program lack."""
+    return np.load(path, mmap_mode="r") if path.exists() else otherwise
 
 
 def check_out(out: Path) -> None:
@@ -245,6 +262,7 @@ def _arrays(
         "passed": np.array([example.status == "success" for example in part], dtype=bool),
         "duration_ms": np.array([example.duration_ms for example in part], dtype=np.int64),
         "seen": seen,
+        CONFIDENCE: np.array([example.label_confidence for example in part], dtype=np.float32),
         **{f"outcome_{name}": array for name, array in outcomes.arrays().items()},
     }
 

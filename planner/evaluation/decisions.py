@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace
 from planner.dataset.storage import Dataset, Split, label_of
-from planner.evaluation.regret import JointScores, Preference, fixed_choices, policy_preference, regrets
+from planner.evaluation.regret import (
+    JointScores,
+    Preference,
+    chosen_rows,
+    fixed_choices,
+    lost_utility,
+    policy_preference,
+)
 from planner.models.heuristic import HeuristicPolicy, nearest_valid
 from planner.models.inputs import inputs_of_split
 from planner.models.learned import LearnedPolicy
@@ -23,7 +30,8 @@ class Decisions:
 
     ``confidence`` (n,) is the joint probability of the decided tuple among the valid ones, ``label_log_prob`` (n,) that
     of the executed one as a logarithm; both are NaN for policies without probabilities, which never abstain.
-    ``regret`` (n,) is the utility lost against the best executed action, NaN where a single one was executed.
+    ``regret`` (n,) is the utility lost against the best executed action, NaN where a single one was executed; where a
+    ``capped`` action (n,) was decided it is a lower bound.
     """
 
     policy: str
@@ -31,6 +39,8 @@ class Decisions:
     confidence: NDArray[np.float64]
     label_log_prob: NDArray[np.float64]
     regret: NDArray[np.float64]
+    capped: NDArray[np.bool_] | None = None
+    """None: no action was."""
 
 
 def labels_of(split: Split) -> list[Action]:
@@ -41,9 +51,11 @@ def labels_of(split: Split) -> list[Action]:
 
 def losses(decisions: Decisions, labels: Sequence[Action]) -> NDArray[np.float64]:
     """What each decision loses, (n,) in [0, 1]: its regret where several actions were executed (clipped at 1), else 1
-    where it disagrees with the executed action."""
+    where it disagrees with the executed action. A capped action may lose everything, and a promise about risk must hold
+    for what nobody knows: it loses 1."""
     differs = np.array([a != b for a, b in zip(decisions.actions, labels, strict=True)], dtype=np.float64)
-    return np.where(np.isfinite(decisions.regret), np.minimum(decisions.regret, 1.0), differs)
+    lost = np.where(np.isfinite(decisions.regret), np.minimum(decisions.regret, 1.0), differs)
+    return lost if decisions.capped is None else np.where(decisions.capped, 1.0, lost)
 
 
 def decide_jointly(
@@ -89,7 +101,7 @@ def decide_head_by_head(policy: LearnedPolicy, split: Split) -> Decisions:
     confidence = np.exp(sum(head.max(axis=1) for head in heads))
     label = sum(head[np.arange(len(split)), split.labels[:, i]] for i, head in enumerate(heads))
     preference = fixed_choices(actions, split.outcomes, policy.space)
-    return Decisions(policy.name, actions, confidence, np.asarray(label), _regret(preference, split))
+    return Decisions(policy.name, actions, confidence, np.asarray(label), *_regret(preference, split))
 
 
 def _decide(policy: str, joint_of: JointScores, split: Split, space: ActionSpace) -> Decisions:
@@ -111,7 +123,7 @@ def _decide(policy: str, joint_of: JointScores, split: Split, space: ActionSpace
     preference = policy_preference(
         lambda rows, job_type: joints[job_type], space, job_types.tolist(), split.outcomes, space
     )
-    return Decisions(policy, actions, confidence, label_log_prob, _regret(preference, split))
+    return Decisions(policy, actions, confidence, label_log_prob, *_regret(preference, split))
 
 
 def decide_by_rule(dataset: Dataset, split: Split) -> Decisions:
@@ -145,7 +157,7 @@ def decide_by_values(ensemble: ValueEnsemble, dataset: Dataset, split: Split, *,
     )
     unknown = np.full(len(split), np.nan)
     name = "safe values" if safe else "expected utility"
-    return Decisions(name, decided, unknown, unknown, _regret(preference, split))
+    return Decisions(name, decided, unknown, unknown, *_regret(preference, split))
 
 
 def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
@@ -159,10 +171,14 @@ def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
 def _certain(policy: str, actions: list[Action], dataset: Dataset, split: Split) -> Decisions:
     unknown = np.full(len(actions), np.nan)
     preference = fixed_choices(actions, split.outcomes, dataset.space)
-    return Decisions(policy, actions, unknown, unknown, _regret(preference, split))
+    return Decisions(policy, actions, unknown, unknown, *_regret(preference, split))
 
 
-def _regret(preference: Preference, split: Split) -> NDArray[np.float64]:
+def _regret(preference: Preference, split: Split) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The regret of each example, NaN where it is not known, and whether a capped action was chosen, (n,) each."""
     regret = np.full(len(split), np.nan)
-    regret[split.outcomes.comparable] = regrets(preference.of_action, split.outcomes)
-    return regret
+    capped: NDArray[np.bool_] = np.zeros(len(split), dtype=bool)
+    rows = chosen_rows(preference.of_action, split.outcomes)
+    regret[split.outcomes.comparable] = lost_utility(split.outcomes)[rows]
+    capped[split.outcomes.comparable] = split.outcomes.capped[rows]
+    return regret, capped

@@ -35,7 +35,8 @@ def metrics(
     candidates agree; over these mean_duration_s, and success_under_budget, the share that passed within the chosen
     minutes. entropy_*: of the decisions, in nats. top1_share: the most frequent decision's share. ece: expected
     calibration error of the joint confidence, equal-mass bins. regret: mean utility lost against the best executed
-    action, over the examples of which several actions were executed. abstain_rate: share below ``abstain_below``; in
+    action, over the examples of which several actions were executed; capped_choices: those of them in which a capped
+    action is chosen, whose regret is a lower bound. abstain_rate: share below ``abstain_below``; in
     terms of the loss (regret where it is known, else disagreement with the executed action, see decisions.losses):
     risk_accepted, the mean loss of the other decisions; risk_default, that of ``default`` where the policy abstained;
     abstain_cost, how much more that is than the policy's own there.
@@ -60,6 +61,7 @@ def metrics(
     result["risk_default"] = _mean(lost_by_default[abstained])
     result["abstain_rate"] = _mean(abstained)
     result["abstain_cost"] = _mean((lost_by_default - lost)[abstained])
+    result["capped_choices"] = 0 if decisions.capped is None else int(decisions.capped[rows].sum())
     regret = decisions.regret[rows]
     mean, low, high = mean_interval(regret[np.isfinite(regret)])
     result |= {"regret": _number(mean), "regret_low": _number(low), "regret_high": _number(high)}

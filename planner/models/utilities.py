@@ -8,13 +8,10 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset, Split
 from planner.errors import DatasetError
-from planner.evaluation.regret import mean_gains
+from planner.evaluation.regret import NEVER_TRIED, mean_gains
 from planner.models.frequency import GAIN_TEMPERATURE
 from planner.models.inputs import Inputs
 from planner.models.policy import admitted, normalise
-
-NEVER_TRIED = -1.0
-"""Gain of an action that no example tried: it is not to be chosen, nobody knows what it does."""
 
 
 class Known(NamedTuple):
@@ -43,19 +40,23 @@ def known_utilities(dataset: Dataset) -> dict[str, Known]:
 def _known(split: Split, rows: NDArray[np.intp], space: ActionSpace, job_type: str) -> Known:
     """An action that an example did not execute gets what the example's other outcomes and the action's gain foretell.
 
-    That is the additive model: utility = how easy the example is + the action's mean gain.
+    That is the additive model: utility = how easy the example is + the action's mean gain. A capped action gets the
+    same, but no more than its bound.
     """
     outcomes, gains = split.outcomes, mean_gains(split.outcomes)
     valid = [tuple(action) for action in space.valid_indices(job_type).tolist()]
     column = {action: at for at, action in enumerate(valid)}
     gain = np.array([gains.get(action, NEVER_TRIED) for action in valid])
     table = np.full((len(rows), len(valid)), np.nan)
+    bound = np.full((len(rows), len(valid)), np.inf)
     for at, row in enumerate(rows.tolist()):
         span = slice(*outcomes.bounds[row : row + 2].tolist())
-        for action, utility in zip(outcomes.actions[span].tolist(), outcomes.utility[span].tolist(), strict=True):
-            table[at, column[tuple(action)]] = utility
+        columns = [column[tuple(action)] for action in outcomes.actions[span].tolist()]
+        capped = np.asarray(outcomes.capped[span])
+        table[at, columns] = np.where(capped, np.nan, outcomes.utility[span])
+        bound[at, columns] = np.where(capped, outcomes.utility[span], np.inf)
     ease = np.nanmean(table - gain, axis=1, keepdims=True)
-    return Known(rows, np.where(np.isnan(table), ease + gain, table))
+    return Known(rows, np.where(np.isnan(table), np.minimum(ease + gain, bound), table))
 
 
 def log_probs_of(

@@ -86,9 +86,12 @@ def standardise_times(model: NeuralPolicy, outcomes: Outcomes) -> None:
 
 
 def count_tried(model: NeuralPolicy, outcomes: Outcomes) -> None:
-    """Add the actions that train has outcomes of to those that the value head, if there is one, has learned from."""
+    """Add the actions that train has outcomes of to those that the value head, if there is one, has learned from.
+
+    A capped outcome does not count: it does not tell whether the action passes.
+    """
     if model.value is not None:
-        rows = model.space.tuple_rows(np.asarray(outcomes.actions))
+        rows = model.space.tuple_rows(np.asarray(outcomes.actions)[~np.asarray(outcomes.capped)])
         counts = torch.from_numpy(np.bincount(rows, minlength=len(model.space.tuples)))
         model.value.tried += counts.to(model.value.tried.device)
 

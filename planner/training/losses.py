@@ -57,6 +57,8 @@ class PolicyLoss:
             raise ConfigError("model.action_head joint: an executed action breaks the dataset's rules; take four")
         shares = soft_labels(split.outcomes, config.label_temperature) if config.labels == "soft" else None
         importance = example_weights(split) if config.cost_sensitive else np.ones(len(split))
+        if config.weight_by_confidence:
+            importance = importance * confidence_weights(split)
         self._importance = torch.tensor(importance, dtype=torch.float32, device=device)
         self._targets, self._weights = [], []
         for i, width in enumerate(model.widths):
@@ -85,7 +87,10 @@ class ValueLoss:
     def __init__(self, outcomes: Outcomes, space: ActionSpace, device: torch.device) -> None:
         self._bounds = np.asarray(outcomes.bounds)
         self._rows = torch.from_numpy(space.tuple_rows(np.asarray(outcomes.actions))).to(device)
-        self._passed = torch.tensor(np.asarray(outcomes.passed), device=device)
+        # Whether a capped action would have passed is not known: it teaches the time alone, as "longer than this".
+        known = np.isfinite(outcomes.passed)
+        self._passed = torch.tensor(np.where(known, outcomes.passed, 0.0).astype(np.float32), device=device)
+        self._pass_known = torch.tensor(known, dtype=torch.float32, device=device)
         self._censored = torch.tensor(np.asarray(outcomes.censored), device=device)
         self._log_ms = torch.from_numpy(log_times(outcomes)).to(device)
 
@@ -102,9 +107,12 @@ class ValueLoss:
         rows = self._rows[at]
         passing = F.binary_cross_entropy_with_logits(values.pass_logits[of, rows], self._passed[at], reduction="none")
         timing = time_loss(values.log_ms[of, rows], values.log_ms_deviation, self._log_ms[at], self._censored[at])
+        known = self._pass_known[at]
+        sums = [
+            losses.new_zeros(len(positions)).index_add(0, of, losses) for losses in (passing * known, known, timing)
+        ]
         share = torch.from_numpy(1 / np.maximum(counts, 1)).to(passing)
-        sums = [losses.new_zeros(len(positions)).index_add(0, of, losses) for losses in (passing, timing)]
-        return share * sums[0], share * sums[1]
+        return sums[0] / sums[1].clamp(min=1), share * sums[2]
 
 
 def cross_entropy(log_probs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -136,9 +144,10 @@ def log_times(outcomes: Outcomes) -> NDArray[np.float32]:
 def soft_labels(outcomes: Outcomes, temperature: float) -> NDArray[np.float64]:
     """Each outcome's share of its example's label, (t,): softmax(utility / temperature) over the example's actions.
 
-    0 where the utility is unknown, and for examples whose actions cannot be compared: these keep their hard label.
+    0 for a capped action, which has lost, where the utility is unknown, and for examples whose actions cannot be
+    compared: these keep their hard label.
     """
-    known = np.isfinite(outcomes.utility) & outcomes.comparable[outcomes.example]
+    known = outcomes.is_exact & outcomes.comparable[outcomes.example]
     # Utilities lie between -0.2 and 1; the best of each example is taken off, so that no exponential overflows.
     best = np.full(len(outcomes), -np.inf)
     np.maximum.at(best, outcomes.example[known], outcomes.utility[known])
@@ -151,19 +160,26 @@ def soft_labels(outcomes: Outcomes, temperature: float) -> NDArray[np.float64]:
 def example_weights(split: Split) -> NDArray[np.float64]:
     """How much each example counts, (n,): the utility that a choice other than its label's loses on average.
 
-    Scaled to a mean of 1 over the examples where it is known; the others count 1.
+    Capped actions are left out of the average. Scaled to a mean of 1 over the examples where it is known; the others
+    count 1.
     """
     outcomes = split.outcomes
-    known, example = np.isfinite(outcomes.utility), outcomes.example
+    known, example = outcomes.is_exact, outcomes.example
     is_label = (outcomes.actions == np.asarray(split.labels)[example]).all(axis=1)
     utility = np.where(known, outcomes.utility, 0.0).astype(np.float64)
     of_label = np.bincount(example, utility * is_label, len(split))
     others = np.bincount(example, known & ~is_label, len(split))
     of_others = np.bincount(example, utility * ~is_label, len(split)) / np.maximum(others, 1)
-    judged = outcomes.comparable & (np.bincount(example, known & is_label, len(split)) > 0)
+    judged = (others > 0) & (np.bincount(example, known & is_label, len(split)) > 0)
     lost = np.maximum(of_label - of_others, 0.0)
     mean = lost[judged].mean() if judged.any() else 0.0
     return np.where(judged, lost / mean, 1.0) if mean > 0 else np.ones(len(split))
+
+
+def confidence_weights(split: Split) -> NDArray[np.float64]:
+    """How much each example counts by the confidence of its label, (n,), with a mean of 1."""
+    confidence = np.asarray(split.label_confidence, dtype=np.float64)
+    return confidence / confidence.mean() if confidence.any() else np.ones(len(split))
 
 
 def value_weights(counts: NDArray[np.floating], kind: str, cap: float) -> NDArray[np.float64]:

@@ -1,21 +1,29 @@
 """From a ledger to winners, and from policies to regret, with numbers worked out by hand."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench.baselines import nearest
 from bench.ledger import Ledger
-from bench.regret import score_runs
-from bench.relabel import relabel
+from bench.objective import Objective, action_outcome
+from bench.online import Decided, act, caps_of, exceeds, online_report
+from bench.regret import _decide, score_runs
+from bench.relabel import action_space, dataset_beside, relabel, repo_of
 from bench.results import hold_out, read_results
-from planner.actions import Action
+from planner.actions import Action, ActionSpace
 from planner.config import load_config
 from planner.contracts import BenchCase, BenchOutcome
+from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError
 from planner.evaluation.decisions import labels_of
+from planner.evaluation.regret import fixed_choices
+from planner.models.learned import LearnedPolicy
 from planner.training.loop import start_run, train
 from tests.bench.test_ledger import ACTIONS, bench_case
 from tests.bench.test_objective import FAULT, outcome
@@ -120,3 +128,339 @@ def test_cases_that_tell_nothing_are_left_out_and_too_few_are_refused(tmp_path: 
         hold_out(results, 0.4)
     with pytest.raises(BenchError, match="run `planner bench` first"):
         read_results(write_ledger(tmp_path / "one.sqlite", faulty[:1]))
+
+
+REPLAY = {"replay": "tables", "minute_seconds": 60.0}
+
+
+def told(
+    issue_id: str,
+    outcomes: dict[Action, BenchOutcome],
+    *,
+    day: int = 0,
+    hint: str | None = None,
+    toolchains: Sequence[str] | None = None,
+    commit: str = "0" * 40,
+    swarms: Sequence[str] = ("serial_handoff", "speculate_vote"),
+) -> tuple[BenchCase, dict[Action, BenchOutcome]]:
+    """A case of that day with what came of its actions."""
+    document = bench_case(issue_id).model_dump()
+    document["context"] |= {"created_at": f"2026-11-{day + 1:02d}T00:00:00Z"}
+    document["context"]["issue"]["dk_tool_hint"] = hint
+    document["context"]["action_space"] = ActionSpace.default(swarms).to_document()
+    if toolchains is not None:
+        document["context"]["system_state"] = {"available_toolchains": list(toolchains)}
+    actions = [action._asdict() for action in outcomes]
+    return BenchCase.model_validate(document | {"base_commit": commit, "actions": actions}), outcomes
+
+
+def bound(path: Path, **settings: Any) -> Path:
+    with Ledger.open(path) as ledger:
+        ledger.bind(settings)
+    return path
+
+
+def trained(dataset: Path, run: Path, *settings: str, init_from: Path | None = None, arch: str = "mlp_planner") -> Path:
+    config = load_config(arch, None, ["epochs=1", *settings])
+    start_run(run, config, dataset, init_from=init_from, workers=1, resume=False)
+    train(run)
+    return run
+
+
+def rows_of(report: dict[str, Any], table: str = "policies") -> dict[str, dict[str, Any]]:
+    return {row["policy"]: row for row in report[table]}
+
+
+CAPPED = outcome(False, 120_000, status="censored", stopped_by="capped")
+
+
+def test_a_capped_action_is_told_as_lost_and_nothing_more(ledger: Path, base: Path, tmp_path: Path) -> None:
+    fast, slow = outcome(True, 60_000), outcome(True, 90_000)
+    cases = [told(str(i), {SERIAL: fast, VOTE: CAPPED if i != 3 else slow}, day=i) for i in range(1, 11)]
+    info = relabel(write_ledger(tmp_path / "capped.sqlite", cases), base, tmp_path / "winners", holdout=0.4)
+    assert info.counts["capped_outcomes"] == 9
+    split = load_dataset(tmp_path / "winners").splits["test"]
+    found = split.outcomes
+    assert found.capped.tolist() == [False, True] * 4
+    assert np.isnan(found.passed[1]) and found.passed[0] == 1
+    assert found.censored.tolist() == [False, True] * 4
+    assert found.duration_ms.tolist() == [60_000, 120_000] * 4
+    # As if it had just passed after two of 120 minutes.
+    assert found.utility[1] == pytest.approx(1 - 0.1 * 2 / 120 - 0.1 * 2 / 360)
+    assert found.comparable.all()
+    # The labels compare with nothing else that ended.
+    assert split.label_confidence.tolist() == [1.0] * 4
+    assert load_dataset(tmp_path / "winners").splits["train"].label_confidence.tolist() == [1, 1, 0.5, 1, 1]
+
+
+def test_a_dataset_of_an_earlier_program_is_read_as_if_nothing_was_capped_and_every_label_sure(
+    ledger: Path, base: Path, tmp_path: Path
+) -> None:
+    relabel(ledger, base, tmp_path / "winners")
+    for path in (tmp_path / "winners").rglob("*.npy"):
+        if path.name in ("outcome_capped.npy", "outcome_cost_usd.npy", "label_confidence.npy"):
+            path.unlink()
+    split = load_dataset(tmp_path / "winners").splits["train"]
+    assert split.label_confidence.tolist() == [1.0] * len(split)
+    assert not split.outcomes.capped.any()
+
+
+def test_winners_say_how_sure_they_are(ledger: Path, base: Path, tmp_path: Path) -> None:
+    relabel(ledger, base, tmp_path / "winners", holdout=0.4)
+    dataset = load_dataset(tmp_path / "winners")
+    # Both pass, and then one pass against one failure.
+    assert dataset.splits["train"].label_confidence.tolist() == [0.5] * 5
+    assert dataset.splits["test"].label_confidence.tolist() == pytest.approx([5 / 6] * 4)
+    assert load_dataset(base).splits["train"].label_confidence.tolist() == [1.0] * len(
+        load_dataset(base).splits["train"]
+    )
+
+
+def test_without_a_base_everything_is_fitted_on_the_learning_cases(tmp_path: Path) -> None:
+    fast, slow = outcome(True, 60_000), outcome(True, 600_000)
+    both = {SERIAL: fast, VOTE: slow}
+    cases = [told(str(i), both, day=i, hint="known") for i in range(1, 7)]
+    cases += [
+        told(str(i), both, day=i, hint="later", swarms=("serial_handoff", "speculate_vote", "z")) for i in (7, 8, 9, 10)
+    ]
+    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), **REPLAY)
+    info = relabel(ledger, None, tmp_path / "winners", holdout=0.4)
+    assert (info.base_dataset_hash, info.minute_seconds, info.kernel_config) == (None, 60.0, {})
+    assert any("KNOWN" in token.upper() for token in info.vocabulary)
+    assert not any("LATER" in token.upper() for token in info.vocabulary)
+    # Every learning case has the hint's bucket, so its mean is 1; a held-out case would have taken it away.
+    means = {feature.name: feature.mean for feature in info.context_features if feature.name.startswith("hint_")}
+    assert set(means.values()) == {0.0, 1.0}
+    assert info.action_space == cases[0][0].context.action_space
+    assert trained(tmp_path / "winners", tmp_path / "run").exists()
+
+
+def test_the_length_of_a_minute_comes_from_the_ledger_or_its_repo_and_is_never_guessed(tmp_path: Path) -> None:
+    untold = write_ledger(tmp_path / "untold.sqlite", ten_cases())
+    with pytest.raises(BenchError, match=r"how long a minute.*--repo"):
+        relabel(untold, None, tmp_path / "out")
+    inside = tmp_path / "repo" / ".cyntra" / "planner" / "bench" / "ledger.sqlite"
+    write_ledger(inside, ten_cases())
+    (tmp_path / "repo" / ".cyntra" / "config.yaml").write_text("sandbox: {seconds_per_minute: 0.5}\n")
+    assert relabel(inside, None, tmp_path / "out").minute_seconds == 0.5
+    assert relabel(untold, None, tmp_path / "out", repo=tmp_path / "repo").minute_seconds == 0.5
+    with pytest.raises(BenchError, match="no such file"):
+        relabel(untold, None, tmp_path / "out", repo=tmp_path / "nowhere")
+
+
+def test_problems_are_held_out_whole_whichever_agent_worked_on_them(tmp_path: Path) -> None:
+    fast, slow = outcome(True, 60_000), outcome(True, 600_000)
+    cases = [
+        told(f"{problem}@{agent}", {SERIAL: fast, VOTE: slow}, day=day, hint=agent, commit="recorded")
+        for day, (problem, agent) in enumerate(
+            [("a", "x"), ("b", "x"), ("c", "x"), ("d", "x"), ("a", "y"), ("b", "y"), ("c", "y"), ("d", "y")]
+        )
+    ]
+    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), **REPLAY)
+    learning, held_out = hold_out(read_results(ledger), 0.5, "problem")
+    assert {result.problem for result in learning} == {"a", "b"}
+    assert {result.problem for result in held_out} == {"c", "d"}
+    learning, held_out = hold_out(read_results(ledger), 0.5, "time")
+    assert {result.problem for result in learning} == {result.problem for result in held_out} == set("abcd")
+
+    relabel(ledger, None, tmp_path / "by-time", holdout=0.5)
+    assert load_dataset(tmp_path / "by-time").splits["test"].seen.tolist() == [True, True, True, False]
+    relabel(ledger, None, tmp_path / "by-problem", holdout=0.5, by="problem")
+    assert not load_dataset(tmp_path / "by-problem").splits["test"].seen.any()
+
+    run = trained(tmp_path / "by-time", tmp_path / "run")
+    report = score_runs(ledger, {"mlp": run}, holdout=0.5)
+    assert (report["held_out_seen"], report["unseen"], report["held_out_before_learning_ended"]) == (4, [], 0)
+    with pytest.raises(BenchError, match="learned from 2 of the 4 held-out cases"):
+        score_runs(ledger, {"mlp": run}, holdout=0.5, by="problem")
+    after = trained(tmp_path / "by-problem", tmp_path / "after")
+    report = score_runs(ledger, {"mlp": after}, holdout=0.5, by="problem")
+    assert (report["held_out_seen"], report["seen"], report["held_out_before_learning_ended"]) == (0, [], 2)
+    # A run that goes on from one that saw held-out cases has seen them too.
+    tainted = trained(tmp_path / "by-problem", tmp_path / "tainted", init_from=run)
+    with pytest.raises(BenchError, match="learned from 2 of the 4 held-out cases"):
+        score_runs(ledger, {"mlp": tainted}, holdout=0.5, by="problem")
+
+
+def test_what_a_run_was_trained_on_is_seen_and_what_cannot_be_told_is_said(
+    ledger: Path, base: Path, tmp_path: Path
+) -> None:
+    known = load_dataset(base).splits["train"].table["issue_id"][0]
+    fast, slow = outcome(True, 60_000), outcome(True, 600_000)
+    names = ["u", "v", "w", known, "x"]
+    cases = [told(name, {SERIAL: fast, VOTE: slow}, day=day) for day, name in enumerate(names)]
+    path = write_ledger(tmp_path / "seen.sqlite", cases)
+    run = trained(base, tmp_path / "run")
+    report = score_runs(path, {"mlp": run}, holdout=0.4)
+    assert (report["held_out_seen"], rows_of(report, "seen")["mlp"]["cases"]) == (1, 1)
+    assert rows_of(report, "unseen")["mlp"]["cases"] == 1
+    assert report["unknown_provenance"] == []
+    checkpoint = next((run / "checkpoints").iterdir()).rename(tmp_path / "alone")
+    assert "without its run" in score_runs(path, {"mlp": checkpoint}, holdout=0.4)["unknown_provenance"][0]
+
+
+def test_fitted_rules_look_at_learning_cases_only(base: Path, tmp_path: Path) -> None:
+    """In learning the vote wins for one hint and the serial plan for all else; the held-out cases say the opposite."""
+    good, bad = outcome(True, 60_000), outcome(False, 60_000)
+    learning = [
+        told(
+            str(i), {SERIAL: bad, VOTE: good} if i < 6 else {SERIAL: good, VOTE: bad}, day=i, hint="v" if i < 6 else "s"
+        )
+        for i in range(14)
+    ]
+    held_out = [
+        told("20", {SERIAL: good, VOTE: bad}, day=20, hint="v"),
+        told("21", {SERIAL: bad, VOTE: good}, day=21, hint="s"),
+        told("22", {SERIAL: bad, VOTE: good}, day=22, hint="new"),
+    ]
+    path = write_ledger(tmp_path / "ledger.sqlite", [*learning, *held_out])
+    rows = rows_of(score_runs(path, {"mlp": trained(base, tmp_path / "run")}, holdout=3 / 17))
+    # Whoever had looked at the held-out cases would pass somewhere.
+    assert rows["per-group best"]["pass_rate"] == 0
+    # The single best action is the serial one: right for "v" by chance.
+    assert rows["single best action"]["pass_rate"] == pytest.approx(1 / 3)
+    assert rows["random"]["pass_rate"] == pytest.approx(1 / 2)
+    assert rows["random"]["passing_cases"] == pytest.approx(1.5)
+    assert rows["best per case"]["pass_rate"] == 1
+    order = [
+        "random",
+        "heuristic",
+        "single best action",
+        "per-group best",
+        "nearest neighbours",
+        "mlp",
+        "best per case",
+    ]
+    assert list(rows) == order
+
+
+def test_nearest_neighbours_are_the_learning_cases_with_the_same_features(tmp_path: Path) -> None:
+    good = outcome(True, 60_000)
+    learning = [
+        told(str(i), {SERIAL: good, VOTE: good}, day=i % 28, hint="near" if i % 2 else "far") for i in range(40)
+    ]
+    held_out = [told("90", {SERIAL: good, VOTE: good}, day=25, hint="near")]
+    path = write_ledger(tmp_path / "ledger.sqlite", [*learning, *held_out])
+    results = read_results(path)
+    asked = [result for result in results if result.case.issue_id == "90"]
+    known = [result for result in results if result.case.issue_id != "90"]
+    (found,) = nearest(known, asked, action_space(results))
+    assert len(found) == 16
+    assert {known[at].case.context.issue.dk_tool_hint for at in found} == {"near"}
+
+
+def test_labels_have_a_price_a_point_of_regret_or_won_nothing(ledger: Path, base: Path, tmp_path: Path) -> None:
+    before = trained(base, tmp_path / "before")
+    relabel(ledger, base, tmp_path / "winners", holdout=0.4)
+    after = trained(tmp_path / "winners", tmp_path / "after", init_from=before)
+    report = score_runs(ledger, {"before": before, "after": after}, holdout=0.4)
+    rows = rows_of(report)
+    (price,) = report["price"]
+    assert (price["policy"], price["before"]) == ("after", "before")
+    assert price["regret_won"] == pytest.approx(rows["before"]["regret"] - rows["after"]["regret"])
+    assert price["regret_won_by_single_best"] == pytest.approx(rows["before"]["regret"])
+    # Six learning cases: five take 1 and 10 minutes, one does too; a dollar an execution.
+    minutes = 6 * 11 * 60 / load_dataset(base).info.minute_seconds
+    assert price["agent_minutes"] == pytest.approx(minutes)
+    assert (price["dollars"], price["executions"], price["minutes_without_outcome"]) == (12, 12, 0)
+    alone = score_runs(ledger, {"after": after}, holdout=0.4)
+    assert alone["price"][0]["before"] == "heuristic"
+    assert alone["price"][0]["regret_won"] == pytest.approx(rows["heuristic"]["regret"] - rows["after"]["regret"])
+    for one in (price, alone["price"][0]):
+        if one["regret_won"] > 0:
+            assert one["agent_minutes_per_point"] == pytest.approx(minutes * 0.01 / one["regret_won"])
+            assert one["dollars_per_point"] == pytest.approx(12 * 0.01 / one["regret_won"])
+        else:
+            assert (one["agent_minutes_per_point"], one["dollars_per_point"]) == (None, None)
+    assert score_runs(ledger, {"before": before}, holdout=0.4)["price"] == []
+
+
+def test_faults_are_counted_with_their_cases_and_their_cost(base: Path, tmp_path: Path) -> None:
+    costly_fault = outcome(False, 30_000, status="fault", fault="no clone", cost=3.0)
+    cases = ten_cases()
+    cases[0][1][VOTE] = costly_fault
+    cases[9][1][SERIAL] = FAULT
+    path = write_ledger(tmp_path / "ledger.sqlite", cases)
+    info = relabel(path, base, tmp_path / "winners")
+    assert (info.counts["faults_left_out"], info.counts["cases_with_faults"]) == (2, 2)
+    assert (info.counts["cases_left_out"], info.counts["cases"]) == (2, 8)
+    report = score_runs(path, {"mlp": trained(base, tmp_path / "run")})
+    assert (report["faults_left_out"], report["cases_with_faults"], report["cases_left_out"]) == (2, 2, 2)
+    assert report["executions"] == 20
+
+
+def test_a_policy_that_wants_more_than_the_caps_is_cut_and_one_in_doubt_is_left_to_todays_rule() -> None:
+    slow, quick = outcome(True, 600_000), outcome(True, 60_000)
+    wide = VOTE._replace(max_candidates_bin=3)
+    cases = [
+        told(str(i), {SERIAL: slow, wide: quick}, toolchains=("one", "two") if i < 2 else ("one", "two", "three"))[0]
+        for i in range(4)
+    ]
+    space = ActionSpace.from_document(cases[0].context.action_space.model_dump())
+    outcomes = make_outcomes(
+        [[action_outcome(a, [o], Objective(), LIMIT_MS) for a, o in ((SERIAL, slow), (wide, quick))]] * 4, space
+    )
+    default, wants = (fixed_choices([action] * 4, outcomes, space) for action in (SERIAL, wide))
+    decided = Decided([wide] * 4, np.array([0.9, 0.9, 0.9, 0.2]), threshold=0.5)
+    caps = [caps_of(case, 60) for case in cases]
+    executed, reasons = act(decided, cases, caps)
+    assert reasons == ["max_candidates_exceeds_cap"] * 2 + [None, "low_confidence"]
+    assert executed == [SERIAL, SERIAL, wide, SERIAL]
+    report = online_report("mlp", decided, wants, default, cases, caps, outcomes)
+    assert (report["wanted_more_than_caps"], report["executed_more_than_caps"]) == (2, 0)
+    assert (report["abstained"], report["decisions"]) == (1, 4)
+    lost = 0.1 * 9 / 120 + 0.1 * 9 / 360
+    assert report["abstained_regret_of_todays_rule"] == pytest.approx(lost, rel=1e-4)
+    assert report["abstained_regret_of_policy"] == 0
+    assert report["regret"] == pytest.approx(lost * 3 / 4, rel=1e-4)
+    # The default is cut too, and minutes as well as candidates.
+    tight = [caps_of(case, 10) for case in cases]
+    executed, _ = act(decided, cases, tight)
+    assert not any(exceeds(action, cap) for action, cap in zip(executed, tight, strict=True))
+    assert {action.max_minutes_bin for action in executed} == {10}
+
+
+def test_an_action_that_the_case_does_not_offer_is_left_to_todays_rule() -> None:
+    case, _ = told("1", {SERIAL: outcome(), VOTE: outcome()})
+    strange = SERIAL._replace(max_candidates_bin=2)
+    executed, reasons = act(Decided([strange], np.array([1.0]), None), [case], [caps_of(case, None)])
+    assert (executed, reasons) == ([SERIAL], ["action_space_mismatch"])
+
+
+def test_a_policy_on_the_kernels_tokens_is_judged_on_the_kernels_tokens(
+    ledger: Path, kernel_dataset: Path, tmp_path: Path
+) -> None:
+    run = trained(kernel_dataset, tmp_path / "run", "model.d_model=16", "model.layers=1", arch="transformer_planner")
+    policy, results = LearnedPolicy(run), read_results(ledger)[6:]
+    space = action_space(results)
+    outcomes = make_outcomes([result.action_outcomes(LIMIT_MS) for result in results], space)
+    _, preference = _decide(policy, results, outcomes, space)
+    heads = policy.log_probs_of([result.case.context.model_dump(exclude_unset=True) for result in results])
+    wanted = policy.space.joint_log_probs(heads, "code")
+    column = policy.space.valid_actions("code").index(SERIAL)
+    assert preference.of_action[::2] == pytest.approx(wanted[:, column], abs=1e-6)
+
+
+def test_the_dataset_beside_a_ledger_is_the_default_base_and_no_other(base: Path, tmp_path: Path) -> None:
+    planner_directory = tmp_path / "repo" / ".cyntra" / "planner"
+    ledger = planner_directory / "bench" / "ledger.sqlite"
+    assert dataset_beside(ledger) is None
+    shutil.copytree(base, planner_directory / "dataset")
+    assert dataset_beside(ledger) == planner_directory / "dataset"
+    assert dataset_beside(tmp_path / "ledger.sqlite") is None
+    assert (repo_of(ledger), repo_of(tmp_path / "ledger.sqlite")) == (tmp_path / "repo", None)
+
+
+def test_a_universes_cap_on_minutes_is_found_where_the_ledger_lies_in_its_repo(base: Path, tmp_path: Path) -> None:
+    universe = tmp_path / "repo" / "universes" / "small"
+    universe.mkdir(parents=True)
+    (universe / "universe.yaml").write_text("universe_id: small\npolicies: {budgets: {max_run_minutes: 5}}\n")
+    ledger = write_ledger(tmp_path / "repo" / ".cyntra" / "planner" / "bench" / "ledger.sqlite", ten_cases())
+    run = trained(base, tmp_path / "run")
+    report = score_runs(ledger, {"mlp": run})
+    (online,) = report["online"]
+    # No plan has as few minutes as five, unless they are left to Cyntra.
+    assert report["max_run_minutes"] == 5
+    assert online["left_to_todays_rule"] in ({}, {"timeout_exceeds_cap": 4})
+    assert online["executed_more_than_caps"] == 0
+    assert score_runs(ledger, {"mlp": run}, max_run_minutes=500)["online"][0]["wanted_more_than_caps"] == 0

@@ -23,7 +23,8 @@ def test_the_whole_loop_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> Non
     output = quickstart(directory)
     report = orjson.loads((directory / "results.json").read_bytes())
     names = [row["policy"] for row in report["policies"]]
-    wanted = ["heuristic", "mlp before retraining", "mlp after retraining", "single best action", "best per case"]
+    wanted = ["random", "heuristic", "single best action", "per-group best", "nearest neighbours"]
+    wanted += ["mlp before retraining", "mlp after retraining", "best per case"]
     assert names == wanted
     assert all(name in output for name in wanted)
     assert report["learning_cases"] + report["held_out_cases"] == 5

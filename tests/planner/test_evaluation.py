@@ -1,5 +1,6 @@
 """Metrics against numbers worked out by hand, and reports whose groups add up."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.bootstrap import mean_interval, ratio_interval
-from planner.evaluation.decisions import Decisions, decide_jointly
+from planner.evaluation.decisions import Decisions, decide_jointly, losses
 from planner.evaluation.evaluate import evaluate_run, log_probs_on
 from planner.evaluation.metrics import Logged, entropy, expected_calibration_error, metrics
 from planner.models.learned import LearnedPolicy
@@ -57,6 +58,15 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
     assert found["regret"] == pytest.approx(0.3)
     # Four bins of one example each: |0.9 - 1|, |0.2 - 0|, |0.6 - 0|, |0.3 - 0|.
     assert found["ece"] == pytest.approx((0.1 + 0.2 + 0.6 + 0.3) / 4)
+
+
+def test_a_capped_choice_is_counted_and_may_have_lost_everything_when_risk_is_promised() -> None:
+    decisions = replace(LEARNED, capped=np.array([True, False, False, False]))
+    assert losses(decisions, LABELS).tolist() == pytest.approx([1.0, 1.0, 0.0, 0.7])
+    found = metrics(decisions, LOGGED, np.arange(4), abstain_below=0.5, default=RULE)
+    assert found["capped_choices"] == 1
+    assert found["risk_accepted"] == pytest.approx((1.0 + 0.0) / 2)
+    assert found["regret"] == pytest.approx(0.3)
 
 
 def test_a_policy_without_probabilities_never_abstains_and_has_no_calibration() -> None:

@@ -15,6 +15,7 @@ from planner.dataset.storage import Split
 from planner.errors import ConfigError
 from planner.models.base import ModelSpec, NeuralPolicy, build_model
 from planner.models.heads import Values
+from planner.training.learner import count_tried
 from planner.training.losses import (
     Loss,
     PolicyLoss,
@@ -38,12 +39,17 @@ def outcome(
     return ActionOutcome(action, passed, ms, None if utility is None else 2 * ms, censored, utility)
 
 
-def split(labels: list[Action], executed: list[list[ActionOutcome]]) -> Split:
+def capped(action: Action, bound: float, ms: int = 1000) -> ActionOutcome:
+    return ActionOutcome(action, math.nan, ms, 2 * ms, True, bound, capped=True)
+
+
+def split(labels: list[Action], executed: list[list[ActionOutcome]], confidence: list[float] | None = None) -> Split:
     """A split of which only labels and outcomes matter."""
     n, nothing = len(labels), np.zeros((len(labels), 0))
     arrays: dict[str, Any] = dict.fromkeys(
         ("tokens", "segments", "context_features", "run_features", "passed", "duration_ms", "seen"), nothing
     )
+    arrays["label_confidence"] = np.array(confidence or [1.0] * n)
     arrays["masks"] = np.ones((n, sum(SPACE.widths)), dtype=bool)
     positions = np.array([SPACE.index(label) for label in labels])
     return Split(Path(), labels=positions, outcomes=make_outcomes(executed, SPACE), **arrays)
@@ -209,3 +215,71 @@ def test_settings_that_do_not_fit_the_model_are_refused() -> None:
         Loss(data, model("model.action_head=joint"), load_config("mlp_planner", None, ["head_weights=[2,1,1,1]"]), CPU)
     with pytest.raises(ConfigError, match="value_head"):
         Loss(data, model(), load_config("mlp_planner", None, ["policy_weight=0"]), CPU)
+
+
+def with_capped() -> Split:
+    """The same labels and what ended, once with a capped action whose bound is the highest utility of all."""
+    return split(
+        [SERIAL, SERIAL],
+        [
+            [outcome(SERIAL, 0.8), outcome(VOTE, 0.5), capped(LONG, 0.95)],
+            [outcome(SERIAL, 0.8), capped(VOTE, 0.9)],
+        ],
+    )
+
+
+def test_a_capped_action_has_no_share_in_a_soft_label() -> None:
+    shares = soft_labels(with_capped().outcomes, 0.1)
+    of_serial = 1 / (1 + math.exp(-3))
+    actions = [SPACE.action(row) for row in with_capped().outcomes.actions.tolist()]
+    found = dict(zip(zip(with_capped().outcomes.example.tolist(), actions, strict=True), shares, strict=True))
+    assert (found[0, LONG], found[1, VOTE]) == (0, 0)
+    assert (found[0, SERIAL], found[0, VOTE]) == pytest.approx((of_serial, 1 - of_serial), rel=1e-5)
+    assert found[1, SERIAL] == 1
+
+
+def test_a_capped_action_does_not_tell_what_missing_the_label_loses() -> None:
+    both = split(
+        [SERIAL, SERIAL, SERIAL],
+        [
+            [outcome(SERIAL, 0.8), outcome(VOTE, 0.5), capped(LONG, 0.95)],
+            [outcome(SERIAL, 0.8), capped(VOTE, 0.9)],
+            [outcome(SERIAL, 0.8), outcome(VOTE, 0.7)],
+        ],
+    )
+    assert example_weights(both) == pytest.approx([0.3 / 0.2, 1.0, 0.1 / 0.2])
+
+
+def test_a_capped_action_teaches_that_it_takes_longer_and_not_whether_it_passes() -> None:
+    data = split([SERIAL], [[outcome(SERIAL, 0.3, passed=0.0), capped(VOTE, 0.9, ms=1000)]])
+    serial, vote = SPACE.tuple_rows(np.array([SPACE.index(SERIAL), SPACE.index(VOTE)])).tolist()
+    logits = torch.zeros(1, len(SPACE.tuples), requires_grad=True)
+    log_ms = torch.full((1, len(SPACE.tuples), 2), math.log(1000.0), requires_grad=True)
+    passing, timing = ValueLoss(data.outcomes, SPACE, CPU)(Values(logits, log_ms, torch.ones(2)), np.array([0]))
+    # The mean over the outcomes that tell of a pass, of which there is one.
+    assert passing.item() == pytest.approx(math.log(2))
+    (passing + timing).sum().backward()
+    assert logits.grad is not None and log_ms.grad is not None
+    assert logits.grad[0, vote] == 0 and logits.grad[0, serial] > 0
+    # Longer times make "longer than this" likelier.
+    assert (log_ms.grad[0, vote] < 0).all()
+
+
+def test_examples_weigh_as_much_as_their_labels_are_sure_if_that_is_asked_for() -> None:
+    data = split([VOTE, SERIAL], [[outcome(VOTE)], [outcome(SERIAL)]], confidence=[0.5, 1.0])
+    policy = model()
+    plain = [sum(math.log(width) for width in policy.widths)] * 2
+    found = PolicyLoss(data, policy, load_config("mlp_planner"), CPU)(uniform(policy, 2), np.array([0, 1]))
+    assert found.tolist() == pytest.approx(plain)
+    weighted = PolicyLoss(data, policy, load_config("mlp_planner", None, ["weight_by_confidence=true"]), CPU)
+    assert weighted(uniform(policy, 2), np.array([0, 1])).tolist() == pytest.approx(
+        [plain[0] * 0.5 / 0.75, plain[0] / 0.75]
+    )
+
+
+def test_a_capped_action_does_not_count_as_tried() -> None:
+    policy = model("model.value_head=true")
+    count_tried(policy, with_capped().outcomes)
+    assert policy.value is not None
+    rows = SPACE.tuple_rows(np.array([SPACE.index(action) for action in (SERIAL, VOTE, LONG)]))
+    assert policy.value.tried[torch.from_numpy(rows)].tolist() == [2, 1, 0]

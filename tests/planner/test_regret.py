@@ -1,12 +1,26 @@
 """Outcomes of several actions per example, and regret over them, with numbers worked out by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
 from planner.actions import Action, ActionSpace
 from planner.dataset.outcomes import UNKNOWN_MS, ActionOutcome, Outcomes, make_outcomes, outcomes_of
 from planner.errors import ActionError
-from planner.evaluation.regret import best_per_case, chosen_rows, fixed_choices, policy_preference, score, single_best
+from planner.evaluation.regret import (
+    Preference,
+    best_among,
+    best_per_case,
+    chosen_rows,
+    fixed_choices,
+    mean_gains,
+    policy_preference,
+    regret_won,
+    score,
+    single_best,
+    uniform,
+)
 
 SPACE = ActionSpace.default(("serial_handoff", "speculate_vote"))
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
@@ -83,3 +97,129 @@ def test_a_policy_takes_its_favourite_among_the_executed_actions_and_tells_when_
     assert [SPACE.action(row) for row in outcomes.actions[chosen].tolist()] == [VOTE, LONG]
     assert preference.favourite_executed is not None
     assert preference.favourite_executed.tolist()[:2] == [True, False]
+
+
+def capped(action: Action, bound: float, ms: int = 4000) -> ActionOutcome:
+    return ActionOutcome(action, math.nan, ms, 2 * ms, True, bound, capped=True)
+
+
+def timed(action: Action, passed: float, ms: int, agent_ms: int, cost: float | None = None) -> ActionOutcome:
+    return ActionOutcome(action, passed, ms, agent_ms, False, passed - ms / 100_000, cost_usd=cost)
+
+
+def test_regrets_come_in_order_and_times_count_only_where_the_chosen_action_passes() -> None:
+    outcomes = make_outcomes(
+        [
+            # The serial plan passes 3 s later than the vote and 8 s of agents below it; the failure is no measure.
+            [timed(SERIAL, 1, 5000, 5000, 0.3), timed(VOTE, 1, 2000, 13_000, 0.5), timed(LONG, 0, 100, 100, 0.01)],
+            # Here it fails.
+            [timed(SERIAL, 0, 1000, 1000, 0.1), timed(VOTE, 1, 9000, 9000, 0.2)],
+            # Here it passes 2 of 3 times; nobody told what the other cost.
+            [timed(SERIAL, 2 / 3, 7000, 7000, 0.4), timed(VOTE, 1, 1000, 2000)],
+        ],
+        SPACE,
+    )
+    found = score("serial", fixed_choices([SERIAL] * 3, outcomes, SPACE), outcomes)
+    assert found.pass_rate == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert found.pass_regret == pytest.approx((0 + 1 + 1 / 3) / 3)
+    assert found.passing_cases == 2
+    assert found.time_regret_s == pytest.approx((3 + 6) / 2)
+    assert found.agent_regret_s == pytest.approx((0 + 5) / 2)
+    assert found.dollar_regret == pytest.approx(0.0)
+    vote = score("vote", fixed_choices([VOTE] * 3, outcomes, SPACE), outcomes)
+    assert (vote.pass_regret, vote.time_regret_s, vote.regret) == (0, 0, vote.regret_at_most)
+    assert vote.agent_regret_s == pytest.approx(8 / 3)
+    # Of the last case the vote's dollars are not known.
+    assert vote.dollar_regret == pytest.approx((0.2 + 0.0) / 2)
+    assert found.regret == pytest.approx(((0.98 - 0.95) + (0.91 + 0.01) + (0.99 - (2 / 3 - 0.07))) / 3, rel=1e-5)
+    for name in ("pass_regret", "time_regret_s", "agent_regret_s", "regret"):
+        assert getattr(found, f"{name}_low") <= getattr(found, name) <= getattr(found, f"{name}_high")
+    never = score("fails", fixed_choices([SERIAL] * 3, outcomes, SPACE), outcomes, examples=np.array([0, 1, 0]) > 0)
+    assert (never.passing_cases, never.time_regret_s, never.agent_regret_s, never.dollar_regret) == (
+        0,
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_capped_choice_counts_as_unknown_and_its_regret_as_a_lower_bound() -> None:
+    outcomes = make_outcomes(
+        [
+            [timed(SERIAL, 1, 1000, 1000), capped(VOTE, 0.9)],
+            [timed(SERIAL, 1, 1000, 1000), timed(VOTE, 0, 1000, 2000)],
+            # A bound above what ran to its end tells nothing.
+            [timed(SERIAL, 1, 50_000, 1000), capped(VOTE, 0.95)],
+        ],
+        SPACE,
+    )
+    assert outcomes.comparable.all()
+    found = score("vote", fixed_choices([VOTE] * 3, outcomes, SPACE), outcomes)
+    assert found.capped_choices == 2
+    assert found.pass_rate == 0
+    assert found.pass_regret == pytest.approx((0 + 1 + 0) / 3)
+    assert found.regret == pytest.approx((0.99 - 0.9 + 0.99 + 0.01 + 0.0) / 3, rel=1e-5)
+    assert found.regret_at_most == pytest.approx((0.99 + 0.1 + 0.99 + 0.01 + 0.5 + 0.05) / 3, rel=1e-5)
+    assert (found.passing_cases, found.time_regret_s) == (0, None)
+    best = score("best", best_per_case(outcomes), outcomes)
+    assert (best.regret, best.capped_choices, best.pass_rate) == (0, 0, 1)
+    assert not make_outcomes([[capped(SERIAL, 0.9), capped(VOTE, 0.9)]], SPACE).comparable.any()
+
+
+def test_a_random_choice_is_judged_by_its_expectation() -> None:
+    outcomes = make_outcomes(
+        [
+            [timed(SERIAL, 1, 1000, 1000), timed(VOTE, 1, 5000, 9000), timed(LONG, 0, 1000, 1000)],
+            [timed(SERIAL, 1, 2000, 2000), capped(VOTE, 0.9)],
+        ],
+        SPACE,
+    )
+    found = score("random", uniform(outcomes), outcomes)
+    # Of the second case only half the choice ended.
+    assert found.pass_rate == pytest.approx((2 / 3 + 1 / 2) / (1 + 1 / 2))
+    assert found.passing_cases == pytest.approx(2 / 3 + 1 / 2)
+    assert found.time_regret_s == pytest.approx((4 / 3) / (2 / 3 + 1 / 2))
+    assert found.capped_choices == pytest.approx(1 / 2)
+    assert found.regret == pytest.approx(((0.04 + 1.0) / 3 + (0.98 - 0.9) / 2) / 2, rel=1e-5)
+
+
+def test_relatives_decide_where_there_are_enough_and_all_examples_elsewhere() -> None:
+    # Over all six the vote gains, in the first two the serial plan gains a lot.
+    serial_better = [outcome(SERIAL, 0.9), outcome(VOTE, 0.1)]
+    vote_better = [outcome(SERIAL, 0.1), outcome(VOTE, 0.5)]
+    learning = make_outcomes([serial_better] * 2 + [vote_better] * 5, SPACE)
+    assert mean_gains(learning)[SPACE.index(SERIAL)] == pytest.approx((2 * 0.4 - 5 * 0.2) / 7, rel=1e-5)
+    outcomes = make_outcomes([[outcome(SERIAL, 0.5), outcome(VOTE, 0.5), outcome(LONG, 0.5)]] * 2, SPACE)
+    preference = best_among(learning, [np.array([0, 1]), np.array([], dtype=np.intp)], outcomes)
+    chosen = chosen_rows(preference.of_action, outcomes)
+    assert [SPACE.action(row) for row in outcomes.actions[chosen].tolist()] == [SERIAL, VOTE]
+    # (two relatives + four times the mean of all) / 6
+    serial = preference.of_action[[SPACE.action(a) == SERIAL for a in outcomes.actions[:3].tolist()].index(True)]
+    assert serial == pytest.approx((2 * 0.4 + 4 * (2 * 0.4 - 5 * 0.2) / 7) / 6, rel=1e-5)
+
+
+def test_examples_of_one_problem_are_drawn_together() -> None:
+    pairs = [[outcome(SERIAL, 0.9), outcome(VOTE, 0.4)]] * 20 + [[outcome(SERIAL, 0.4), outcome(VOTE, 0.9)]] * 20
+    outcomes = make_outcomes(pairs, SPACE)
+    always = fixed_choices([SERIAL] * 40, outcomes, SPACE)
+    apart = score("serial", always, outcomes)
+    together = score("serial", always, outcomes, clusters=np.repeat([0, 1], 20))
+    assert apart.regret == together.regret == pytest.approx(0.25)
+    assert (together.regret_low, together.regret_high) == pytest.approx((0, 0.5))
+    assert apart.regret_low > 0.1 and apart.regret_high < 0.4
+
+
+def test_regret_won_is_the_difference_on_the_same_examples() -> None:
+    outcomes = three_examples()
+    serial, vote = (fixed_choices([action] * 3, outcomes, SPACE) for action in (SERIAL, VOTE))
+    assert regret_won(serial, vote, outcomes)[0] == pytest.approx((0.9 - 0.2) / 2, rel=1e-5)
+    assert regret_won(vote, vote, outcomes) == (0, 0, 0)
+    shared = Preference(serial.of_action, shares=uniform(outcomes).shares)
+    assert regret_won(shared, vote, outcomes)[0] == pytest.approx((0.1 + (0.9 + 0.2) / 3) / 2 - 0.2 / 2, rel=1e-5)
+
+
+def test_outcomes_of_an_earlier_program_have_no_capped_actions() -> None:
+    arrays = three_examples().arrays()
+    del arrays["capped"], arrays["cost_usd"]
+    assert not outcomes_of(arrays).capped.any()
+    assert np.isnan(outcomes_of(arrays).cost_usd).all()

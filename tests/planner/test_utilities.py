@@ -12,6 +12,7 @@ from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.decisions import decide_by_score
+from planner.evaluation.regret import mean_gains
 from planner.models.forest import UtilityForest
 from planner.models.frequency import BestOnAverage
 from planner.models.neighbours import UtilityNeighbours
@@ -59,6 +60,30 @@ def test_an_action_that_an_example_did_not_try_is_worth_its_gain_above_what_the_
     assert len(known.rows) > 10
     for action, gain in ((SERIAL, 0.1), (VOTE, -0.1), (LONG, -0.1), (NEVER, NEVER_TRIED)):
         np.testing.assert_allclose(known.utilities[:, column[action]], ease + gain, atol=1e-6)
+
+
+def test_a_capped_action_is_worth_what_the_others_foretell_but_no_more_than_its_bound(
+    corpus_dataset: Path, tmp_path: Path
+) -> None:
+    # Each action is worth 0.5 where it ends; LONG is capped in two of four examples, once far below that.
+    count = iter(range(1000))
+
+    def capped(context: dict[str, Any]) -> list[ActionOutcome]:
+        ended = outcomes({SERIAL: 0.5, VOTE: 0.5})
+        bound = (None, None, 0.9, 0.2)[next(count) % 4]
+        if bound is None:
+            return ended + outcomes({LONG: 0.5})
+        return [*ended, ActionOutcome(LONG, np.nan, 1000, 1000, True, bound, capped=True)]
+
+    dataset = load_dataset(write_compared(corpus_dataset, tmp_path / "dataset", capped))
+    known = known_utilities(dataset)["code"]
+    column = {action: at for at, action in enumerate(dataset.space.valid_actions("code"))}
+    gains = mean_gains(dataset.splits["train"].outcomes)
+    gain = {action: gains[dataset.space.index(action)] for action in (SERIAL, VOTE, LONG)}
+    foretold = 0.5 - (gain[SERIAL] + gain[VOTE]) / 2 + gain[LONG]
+    found = known.utilities[:, column[LONG]]
+    assert 0.2 < foretold < 0.9
+    assert found[:4] == pytest.approx([0.5, 0.5, foretold, 0.2], abs=1e-6)
 
 
 @pytest.mark.parametrize("make", POLICIES)

@@ -1,0 +1,50 @@
+"""What a trained run has learned from, so that nobody is judged by what they have seen."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from planner.dataset.storage import load_dataset
+from planner.errors import CheckpointError, DatasetError
+from planner.training.checkpoint import read_run
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The examples that a run, and those from whose weights it started, trained on or stopped by."""
+
+    from_winners: bool = False
+    """Whether the run itself, not only one that it started from, learned from a bench's winners."""
+    started_from: Path | None = None
+    """The run whose weights it started from."""
+    example_ids: frozenset[str] = frozenset()
+    issue_ids: frozenset[str] = frozenset()
+    unknown: tuple[str, ...] = field(default=())
+    """Why some of it cannot be told."""
+
+
+def provenance(path: Path) -> Provenance:
+    """What the run (or checkpoint of a run) at ``path`` has learned from, as far as it can be told."""
+    run = path if (path / "run.json").exists() else path.parent.parent
+    try:
+        state = read_run(run)
+    except CheckpointError:
+        return Provenance(unknown=(f"{path} is a checkpoint without its run",))
+    started_from = None if state.init_from is None else Path(state.init_from)
+    earlier = Provenance() if started_from is None else provenance(started_from)
+    try:
+        dataset = load_dataset(Path(state.dataset))
+    except DatasetError as error:
+        return Provenance(
+            False, started_from, earlier.example_ids, earlier.issue_ids, (*earlier.unknown, f"{run}: {error}")
+        )
+    unknown = earlier.unknown
+    if dataset.info.dataset_hash != state.dataset_hash:
+        unknown = (*unknown, f"{state.dataset} has changed since {run} was trained on it")
+    tables = [dataset.splits[name].table for name in ("train", "val") if len(dataset.splits[name])]
+    return Provenance(
+        dataset.info.label_source == "bench_winners",
+        started_from,
+        earlier.example_ids.union(*(table["example_id"] for table in tables)),
+        earlier.issue_ids.union(*(table["issue_id"] for table in tables)),
+        unknown,
+    )
