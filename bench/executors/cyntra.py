@@ -40,6 +40,8 @@ class CyntraExecutor:
     command: tuple[str, ...]
     """The kernel's command line up to its options, its first word an absolute path."""
     base_config: dict[str, Any]
+    base_text: str
+    """The base config as YAML."""
     issues: dict[str, dict[str, Any]]
     toolchains: tuple[Toolchain, ...]
     universe_id: str | None
@@ -80,6 +82,7 @@ class CyntraExecutor:
             repo=repo,
             command=(str(Path(program).absolute()), *command[1:]),
             base_config=config,
+            base_text=yaml_text(config),
             issues=read_issues(repo, Quarantine(repo)),
             toolchains=tuple(toolchains),
             universe_id=universe_id,
@@ -137,7 +140,7 @@ class CyntraExecutor:
                 repo=self.repo,
                 issue=self.issues[case.issue_id],
                 command=self.command,
-                config=self.base_config,
+                config=self.base_text,
                 environment=self.environment,
                 limits=self._limits(action, START_S),
                 leash=leash,
@@ -172,8 +175,8 @@ class CyntraExecutor:
 
     def _write_config(self, kernel_dir: Path, action: Action, wrappers: Mapping[str, Path]) -> None:
         overlay = overlay_config(self.base_config, action, self.toolchains, wrappers)
-        for name, document in (("base.yaml", self.base_config), ("config.yaml", overlay)):
-            (kernel_dir / name).write_text(yaml_text(document), "utf-8")
+        (kernel_dir / "base.yaml").write_text(self.base_text, "utf-8")
+        (kernel_dir / "config.yaml").write_text(yaml_text(overlay), "utf-8")
 
     def _arguments(self, case: BenchCase) -> list[str]:
         arguments = ["--config", ".cyntra/config.yaml", "run", "--once", "--issue", case.issue_id]

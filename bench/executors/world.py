@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.executors.clone import make_clone
 from bench.executors.outcome import censored, excessive_artifacts, fault, log_tail, read_runs
-from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE, yaml_text
+from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE
 from bench.limits import Leash, Limits
 from bench.supervised import RunReport, run_supervised
 from planner.actions import Action
@@ -39,20 +39,20 @@ def execute_world(
     repo: Path,
     issue: Mapping[str, Any],
     command: Sequence[str],
-    config: Mapping[str, Any],
+    config: str,
     environment: Mapping[str, str],
     limits: Limits,
     leash: Leash | None = None,
 ) -> BenchOutcome:
     """Evolve the issue's world in a clone of ``repo`` in ``work_dir``; BenchError when that cannot be done.
 
-    ``config`` is the repo's own: everything that is forced is on the command line.
+    ``config`` is the repo's own, as YAML: everything that is forced is on the command line.
     """
     arguments = evolve_arguments(case, action, issue, repeat)
     clone, temporary, log_path = work_dir / "clone", work_dir / "tmp", work_dir / "kernel.log"
     temporary.mkdir()
     make_clone(repo, case, issue, clone, copy_universes=True)
-    (clone / ".cyntra" / "config.yaml").write_text(yaml_text(config), "utf-8")
+    (clone / ".cyntra" / "config.yaml").write_text(config, "utf-8")
     report = run_supervised(
         [*command, "--config", ".cyntra/config.yaml", *arguments],
         run_dir=clone,
