@@ -135,7 +135,6 @@ def _setting(repo: Path, key: str) -> str:
         return ""
 
 
-@cache
 def _git_environment() -> dict[str, str]:
     """Ours without git's own variables: GIT_DIR and its kin would send git to another repo."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

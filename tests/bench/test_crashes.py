@@ -294,13 +294,13 @@ def command_line(pid: int) -> str:
 
 def supervisors(process: BenchProcess) -> list[int]:
     """The supervisors of the bench's runs."""
-    return [pid for pid in runs_in(process.work_base) if "supervisor.py" in command_line(pid)]
+    return [pid for pid in runs_in(process.work_base) if "bench.supervisor" in command_line(pid)]
 
 
 def kernels(process: BenchProcess) -> list[int]:
     """The kernels of the bench's runs."""
     lines = {pid: command_line(pid) for pid in runs_in(process.work_base)}
-    return [pid for pid, line in lines.items() if "small_kernel.py" in line and "supervisor.py" not in line]
+    return [pid for pid, line in lines.items() if "small_kernel.py" in line and "bench.supervisor" not in line]
 
 
 def workers(process: BenchProcess) -> list[int]:
