@@ -98,7 +98,7 @@ def test_a_bench_runs_every_action_of_every_case_and_reports_the_winners(
     )
     kernel_repo.write_tool("codex", SOLVES.format(sleep=0, cost=0.2))
     before = kernel_repo.state()
-    report = bench(kernel_repo)
+    report = bench(kernel_repo, full=True)
     assert kernel_repo.state() == before
     assert [case.issue_id for case in report.cases] == ["1", "3"]
     assert (report.read, report.run, report.resumed, report.faults) == (4, 4, 0, 0)
@@ -194,7 +194,9 @@ def test_without_a_kernel_the_message_says_what_to_do(monkeypatch: pytest.Monkey
 
 def test_the_sandboxs_kernel_is_benched_with_its_own_tools(tmp_path: Path, ray_cluster: Any) -> None:
     repo = create_sandbox(tmp_path / "sandbox", issues=2, seed=1)
-    report = run_bench(repo, cyntra=CyntraSettings(["cyntra-sandbox"]), n_actions=2, work_base=tmp_path / "work")
+    report = run_bench(
+        repo, cyntra=CyntraSettings(["cyntra-sandbox"]), n_actions=2, full=True, work_base=tmp_path / "work"
+    )
     assert (report.run, report.faults) == (4, 0)
     with Ledger.read(report.ledger_path) as ledger:
         outcomes = [execution.outcome for execution in ledger.executions()]
