@@ -5,10 +5,12 @@
 Makes a sandbox, benches it twice (few cases, then all), each time as a process of its own with an embedded Ray, and
 prints: busy-core efficiency = CPU time of the runs / (cores * wall time), over the whole command and between the first
 start and the last end in the ledger; and the overhead, which is all CPU time that is not the runs' (driver, Ray,
-clones, supervisors), per execution: its slope between the two benches, for Ray's own start costs the same in both.
+clones, supervisors), per execution: its slope between the two benches, for Ray's own start costs the same in both. What
+Ray's processes take by merely being there is measured beside it, and told apart: it grows with time, not with executions.
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import resource
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from bench.ledger import Ledger
 from bench.sandbox.create import create_sandbox
+from cluster.connect import connect
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -65,6 +68,49 @@ def measure(repo: Path, ledger_path: Path, cases: int, k: int, options: list[str
     )
 
 
+def idle_ray(n_workers: int, seconds: float = 15.0) -> float:
+    """The share of one core that an embedded Ray with idle actors takes."""
+    with connect(num_cpus=n_workers) as ray:
+
+        @ray.remote(num_cpus=1)
+        class Idle:
+            def answer(self) -> None:
+                return None
+
+        actors = [Idle.remote() for _ in range(n_workers)]
+        ray.get([actor.answer.remote() for actor in actors])
+        time.sleep(seconds)
+        before = living_cpu()
+        time.sleep(seconds)
+        return sum(after - before.get(pid, 0.0) for pid, after in living_cpu().items()) / seconds
+
+
+def living_cpu() -> dict[int, float]:
+    """CPU seconds so far of every living process below this one."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    used = {}
+    for pid in [os.getpid(), *descendants(os.getpid())]:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            used[pid] = (int(fields[11]) + int(fields[12])) / ticks
+    return used
+
+
+def descendants(root: int) -> list[int]:
+    """All living processes below one."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[1])
+    found, frontier = [], [root]
+    while frontier:
+        below = [pid for pid, parent in parents.items() if parent in frontier]
+        found += below
+        frontier = below
+    return found
+
+
 def children_cpu() -> float:
     """CPU seconds of every process below this one that has ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -103,7 +149,12 @@ def main() -> None:
     print(f"CPU of the runs {many.runs_cpu:.1f} s, of everything {many.all_cpu:.1f} s")
     print(f"busy-core efficiency while executing: {many.runs_cpu / (cores * many.busy_wall):.2f}")
     print(f"busy-core efficiency of the whole command: {many.runs_cpu / (cores * many.wall):.2f}")
-    print(f"overhead per execution: {1000 * overhead:.0f} ms of CPU")
+    idle = idle_ray(cores)
+    of_ray = idle * (many.wall - few.wall) / (many.executions - few.executions)
+    print(
+        f"overhead per execution: {1000 * overhead:.0f} ms of CPU; of these {1000 * of_ray:.0f} are Ray's idle processes, "
+        f"which take {idle:.1%} of a core all the time: {1000 * (overhead - of_ray):.0f} ms are the bench's"
+    )
     print("load average over the last minutes:", ", ".join(f"{load:.1f}" for load in os.getloadavg()))
 
 
