@@ -5,8 +5,8 @@
 Makes a sandbox, benches it twice (few cases, then all), each time as a process of its own with an embedded Ray, and
 prints: busy-core efficiency = CPU time of the runs / (cores * wall time), over the whole command and between the first
 start and the last end in the ledger; and the overhead, which is all CPU time that is not the runs' (driver, Ray,
-clones, supervisors), per execution: its slope between the two benches, for Ray's own start costs the same in both. What
-Ray's processes take by merely being there is measured beside it, and told apart: it grows with time, not with executions.
+clones, supervisors), per execution: its slope between the two benches, for Ray's own start costs the same in both.
+What Ray's processes take by merely being there is measured beside it and told apart: it grows with time alone.
 """
 
 import argparse
@@ -152,8 +152,8 @@ def main() -> None:
     idle = idle_ray(cores)
     of_ray = idle * (many.wall - few.wall) / (many.executions - few.executions)
     print(
-        f"overhead per execution: {1000 * overhead:.0f} ms of CPU; of these {1000 * of_ray:.0f} are Ray's idle processes, "
-        f"which take {idle:.1%} of a core all the time: {1000 * (overhead - of_ray):.0f} ms are the bench's"
+        f"overhead per execution: {1000 * overhead:.0f} ms of CPU; {1000 * of_ray:.0f} of these are Ray's idle processes "
+        f"({idle:.1%} of a core all the time), {1000 * (overhead - of_ray):.0f} the bench's"
     )
     print("load average over the last minutes:", ", ".join(f"{load:.1f}" for load in os.getloadavg()))
 
