@@ -152,8 +152,8 @@ def main() -> None:
     idle = idle_ray(cores)
     of_ray = idle * (many.wall - few.wall) / (many.executions - few.executions)
     print(
-        f"overhead per execution: {1000 * overhead:.0f} ms of CPU; {1000 * of_ray:.0f} of these are Ray's idle processes "
-        f"({idle:.1%} of a core all the time), {1000 * (overhead - of_ray):.0f} the bench's"
+        f"overhead per execution: {1000 * overhead:.0f} ms of CPU; {1000 * of_ray:.0f} of these are Ray's idle "
+        f"processes ({idle:.1%} of a core all the time), {1000 * (overhead - of_ray):.0f} the bench's"
     )
     print("load average over the last minutes:", ", ".join(f"{load:.1f}" for load in os.getloadavg()))
 
