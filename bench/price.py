@@ -85,5 +85,7 @@ def price_lines(price: Price, workers: int | None) -> Sequence[str]:
 
 
 def _agent_hours(bench: Bench, action: Action) -> float:
-    candidates = action.max_candidates_bin
-    return bench.executor.wall_limit(action) / 3600 * (1 if candidates == "NA" else int(candidates))
+    """Every agent works until its own limit; gates take time after that, and cost nothing."""
+    limit_ms = bench.executor.lane_limit_ms(action)
+    hours = bench.executor.wall_limit(action) / 3600 if limit_ms is None else limit_ms / 3_600_000
+    return hours * (1 if action.max_candidates_bin == "NA" else int(action.max_candidates_bin))
