@@ -152,6 +152,7 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
             places.repo,
             ledger_path=places.ledger,
             n_actions=n_actions,
+            full=True,
             issue_ids=issues,
             seed=seed,
             cyntra=CyntraSettings([str(Path(sys.executable).with_name("cyntra-sandbox"))]),

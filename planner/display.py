@@ -212,7 +212,7 @@ def print_regret(report: dict[str, Any]) -> None:
     )
     say(f"regret: lost utility against the best action that ran to its end; utility = {report['utility']}")
     say("own choice: share of cases in which the policy's favourite was among the executed actions")
-    say("intervals: 95 %, bootstrap over cases, those of one problem drawn together")
+    say("intervals: 95 %, bootstrap over cases, those of one problem drawn together; the others are in the JSON file")
     for row in report["policies"]:
         if row["capped_choices"]:
             say(
@@ -241,10 +241,18 @@ def _print_scores(rows: list[dict[str, Any]], title: str | None) -> None:
             f"{row['mean_time_s']:.4g}",
             f"{row['mean_agent_time_s']:.4g}",
             f"{row['passing_cases'] / row['cases']:.2f}",
-            *(escape(_with_bounds(row, name)) for name in shown),
+            # The other intervals are in the numbers' file: a table has to fit a terminal.
+            *(
+                escape(_with_bounds(row, name)) if name in ("pass_regret", "regret") else _plain(row[name])
+                for name in shown
+            ),
             _short(row["free_choice"]),
         )
     console.print(table)
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _with_bounds(row: dict[str, Any], name: str) -> str:
