@@ -279,7 +279,7 @@ class Ledger:
                     outcome.passed,
                     outcome.status,
                     outcome.model_dump_json(),
-                    outcome.duration_ms,
+                    time_spent_ms(outcome),
                     execution_id,
                 )
                 for execution_id, outcome in outcomes.items()

@@ -55,7 +55,7 @@ def _strays(directory: Path) -> set[int]:
 
 
 def _processes() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - names, not paths
 
 
 def _is_marked(process: int, directory: str) -> bool:
@@ -65,13 +65,14 @@ def _is_marked(process: int, directory: str) -> bool:
 
 
 def _works_in(process: int, directory: str) -> bool:
-    links = [f"/proc/{process}/cwd", *(f"/proc/{process}/fd/{name}" for name in os.listdir(f"/proc/{process}/fd"))]  # noqa: PTH208
+    opened = os.listdir(f"/proc/{process}/fd")  # noqa: PTH208 - thousands of them, of which only names are wanted
+    links = [f"/proc/{process}/cwd", *(f"/proc/{process}/fd/{name}" for name in opened)]
     return any(place == directory or place.startswith(directory + "/") for place in map(_target, links))
 
 
 def _target(link: str) -> str:
     try:
-        return os.readlink(link)  # noqa: PTH115
+        return os.readlink(link)  # noqa: PTH115 - a target may be no path: "pipe:[1]"
     except OSError:
         return ""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.ledger import Ledger
+from bench.ledger import Ledger, Spent
 from bench.processes import ProcessIdentity
 from planner.actions import Action, ActionSpace
 from planner.contracts import BenchCase
@@ -243,3 +243,13 @@ def test_what_is_no_ledger_is_named(tmp_path: Path) -> None:
         connection.execute("INSERT INTO meta VALUES ('schema_version', '99')")
     with pytest.raises(BenchError, match="version 99"):
         Ledger.open(tmp_path / "newer")
+
+
+def test_an_outcome_that_another_execution_told_has_used_up_nothing(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+        first, second = ledger.planned()
+        ledger.start([first.execution_id, second.execution_id])
+        told = outcome(duration_ms=5000, cost=2.0, derived_from=first.execution_id)
+        ledger.finish({first.execution_id: outcome(duration_ms=3000, cost=1.0), second.execution_id: told})
+        assert ledger.spent() == {"case-1": Spent(3000, 1.0)}
