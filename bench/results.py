@@ -179,8 +179,9 @@ def split_off(
 
 
 def spending(results: Sequence[CaseResults], minute_seconds: float) -> Spending:
-    """What all executions of these cases took, faulty and capped ones included."""
-    outcomes = [outcome for result in results for group in result.outcomes.values() for outcome in group]
+    """What all executions of these cases took, faulty and capped ones included; a derived outcome took nothing."""
+    told = (outcome for result in results for group in result.outcomes.values() for outcome in group)
+    outcomes = [outcome for outcome in told if outcome.derived_from is None]
     costs = [outcome.cost_usd for outcome in outcomes if outcome.cost_usd is not None]
     agent_ms = sum(outcome.agent_ms for outcome in outcomes) + sum(result.fault_ms for result in results)
     return Spending(

@@ -14,7 +14,7 @@ from bench.objective import Objective, action_outcome
 from bench.online import Decided, act, caps_of, exceeds, online_report
 from bench.regret import _decide, score_runs
 from bench.relabel import action_space, dataset_beside, relabel, repo_of
-from bench.results import hold_out, read_results
+from bench.results import hold_out, read_results, spending
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
 from planner.contracts import BenchCase, BenchOutcome
@@ -464,3 +464,18 @@ def test_a_universes_cap_on_minutes_is_found_where_the_ledger_lies_in_its_repo(b
     assert online["left_to_todays_rule"] in ({}, {"timeout_exceeds_cap": 4})
     assert online["executed_more_than_caps"] == 0
     assert score_runs(ledger, {"mlp": run}, max_run_minutes=500)["online"][0]["wanted_more_than_caps"] == 0
+
+
+def test_an_outcome_that_another_execution_told_has_no_price(tmp_path: Path) -> None:
+    cases = [
+        (
+            case,
+            {a: o.model_copy(update={"derived_from": "another"} if i else {}) for i, (a, o) in enumerate(of.items())},
+        )
+        for case, of in ten_cases()
+    ]
+    results = read_results(write_ledger(tmp_path / "ledger.sqlite", cases))
+    run = [o for result in results for group in result.outcomes.values() for o in group if not o.derived_from]
+    spent = spending(results, 60.0)
+    assert len(run) == len(cases) == spent.executions
+    assert spent.agent_minutes == pytest.approx(sum(o.agent_ms for o in run) / 60_000)
