@@ -1,9 +1,10 @@
 """Executions in parallel on Ray: a pool of actors, one execution at a time each, while the driver keeps the ledger."""
 
+import contextlib
 import itertools
 import math
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from bench.limits import Leash
 from bench.nested import derive
 from bench.objective import Objective, cap_ms, plan_size
 from bench.raylet import Raylet
+from bench.recall import Recall, followed
 from bench.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from planner.actions import Action, action_from_document
 from planner.contracts import ActionDocument, BenchCase, BenchExecution, BenchOutcome, parse
@@ -66,15 +68,14 @@ class ExecutionWorker:
     def __init__(self, executor: Executor, capping: Capping | None) -> None:
         self._executor = executor
         self._capping = capping
-        self._leashes: defaultdict[str, Leash] = defaultdict(Leash)
-        """Execution id -> leash, also of an execution that has yet to begin: a limit may come before it does."""
 
     def execute(
-        self, case: bytes, executions: Sequence[PlannedExecution], known: Sequence[bytes], work_dir: str
+        self, case: bytes, executions: Sequence[PlannedExecution], known: Sequence[bytes], work_dir: str, recall: str
     ) -> list[bytes]:
         """Perform executions of one case, one after the other; their outcomes as JSON.
 
-        ``known`` are the case's executions that are done. The work directory stays until :meth:`discard`.
+        ``known`` are the case's executions that are done; ``recall`` is where the driver shortens an execution that
+        takes time. The work directory stays until :meth:`discard`.
         """
         document = parse(BenchCase, case, "case")
         done = Done()
@@ -87,9 +88,10 @@ class ExecutionWorker:
                 outcome = self._derived(document, execution, done)
                 if outcome is None:
                     leash = self._leash(document, execution, done)
-                    outcome = self._executor.execute(
-                        document, execution.action, Path(work_dir), execution.repeat, leash
-                    )
+                    with contextlib.nullcontext() if self._executor.instant else followed(leash, recall):
+                        outcome = self._executor.execute(
+                            document, execution.action, Path(work_dir), execution.repeat, leash
+                        )
                 done.add(_finished(execution, outcome))
                 outcomes.append(outcome.model_dump_json().encode())
         return outcomes
@@ -100,15 +102,11 @@ class ExecutionWorker:
         return derive(execution.action, done.of_repeat(execution.repeat), self._executor)
 
     def _leash(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> Leash:
-        leash = self._leashes[execution.execution_id]
+        leash = Leash()
         cap = None if self._capping is None else self._capping.cap_ms(case, done.outcomes, execution.action)
         if cap is not None:
             leash.shorten(cap / 1000, "capped")
         return leash
-
-    def shorten(self, execution_id: str, seconds: float, reason: Any) -> None:
-        """End an execution once it has lasted so long; one that is over already is left alone."""
-        self._leashes[execution_id].shorten(seconds, reason)
 
     def discard(self, work_dir: str) -> None:
         """Remove a work directory, once the outcome is recorded."""
@@ -134,6 +132,7 @@ class _Running:
     executions: list[PlannedExecution]
     case: _Case
     work_dir: str
+    recall: Recall
     started: float
     cancelled: bool = False
 
@@ -239,13 +238,15 @@ class WorkerPool:
         work_dir = str(self._root / str(next(self._numbers)))
         self._ledger.start([execution.execution_id for execution in executions])
         known = [execution.model_dump_json().encode() for execution in case.done.executions]
-        reference = worker.execute.remote(case.document, executions, known, work_dir)
-        self._running[reference] = _Running(worker, executions, case, work_dir, time.monotonic())
+        recall = Recall()
+        reference = worker.execute.remote(case.document, executions, known, work_dir, recall.key)
+        self._running[reference] = _Running(worker, executions, case, work_dir, recall, time.monotonic())
         case.running += 1
 
     def _collect(self, reference: Any, actor: Any) -> None:
         running = self._running.pop(reference)
         running.case.running -= 1
+        running.recall.close()
         try:
             texts = self._ray.get(reference)
             outcomes = [parse(BenchOutcome, text, "outcome of an execution") for text in texts]
@@ -295,7 +296,7 @@ class WorkerPool:
                 execution = running.executions[0]
                 cap = self._capping.cap_ms(case.case, case.done.outcomes, execution.action)
                 if cap is not None:
-                    self._shorten(running, cap / 1000, "capped")
+                    running.recall.shorten(cap / 1000, "capped")
 
     def _keep_to_budget(self) -> None:
         """Stop what runs, and leave out what waits, beyond the budget."""
@@ -320,18 +321,13 @@ class WorkerPool:
             if running.case is case and not running.cancelled:
                 running.cancelled = True
                 self.left_out[reason] += len(running.executions)
-                self._shorten(running, 0.0, "cancelled")
-
-    def _shorten(self, running: _Running, seconds: float, reason: str) -> None:
-        shorten = running.worker.shorten.options(concurrency_group="control")
-        shorten.remote(running.executions[0].execution_id, seconds, reason)
+                running.recall.shorten(0.0, "cancelled")
 
     def _actor_class(self) -> Any:
         cpus = self._ray.cluster_resources().get("CPU", 1.0)
         # More workers than CPUs is sensible, for agents mostly wait for a model's answer.
         share = math.floor(min(1.0, cpus / self._n_workers) * 1000) / 1000
-        options = {"num_cpus": share, "max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"control": 1}}
-        return self._ray.remote(**options)(ExecutionWorker)
+        return self._ray.remote(num_cpus=share, max_restarts=0, max_task_retries=0)(ExecutionWorker)
 
     def _add_worker(self, actor: Any) -> None:
         worker = actor.remote(self._executor, self._capping)

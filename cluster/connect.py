@@ -29,6 +29,21 @@ _QUIET = {
 }
 """Ray's settings that make short local work quick, its output ours and Ctrl-C immediate; a user's own values win."""
 
+_EMBEDDED = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_memory_monitor_refresh_ms": "1000",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "60",
+    "LOG_NAME_UPDATE_INTERVAL_S": "60",
+    "METRICS_RECORD_INTERVAL_S": "60",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+}
+"""The same for a Ray that only this process sees: without its dashboard nobody asks for metrics, task events and logs,
+and collecting them takes 3 % of a core for as long as Ray is there."""
+
 
 @contextmanager
 def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator[Any]:
@@ -40,12 +55,8 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
     answers at the address.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
-    for name, value in _QUIET.items():
+    for name, value in (_QUIET if address else _QUIET | _EMBEDDED).items():
         os.environ.setdefault(name, value)
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        # Nobody scrapes an embedded Ray, and collecting costs half a percent of a core.
-        os.environ.setdefault("RAY_enable_metrics_collection", "0")
     import ray
 
     if ray.is_initialized():
