@@ -336,7 +336,8 @@ class _Display:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console)
+        # Executions take seconds, and drawing takes as long as a look at the ledger.
+        self._bar = Progress(*columns, console=console, refresh_per_second=2)
         self._task = self._bar.add_task("bench", total=None)
 
     def __enter__(self) -> "_Display":

@@ -221,6 +221,16 @@ def die_with_parent() -> None:
     _prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 
+def take_name(name: str) -> None:
+    """Be called ``name`` (at most 15 characters) where processes are listed, instead of as the one that forked us."""
+    try:
+        descriptor = os.open("/proc/self/comm", os.O_WRONLY)
+    except OSError:
+        return
+    os.write(descriptor, name.encode())
+    os.close(descriptor)
+
+
 def take_precedence() -> None:
     """Run before all ordinary processes, where we may: a thousand busy ones of a run leave little time to others."""
     try:

@@ -16,7 +16,7 @@ from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _in
 from bench.limits import Leash
 
 _NAMESPACE = "planner-bench"
-LOOK_S = 0.5
+LOOK_S = 2.0
 """How often a worker looks whether there is a note."""
 
 

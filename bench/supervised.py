@@ -3,7 +3,6 @@
 import contextlib
 import os
 import select
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from typing import Any
 
 import orjson
 
-from bench import process_tree, supervisor
+from bench import process_tree
 from bench.limits import Leash, Limits, StopReason
-from bench.programs import fast_module
 from bench.strays import MARK, kill_strays
+from bench.supervisor_start import FORK_SERVER
 from bench.workdirs import in_use
 from planner.errors import BenchError
 
@@ -57,10 +56,10 @@ def run_supervised(
     os.set_blocking(control_write, False)
     try:
         with log_path.open("ab") as log, in_use(work_dir) as mark:
-            inherited = (control_read, report_write, mark)
             most = ["none" if n is None else n for n in (limits.memory_bytes, limits.processes, limits.file_bytes)]
-            arguments = map(str, [*inherited, limits.wall_s, grace_s, *most, run_dir, work_dir, *command])
-            _start(list(arguments), {**environment, MARK: str(work_dir)}, log.fileno(), inherited)
+            arguments = map(str, [limits.wall_s, grace_s, *most, run_dir, work_dir, *command])
+            descriptors = (control_read, report_write, mark, log.fileno())
+            FORK_SERVER.start_supervisor(list(arguments), {**environment, MARK: str(work_dir)}, descriptors)
         # Ours was a copy: when the supervisor's own is closed too, it is gone.
         os.close(report_write)
         report_write = -1
@@ -77,25 +76,6 @@ def run_supervised(
         for descriptor in (control_read, control_write, report_read, report_write):
             if descriptor >= 0:
                 os.close(descriptor)
-
-
-def _start(arguments: list[str], environment: Mapping[str, str], log: int, inherited: tuple[int, ...]) -> None:
-    # Ray kills a worker's direct children with it: only a grandchild, which goes on to a session of its own, outlives
-    # the worker. To fork in a shell costs a third of what it does in Python.
-    detached = ["/bin/sh", "-c", '"$@" &', "sh", *fast_module(supervisor), *arguments]
-    try:
-        subprocess.run(
-            detached,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=inherited,
-            start_new_session=True,
-        )
-    except ValueError as error:
-        # A NUL character in an argument or a variable.
-        raise BenchError(f"cannot start {arguments}: {error}") from None
 
 
 def _read_report(source: int, deadline: float) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """The program that stands over one kernel run: limits it and leaves none of its processes behind.
 
-Started by ``bench.supervised`` with the arguments ``CONTROL REPORT LOCK WALL_S GRACE_S MEMORY_BYTES PROCESSES
+Started by ``bench.forkserver`` with the arguments ``CONTROL REPORT LOCK WALL_S GRACE_S MEMORY_BYTES PROCESSES
 FILE_BYTES RUN_DIR WORK_DIR COMMAND...``: the first three are inherited file descriptors, and a limit may be "none".
 
 It is two processes. The supervisor starts the command, is the subreaper of its tree, and ends it. The guard, its
@@ -14,7 +14,15 @@ import os
 import select
 import time
 
-from bench.process_tree import Deadlines, ProcessTree, Watch, become_subreaper, limit_resources, take_precedence
+from bench.process_tree import (
+    Deadlines,
+    ProcessTree,
+    Watch,
+    become_subreaper,
+    limit_resources,
+    take_name,
+    take_precedence,
+)
 
 WITHOUT_GRACE = ("memory", "processes")
 """A run that takes the machine down is not asked to end first."""
@@ -39,6 +47,7 @@ def main(arguments: list[str]) -> None:
 
 def guard(supervisor: int, control: int, work_dir: str) -> None:
     """Wait for the supervisor; when it was killed, end the run's processes. It is not to be stopped either."""
+    take_name("run-guard")
     while os.WIFSTOPPED(os.waitpid(supervisor, os.WUNTRACED)[1]):
         os.kill(supervisor, SIGCONT)
     tree = ProcessTree()
@@ -51,6 +60,7 @@ def guard(supervisor: int, control: int, work_dir: str) -> None:
 
 def supervise(control: int, report: int, limits: list[str], work_dir: str, command: list[str]) -> None:
     """Run the command and write the report, unless nobody would read it."""
+    take_name("run-supervisor")
     become_subreaper()
     take_precedence()
     guard_handle = os.pidfd_open(os.getppid())

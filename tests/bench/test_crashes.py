@@ -264,8 +264,23 @@ def assert_nothing_of(process: BenchProcess) -> None:
 
 
 def runs_in(work_base: Path) -> list[int]:
-    """The processes that are marked as part of a run in ``work_base``."""
-    return with_variables({MARK: str(work_base)})
+    """The processes that are marked as part of a run in ``work_base``, and those that stand over one."""
+    return with_variables({MARK: str(work_base)}) + overseers(work_base, "run-supervisor", "run-guard")
+
+
+def overseers(work_base: Path, *names: str) -> list[int]:
+    """The living processes with one of these names that have files open in ``work_base``."""
+    found = []
+    for pid in living():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() in names and has_open(pid, work_base):
+                found.append(pid)
+    return found
+
+
+def has_open(pid: int, directory: Path) -> bool:
+    """Whether it holds any file in ``directory`` open."""
+    return any(str(link.readlink()).startswith(f"{directory}/") for link in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def with_variables(environment: dict[str, str]) -> list[int]:
@@ -294,13 +309,12 @@ def command_line(pid: int) -> str:
 
 def supervisors(process: BenchProcess) -> list[int]:
     """The supervisors of the bench's runs."""
-    return [pid for pid in runs_in(process.work_base) if "bench.supervisor" in command_line(pid)]
+    return overseers(process.work_base, "run-supervisor")
 
 
 def kernels(process: BenchProcess) -> list[int]:
     """The kernels of the bench's runs."""
-    lines = {pid: command_line(pid) for pid in runs_in(process.work_base)}
-    return [pid for pid, line in lines.items() if "small_kernel.py" in line and "bench.supervisor" not in line]
+    return [pid for pid in runs_in(process.work_base) if "small_kernel.py" in command_line(pid)]
 
 
 def workers(process: BenchProcess) -> list[int]:
@@ -308,8 +322,7 @@ def workers(process: BenchProcess) -> list[int]:
     found = []
     for pid in living():
         with contextlib.suppress(OSError):
-            held = {str(descriptor.readlink()) for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
-            if command_line(pid).startswith("ray::") and any(str(process.work_base) in path for path in held):
+            if command_line(pid).startswith("ray::") and has_open(pid, process.work_base):
                 found.append(pid)
     return found
 

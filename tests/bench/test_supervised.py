@@ -232,8 +232,8 @@ def test_killing_the_worker_kills_the_run_and_removes_its_directory(
         ],
         cwd=Path(__file__).parents[2],
     )
-    # The command, its child's child, and the supervisor, which bears both arguments too.
-    until(lambda: len(processes_with(f"{work_dir}/run-away")) >= 3)
+    # The command and its child's child.
+    until(lambda: len(processes_with(f"{work_dir}/run-away")) >= 2)
     assert is_in_use(work_dir)
     worker.kill()
     worker.wait()
@@ -468,16 +468,50 @@ import os, sys
 process = os.getpid()
 while process > 1 and process != int(sys.argv[1]):
     print(open(f"/proc/{process}/environ").read())
-    print("process", open(f"/proc/{process}/cmdline").read().split("\\0")[0])
+    print("run by:", open(f"/proc/{process}/cmdline").read().split("\\0")[0])
     process = int(open(f"/proc/{process}/stat").read().rpartition(")")[2].split()[1])
 """
     supervise(tmp_path / "w", *python(script, os.getpid()))
     seen = (tmp_path / "w" / "log").read_text()
-    assert seen.count("process") >= 3, "the command, its supervisor and the guard"
+    assert seen.count("run by:") == 4, "the command, its supervisor, the guard and the fork server"
     assert str(tmp_path / "w") in seen
-    assert "s3cret" not in seen.split("process")[0] + "".join(seen.split("process")[1:3])
+    assert "s3cret" not in seen
+
+
+def test_a_fork_server_that_is_killed_costs_no_run(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    # The command's parents are its supervisor, the guard, and the fork server.
+    script = """
+import os, sys, time
+process = os.getpid()
+for _ in range(3):
+    process = int(open(f"/proc/{process}/stat").read().rpartition(")")[2].split()[1])
+open(sys.argv[1], "w").write(str(process))
+time.sleep(float(sys.argv[2]))
+"""
+    server = None
+    for seconds in (0.5, 0):
+        killer = threading.Thread(target=lambda: (until(note.exists), os.kill(int(note.read_text()), signal.SIGKILL)))
+        killer.start()
+        report = supervise(tmp_path / "w", *python(script, note, seconds))
+        killer.join()
+        assert (report.exit_code, report.stopped_by) == (0, None)
+        assert note.read_text() != server, "the next one has another number"
+        server = note.read_text()
+        note.unlink()
+
+
+def test_a_fork_server_ends_with_the_process_it_belongs_to(tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "w", DETACH["all of it"])
+    server = parent_of(worker.guard)
+    assert parent_of(server) == worker.process.pid
+    worker.kill("worker")
+    until(lambda: not is_alive(server))
+    worker.process.wait()
 
 
 def test_a_command_with_a_nul_character_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="cannot start"):
         supervise(tmp_path / "w", "echo", "a\0b")
+    assert supervise(tmp_path / "w", "echo", "a\\u0000b").exit_code == 0
+    assert (tmp_path / "w" / "log").read_text() == "a\\u0000b\n"
