@@ -7,6 +7,7 @@ and log. The socket's end, which is the end of the process that started it, is i
 """
 
 import array
+import contextlib
 import json
 import os
 import signal
@@ -19,8 +20,8 @@ N_DESCRIPTORS = 4
 
 def main(arguments: list[str]) -> None:
     """Fork a supervisor for every request until there are no more."""
-    # Nobody waits for supervisors here.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # Not ignored: only of children that were waited for, their CPU time is added to ours.
+    signal.signal(signal.SIGCHLD, reap)
     requests = socket.socket(fileno=int(arguments[0]))
     while (request := receive(requests)) is not None:
         text, descriptors = request
@@ -29,6 +30,13 @@ def main(arguments: list[str]) -> None:
             become_supervisor(text, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def reap(*_: object) -> None:
+    """Wait for all supervisors that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
 
 
 def receive(requests: socket.socket) -> tuple[bytes, list[int]] | None:
