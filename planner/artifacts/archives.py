@@ -3,13 +3,14 @@
 Start, finish and decision time are those of the contract page, section 3; modification times are never read.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from planner.artifacts.events import WorkcellEvents
-from planner.artifacts.records import PackedContext, Quarantine, RunRecord, moment, number, section, strings
+from planner.artifacts.records import KnownRuns, PackedContext, Quarantine, RunRecord, moment, number, section, strings
 from planner.artifacts.summaries import run_summary
-from planner.contracts import Document, ExecutedPlan, PlannerInput, validate
+from planner.contracts import ExecutedPlan, validate
 from planner.errors import ActionError, ContractError
 
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
@@ -20,11 +21,14 @@ def read_archive(
     events: WorkcellEvents | None,
     quarantine: Quarantine,
     contexts: list[dict[str, Any]] | None = None,
+    known: KnownRuns | None = None,
 ) -> RunRecord | None:
     """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine).
 
     If it recorded a planner_input, that is added to ``contexts``, parsed, for those who need more than the packed one.
+    ``known`` are the runs in the planner_inputs of archives read before.
     """
+    known = known or KnownRuns()
     manifest, proof, rollout = (
         quarantine.read_json(f"{directory}/{name}.json") for name in ("manifest", "proof", "rollout")
     )
@@ -36,8 +40,8 @@ def read_archive(
     if outcome is None:
         quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log tells an outcome")
         return None
-    plan = _planner_document(ExecutedPlan, "executed_plan", directory, manifest, rollout, quarantine)
-    planner_input = _planner_document(PlannerInput, "planner_input", directory, manifest, rollout, quarantine)
+    plan = _planner_document("executed_plan", _validate_plan, directory, manifest, rollout, quarantine)
+    planner_input = _planner_document("planner_input", known.validate, directory, manifest, rollout, quarantine)
     packed = _pack(planner_input, directory, quarantine) if planner_input else None
     if packed is None:
         planner_input = None
@@ -106,9 +110,13 @@ def _outcome(
     return "failed", codes or [f"status:{status}"]
 
 
+def _validate_plan(document: dict[str, Any], source: str) -> None:
+    validate(ExecutedPlan, document, source)
+
+
 def _planner_document(
-    model: type[Document],
     key: str,
+    check: Callable[[dict[str, Any], str], None],
     directory: Path,
     manifest: dict[str, Any] | None,
     rollout: dict[str, Any] | None,
@@ -119,7 +127,7 @@ def _planner_document(
     if not document:
         return None
     try:
-        validate(model, document, key)
+        check(document, key)
     except ContractError as error:
         quarantine.repaired(directory / "manifest.json", str(error))
         return None

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from planner.actions import ActionSpace
-from planner.contracts import canonical_json, timestamp_to_ms
+from planner.contracts import PlannerInput, canonical_json, timestamp_to_ms, validate
 from planner.errors import ContractError
 
 MAX_NUMBER = 2**53
@@ -41,9 +40,37 @@ class PackedContext:
             document["job_type"],
             document["issue"]["issue_id"],
             ActionSpace.from_document(document["action_space"], "$.action_space"),
-            # Interned, for the same runs are in many contexts, and pickle writes one object once.
-            [(sys.intern(run["run_id"]), run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
+            [(run["run_id"], run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
         )
+
+
+class KnownRuns:
+    """The runs in the histories of planner_inputs: one run is in many of them, and need be looked at only once.
+
+    What tells runs apart is their whole text, so two that differ in anything, be it 1 from 1.0, are two.
+    """
+
+    def __init__(self) -> None:
+        self._by_text: dict[bytes, dict[str, Any]] = {}
+
+    def validate(self, planner_input: dict[str, Any], source: str) -> None:
+        """As contracts.validate, of only the runs not known yet; a known run in it becomes the object first seen."""
+        history = section(planner_input, "history")
+        runs = history.get("last_n_similar_runs")
+        try:
+            texts = [canonical_json(run) for run in runs] if isinstance(runs, list) else []
+        except TypeError:  # too deeply nested for orjson: such a run is never known
+            texts = []
+        if not runs or len(texts) < len(runs):
+            validate(PlannerInput, planner_input, source)
+            return
+        unknown = [run for run, text in zip(runs, texts, strict=True) if text not in self._by_text]
+        try:
+            validate(PlannerInput, {**planner_input, "history": {**history, "last_n_similar_runs": unknown}}, source)
+        except ContractError:
+            validate(PlannerInput, planner_input, source)  # for the place of the defect among all runs
+            raise
+        history["last_n_similar_runs"] = list(map(self._by_text.setdefault, texts, runs))
 
 
 @dataclass(slots=True)
