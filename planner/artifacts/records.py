@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,14 +34,19 @@ class PackedContext:
     """Its similar runs, each (run_id, started_ms)."""
 
     @classmethod
-    def of(cls, document: dict[str, Any]) -> "PackedContext":
-        """Pack a valid document; ActionError for an unsound action space, TypeError for what JSON cannot hold."""
+    def of(cls, document: dict[str, Any], run_texts: Sequence[bytes] | None = None) -> "PackedContext":
+        """Pack a valid document; ActionError for an unsound action space, TypeError for what JSON cannot hold.
+
+        ``run_texts`` are its similar runs as canonical JSON, where these are at hand: they are half of the work.
+        """
+        runs = document["history"]["last_n_similar_runs"]
+        texts = runs if run_texts is None else list(map(orjson.Fragment, run_texts))
         return cls(
-            canonical_json(document),
+            canonical_json({**document, "history": {"last_n_similar_runs": texts}}),
             document["job_type"],
             document["issue"]["issue_id"],
             ActionSpace.from_document(document["action_space"], "$.action_space"),
-            [(run["run_id"], run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
+            [(run["run_id"], run["started_ms"]) for run in runs],
         )
 
 
@@ -53,17 +59,20 @@ class KnownRuns:
     def __init__(self) -> None:
         self._by_text: dict[bytes, dict[str, Any]] = {}
 
-    def validate(self, planner_input: dict[str, Any], source: str) -> None:
-        """As contracts.validate, of only the runs not known yet; a known run in it becomes the object first seen."""
-        history = section(planner_input, "history")
-        runs = history.get("last_n_similar_runs")
+    def pack(self, planner_input: dict[str, Any], source: str) -> PackedContext:
+        """Validate and pack a planner_input; a known run in it becomes the object first seen.
+
+        Raises ContractError as contracts.validate does, and what PackedContext.of raises.
+        """
+        runs = section(planner_input, "history").get("last_n_similar_runs")
         try:
             texts = [canonical_json(run) for run in runs] if isinstance(runs, list) else []
-        except TypeError:  # too deeply nested for orjson: such a run is never known
+        except TypeError:  # too deeply nested for orjson
             texts = []
-        if not runs or len(texts) < len(runs):
+        if not texts:
             validate(PlannerInput, planner_input, source)
-            return
+            return PackedContext.of(planner_input)
+        history = planner_input["history"]
         unknown = [run for run, text in zip(runs, texts, strict=True) if text not in self._by_text]
         try:
             validate(PlannerInput, {**planner_input, "history": {**history, "last_n_similar_runs": unknown}}, source)
@@ -71,6 +80,7 @@ class KnownRuns:
             validate(PlannerInput, planner_input, source)  # for the place of the defect among all runs
             raise
         history["last_n_similar_runs"] = list(map(self._by_text.setdefault, texts, runs))
+        return PackedContext.of(planner_input, texts)
 
 
 @dataclass(slots=True)
