@@ -129,7 +129,7 @@ class _Pieces:
 
     def __init__(self) -> None:
         self._table = _Table()
-        self._tokens = array("i")
+        self._tokens: list[int] = []
         self._ends = array("q", [0])
 
     @property
@@ -147,7 +147,7 @@ class _Pieces:
         """The pieces of these numbers one after another, and where each of them ends."""
         ends = np.array(self._ends)
         lengths = np.diff(ends, prepend=0)
-        return _spans(np.array(self._tokens), (ends - lengths)[numbers], lengths[numbers])
+        return _spans(np.array(self._tokens, dtype=np.int32), (ends - lengths)[numbers], lengths[numbers])
 
 
 def _spans(
