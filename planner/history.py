@@ -65,9 +65,11 @@ class HistoryIndex:
         self._attempts: defaultdict[str, int] = defaultdict(int)
         self._issue_failures: defaultdict[str, set[str]] = defaultdict(set)
         members: defaultdict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
-        for run in self._by_end:
-            members[_group_key(run)].append(run)
+        keys = [_group_key(run) for run in self._by_end]
+        for key, run in zip(keys, self._by_end, strict=True):
+            members[key].append(run)
         self._groups = {key: _Group(group) for key, group in members.items()}
+        self._group_of = [self._groups[key] for key in keys]
 
     def advance(self, at_ms: int) -> None:
         """Make known every run that had ended by ``at_ms``; ValueError when time would go back."""
@@ -76,8 +78,8 @@ class HistoryIndex:
         self._now = at_ms
         while self._next < len(self._by_end) and self._by_end[self._next].ended_ms <= at_ms:
             run = self._by_end[self._next]
+            self._group_of[self._next].reveal_next()
             self._next += 1
-            self._groups[_group_key(run)].reveal(run)
             if run.issue_id is not None and not run.passed:
                 self._attempts[run.issue_id] += 1
                 self._issue_failures[run.issue_id] |= failures(run.summary)
@@ -107,16 +109,19 @@ class _Group:
 
     def __init__(self, runs: Sequence[RunRecord]) -> None:
         """``runs`` in the order in which they will be revealed."""
-        self._runs = sorted(runs, key=lambda run: run.run_id)
-        self._number = {run.run_id: number for number, run in enumerate(self._runs)}
+        by_name = sorted(range(len(runs)), key=lambda i: runs[i].run_id)
+        self._runs = [runs[i] for i in by_name]
+        number = {i: number for number, i in enumerate(by_name)}
         failure_sets: dict[frozenset[str], int] = {}
         signatures: dict[tuple[frozenset[str], int], int] = {}
-        self._signature: dict[str, int] = {}
-        """Of each run, by its id."""
-        for run in runs:
+        coming: list[tuple[_Entry, int, int]] = []
+        for i, run in enumerate(runs):
             failed = failure_sets.setdefault(failures(run.summary), len(failure_sets))
             signature = frozenset(run.summary.get("tags") or ()), failed
-            self._signature[run.run_id] = signatures.setdefault(signature, len(signatures))
+            entry = run.started_ms, -number[i]
+            coming.append((entry, signatures.setdefault(signature, len(signatures)), failed))
+        self._coming = iter(coming)
+        """The runs not yet known, each with the number of its signature and of its failures."""
         self._tags = _Overlap([tags for tags, _ in signatures])
         self._failure_sets = list(failure_sets)
         self._overlaps: dict[frozenset[str], NDArray[np.float64]] = {}
@@ -126,12 +131,11 @@ class _Group:
         self._by_failures = _Lists(len(failure_sets))
         self._by_signature = _Lists(len(signatures))
 
-    def reveal(self, run: RunRecord) -> None:
-        """From now on ``run`` may be found."""
-        entry = run.started_ms, -self._number[run.run_id]
-        signature = self._signature[run.run_id]
+    def reveal_next(self) -> None:
+        """From now on the next of the runs may be found."""
+        entry, signature, failed = next(self._coming)
         self._by_signature.add(signature, entry)
-        self._by_failures.add(int(self._failures_of[signature]), entry)
+        self._by_failures.add(failed, entry)
 
     def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[RunRecord]:
         """The ``n`` best known runs of this group."""

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -64,15 +65,15 @@ class KnownRuns:
 
         Raises ContractError as contracts.validate does, and what PackedContext.of raises.
         """
-        runs = section(planner_input, "history").get("last_n_similar_runs")
+        history = section(planner_input, "history")
+        runs = history.get("last_n_similar_runs")
         try:
-            texts = [canonical_json(run) for run in runs] if isinstance(runs, list) else []
+            texts = [canonical_json(run) for run in runs] if isinstance(runs, list) else None
         except TypeError:  # too deeply nested for orjson
-            texts = []
-        if not texts:
+            texts = None
+        if runs is None or texts is None:
             validate(PlannerInput, planner_input, source)
             return PackedContext.of(planner_input)
-        history = planner_input["history"]
         unknown = [run for run, text in zip(runs, texts, strict=True) if text not in self._by_text]
         try:
             validate(PlannerInput, {**planner_input, "history": {**history, "last_n_similar_runs": unknown}}, source)
@@ -161,13 +162,17 @@ def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     if directory.is_symlink():
         quarantine.dropped(directory, "a symbolic link: what it leads to is not read")
         return []
-    for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else []:
+    # A listing tells which entries are links; asking for each path would take as long as reading some.
+    with os.scandir(directory) if directory.is_dir() else nullcontext(()) as listing:
+        found = sorted(listing, key=lambda entry: entry.name)
+    for entry in found:
+        path = directory / entry.name
         try:
-            path.name.encode()
+            entry.name.encode()
         except UnicodeEncodeError:
             quarantine.dropped(path, "its name is not UTF-8")
             continue
-        if path.is_symlink():
+        if entry.is_symlink():
             quarantine.dropped(path, "a symbolic link: what it leads to is not read")
             continue
         entries.append(path)

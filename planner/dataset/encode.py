@@ -60,7 +60,7 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
 
     # What is left is the same for every context and every run, so numpy does it for all at once.
     count, row_of, shared_tags = np.array(counts), np.array(row), np.array(shared)
-    asking = np.repeat(np.arange(len(count)), count)
+    asking: NDArray[np.intp] = np.repeat(np.arange(len(count)), count)
     """The context that each run belongs to."""
     age = recency_buckets(np.array(created_ms)[asking] - np.array(runs.started_ms)[row_of])
     same = np.array(issues)[asking] == np.array(runs.issues)[row_of]
