@@ -7,7 +7,7 @@ takes the best ones, and looks at no more than n runs of each. The result is exa
 import bisect
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,11 +188,13 @@ class _Lists:
     def heads(self, places: NDArray[np.intp], overlap: NDArray[np.float64], at_ms: int, n: int) -> list[_Head]:
         """The best runs of those lists among ``places`` that can hold any of the n best runs."""
         latest = self._latest[places]
-        leaders: Iterable[int] = range(len(places))
+        score = overlap + _SCORES[recency_buckets(at_ms - latest)]
         if len(places) > n:
-            score = overlap + _SCORES[recency_buckets(at_ms - latest)]
-            leaders = _leaders(score, latest, n).tolist()
-        return [_head(self._known[places[i]], 0, float(overlap[i]), at_ms) for i in leaders]
+            leaders = _leaders(score, latest, n)
+            places, overlap, latest, score = places[leaders], overlap[leaders], latest[leaders], score[leaders]
+        lists = [self._known[place] for place in places.tolist()]
+        values = zip(score.tolist(), latest.tolist(), overlap.tolist(), lists, strict=True)
+        return [(-best, -started_ms, -known[-1][1], over, 1, known) for best, started_ms, over, known in values]
 
 
 def _head(known: list[_Entry], taken: int, overlap: float, at_ms: int) -> _Head:
