@@ -20,6 +20,8 @@ from benchmarks.archives import write_repo
 from cluster.connect import connect
 from planner.dataset.build import READ_CHUNK, build_dataset
 
+PAUSE_S = 3.0
+"""Before each measure: what Ray starts and stops after the one before would be counted with the next."""
 FILES = ("manifest.json", "proof.json", "rollout.json")
 
 
@@ -113,6 +115,7 @@ def _parse_chunk(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    time.sleep(PAUSE_S)
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result

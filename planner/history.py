@@ -21,6 +21,8 @@ RECENCY_LIMITS_MS = (HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS)
 RECENCY_SCORES = (0.4, 0.3, 0.2, 0.1, 0.0)
 """Score by age of the run's start: under an hour, a day, a week, 30 days, older."""
 AGES = len(RECENCY_SCORES)
+_Entry = tuple[int, int]
+_Head = tuple[float, int, int, float, int, list[_Entry]]
 _LIMITS_MS, _SCORES = np.array(RECENCY_LIMITS_MS), np.array(RECENCY_SCORES)
 
 
@@ -63,9 +65,11 @@ class HistoryIndex:
         self._attempts: defaultdict[str, int] = defaultdict(int)
         self._issue_failures: defaultdict[str, set[str]] = defaultdict(set)
         members: defaultdict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
-        for run in runs:
-            members[_group_key(run)].append(run)
+        keys = [_group_key(run) for run in self._by_end]
+        for key, run in zip(keys, self._by_end, strict=True):
+            members[key].append(run)
         self._groups = {key: _Group(group) for key, group in members.items()}
+        self._group_of = [self._groups[key] for key in keys]
 
     def advance(self, at_ms: int) -> None:
         """Make known every run that had ended by ``at_ms``; ValueError when time would go back."""
@@ -74,8 +78,8 @@ class HistoryIndex:
         self._now = at_ms
         while self._next < len(self._by_end) and self._by_end[self._next].ended_ms <= at_ms:
             run = self._by_end[self._next]
+            self._group_of[self._next].reveal_next()
             self._next += 1
-            self._groups[_group_key(run)].reveal(run)
             if run.issue_id is not None and not run.passed:
                 self._attempts[run.issue_id] += 1
                 self._issue_failures[run.issue_id] |= failures(run.summary)
@@ -98,78 +102,60 @@ class HistoryIndex:
 class _Group:
     """The runs that pass the filter of the same queries, in lists of equal overlap.
 
-    There is a list for every signature, and one for all runs with the same failures whatever their tags. A query looks
-    at the signatures that share a tag with it, which are few, and finds all others in the lists by failures.
+    There is a list for all runs with the same failures whatever their tags, and one for every signature. A query looks
+    at the signatures that share a tag with it, which are few, and finds all others in the lists by failures. Of both
+    kinds, lists are numbered in the order in which they get their first run: those with any are the first ones.
     """
 
     def __init__(self, runs: Sequence[RunRecord]) -> None:
-        self._runs = sorted(runs, key=lambda run: run.run_id)
-        self._number = {run.run_id: number for number, run in enumerate(self._runs)}
+        """``runs`` in the order in which they will be revealed."""
+        by_name = sorted(range(len(runs)), key=lambda i: runs[i].run_id)
+        self._runs = [runs[i] for i in by_name]
+        number = {i: number for number, i in enumerate(by_name)}
         failure_sets: dict[frozenset[str], int] = {}
         signatures: dict[tuple[frozenset[str], int], int] = {}
-        self._signature: list[int] = []
-        """Of each run."""
-        for run in self._runs:
+        coming: list[tuple[_Entry, int, int]] = []
+        for i, run in enumerate(runs):
             failed = failure_sets.setdefault(failures(run.summary), len(failure_sets))
             signature = frozenset(run.summary.get("tags") or ()), failed
-            self._signature.append(signatures.setdefault(signature, len(signatures)))
+            entry = run.started_ms, -number[i]
+            coming.append((entry, signatures.setdefault(signature, len(signatures)), failed))
+        self._coming = iter(coming)
+        """The runs not yet known, each with the number of its signature and of its failures."""
         self._tags = _Overlap([tags for tags, _ in signatures])
         self._failure_sets = list(failure_sets)
         self._overlaps: dict[frozenset[str], NDArray[np.float64]] = {}
         """With the failure sets, of every set that was asked for: issues fail in few ways."""
-        self._by_failures = np.arange(len(signatures), len(signatures) + len(failure_sets))
-        """The lists by failures come after those of the signatures."""
-        self._failures_of = np.array([*(failed for _, failed in signatures), *range(len(failure_sets))])
-        """Of each list."""
-        self._places = [(place, len(signatures) + failed) for place, (_, failed) in enumerate(signatures)]
-        """The two lists of each signature's runs."""
-        self._known: list[list[tuple[int, int]]] = [[] for _ in self._failures_of]
-        """Each list's known runs as (started_ms, -number): of equals, the smaller name comes last."""
-        self._latest: NDArray[np.int64] = np.full(len(self._known), -1, dtype=np.int64)
-        """The last start in each list."""
+        self._failures_of = np.array([failed for _, failed in signatures])
+        """Of each signature."""
+        self._by_failures = _Lists(len(failure_sets))
+        self._by_signature = _Lists(len(signatures))
 
-    def reveal(self, run: RunRecord) -> None:
-        """From now on ``run`` may be found."""
-        number = self._number[run.run_id]
-        entry = run.started_ms, -number
-        for place in self._places[self._signature[number]]:
-            known = self._known[place]
-            bisect.insort(known, entry)
-            self._latest[place] = known[-1][0]
+    def reveal_next(self) -> None:
+        """From now on the next of the runs may be found."""
+        entry, signature, failed = next(self._coming)
+        self._by_signature.add(signature, entry)
+        self._by_failures.add(failed, entry)
 
     def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[RunRecord]:
         """The ``n`` best known runs of this group."""
-        sharing, by_tags = self._tags.sharing(query.tags)
-        places = np.concatenate([sharing, self._by_failures])
-        overlap = self._overlap_of_failures(known_failures)[self._failures_of[places]]
-        overlap[: len(sharing)] += by_tags
-        latest = self._latest[places]
-        score = overlap + _SCORES[recency_buckets(query.at_ms - latest)]
-        score[latest < 0] = -1
-        # A run may be the newest of two lists, its signature's and its failures': so many lists more can be needed.
-        leaders = _leaders(score, latest, n + len(self._by_failures))
+        by_failures = self._overlap_of_failures(known_failures)
+        sharing, by_tags = self._tags.sharing(query.tags, self._by_signature.n_known)
+        of_sharing = by_failures[self._failures_of[sharing]] + by_tags
+        heads = self._by_signature.heads(sharing, of_sharing, query.at_ms, n)
+        every = np.arange(self._by_failures.n_known)
+        heads += self._by_failures.heads(every, by_failures[every], query.at_ms, n)
 
         # Each list is in order already: merge them until n runs are found.
-        heads = [
-            (-best, -started_ms, -self._known[place][-1][1], place, overlap, 1)
-            for best, started_ms, place, overlap in zip(
-                score[leaders].tolist(),
-                latest[leaders].tolist(),
-                places[leaders].tolist(),
-                overlap[leaders].tolist(),
-                strict=True,
-            )
-        ]
         heapq.heapify(heads)
         found: dict[int, RunRecord] = {}
         while heads and len(found) < n:
-            *_, number, place, overlap, taken = heapq.heappop(heads)
+            *_, number, overlap, taken, known = heads[0]
             found[number] = self._runs[number]
-            if taken < len(self._known[place]):
-                started_ms, negative_number = self._known[place][-1 - taken]
-                recency = RECENCY_SCORES[recency_bucket(query.at_ms, started_ms)]
-                head = (-(overlap + recency), -started_ms, -negative_number, place, overlap, taken + 1)
-                heapq.heappush(heads, head)
+            if taken < len(known):
+                heapq.heapreplace(heads, _head(known, taken, overlap, query.at_ms))
+            else:
+                heapq.heappop(heads)
         return list(found.values())
 
     def _overlap_of_failures(self, known_failures: frozenset[str]) -> NDArray[np.float64]:
@@ -179,17 +165,53 @@ class _Group:
         return self._overlaps[known_failures]
 
 
+class _Lists:
+    """Lists of known runs, each run as (started_ms, -number): in a list, the best comes last.
+
+    The lists are numbered in the order in which they get their first run.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.n_known = 0
+        """The lists that have any run are the first ones."""
+        self._known: list[list[_Entry]] = [[] for _ in range(count)]
+        self._latest: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
+        """The last start in each list."""
+
+    def add(self, place: int, entry: _Entry) -> None:
+        """Put a run into the list at ``place``."""
+        known = self._known[place]
+        bisect.insort(known, entry)
+        self._latest[place] = known[-1][0]
+        self.n_known = max(self.n_known, place + 1)
+
+    def heads(self, places: NDArray[np.intp], overlap: NDArray[np.float64], at_ms: int, n: int) -> list[_Head]:
+        """The best runs of those lists among ``places`` that can hold any of the n best runs."""
+        latest = self._latest[places]
+        score = overlap + _SCORES[recency_buckets(at_ms - latest)]
+        if len(places) > n:
+            leaders = _leaders(score, latest, n)
+            places, overlap, latest, score = places[leaders], overlap[leaders], latest[leaders], score[leaders]
+        lists = [self._known[place] for place in places.tolist()]
+        values = zip(score.tolist(), latest.tolist(), overlap.tolist(), lists, strict=True)
+        return [(-best, -started_ms, -known[-1][1], over, 1, known) for best, started_ms, over, known in values]
+
+
+def _head(known: list[_Entry], taken: int, overlap: float, at_ms: int) -> _Head:
+    """What follows the ``taken`` best runs of a list: smallest first is best first."""
+    started_ms, negative_number = known[-1 - taken]
+    score = overlap + RECENCY_SCORES[recency_bucket(at_ms, started_ms)]
+    return -score, -started_ms, -negative_number, overlap, taken + 1, known
+
+
 def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:
     """The lists whose best run can be among the ``n`` best: by score, then start, ties included."""
-    candidates = np.flatnonzero(score >= 0)
-    if len(candidates) > n:
-        threshold = np.partition(score[candidates], -n)[-n]
-        candidates = candidates[score[candidates] >= threshold]
-        order = np.lexsort((-latest[candidates], -score[candidates]))
-        last = candidates[order[n - 1]]
-        keep = (score[candidates] > score[last]) | (latest[candidates] >= latest[last])
-        candidates = candidates[keep]
-    return candidates
+    candidates = np.flatnonzero(score >= np.partition(score, -n)[-n])
+    if len(candidates) == n:
+        return candidates
+    score, latest = score[candidates], latest[candidates]
+    last = np.lexsort((-latest, -score))[n - 1]
+    return candidates[(score > score[last]) | (latest >= latest[last])]
 
 
 class _Overlap:
@@ -203,14 +225,15 @@ class _Overlap:
                 positions[item].append(position)
         self._positions = {item: np.array(places) for item, places in positions.items()}
 
-    def sharing(self, items: frozenset[str]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """The positions of the sets that share anything with ``items``, and the Jaccard of each."""
+    def sharing(self, items: frozenset[str], stop: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """The positions of those of the first ``stop`` sets that share anything with ``items``, and their Jaccard."""
         places = [self._positions[item] for item in items if item in self._positions]
         if not places:
             return np.array([], dtype=np.intp), np.array([])
-        shared = np.bincount(np.concatenate(places))
+        shared = np.bincount(np.concatenate([place[: place.searchsorted(stop)] for place in places]))
         sharing = np.flatnonzero(shared)
-        return sharing, shared[sharing] / (self._sizes[sharing] + len(items) - shared[sharing])
+        shared = shared[sharing]
+        return sharing, shared / (self._sizes[sharing] + len(items) - shared)
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from planner.artifacts.events import WorkcellEvents
-from planner.artifacts.records import PackedContext, Quarantine, RunRecord, moment, number, section, strings
+from planner.artifacts.records import KnownRuns, PackedContext, Quarantine, RunRecord, moment, number, section, strings
 from planner.artifacts.summaries import run_summary
-from planner.contracts import Document, ExecutedPlan, PlannerInput, validate
+from planner.contracts import ExecutedPlan, validate
 from planner.errors import ActionError, ContractError
 
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
@@ -20,11 +20,14 @@ def read_archive(
     events: WorkcellEvents | None,
     quarantine: Quarantine,
     contexts: list[dict[str, Any]] | None = None,
+    known: KnownRuns | None = None,
 ) -> RunRecord | None:
     """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine).
 
     If it recorded a planner_input, that is added to ``contexts``, parsed, for those who need more than the packed one.
+    ``known`` are the runs in the planner_inputs of archives read before.
     """
+    known = known or KnownRuns()
     manifest, proof, rollout = (
         quarantine.read_json(f"{directory}/{name}.json") for name in ("manifest", "proof", "rollout")
     )
@@ -36,9 +39,9 @@ def read_archive(
     if outcome is None:
         quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log tells an outcome")
         return None
-    plan = _planner_document(ExecutedPlan, "executed_plan", directory, manifest, rollout, quarantine)
-    planner_input = _planner_document(PlannerInput, "planner_input", directory, manifest, rollout, quarantine)
-    packed = _pack(planner_input, directory, quarantine) if planner_input else None
+    plan = _plan(_planner_section("executed_plan", manifest, rollout), directory, quarantine)
+    planner_input = _planner_section("planner_input", manifest, rollout)
+    packed = _pack(planner_input, known, directory, quarantine)
     if packed is None:
         planner_input = None
     decided_ms = moment(planner_input, "created_at") if planner_input else None
@@ -106,38 +109,43 @@ def _outcome(
     return "failed", codes or [f"status:{status}"]
 
 
-def _planner_document(
-    model: type[Document],
-    key: str,
-    directory: Path,
-    manifest: dict[str, Any] | None,
-    rollout: dict[str, Any] | None,
-    quarantine: Quarantine,
+def _planner_section(
+    key: str, manifest: dict[str, Any] | None, rollout: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """The document called ``key`` in the manifest, else in the rollout; an invalid one counts as absent."""
-    document = section(manifest, "planner", key) or section(rollout, "planner", key)
-    if not document:
+    """The document called ``key`` in the manifest, else in the rollout."""
+    return section(manifest, "planner", key) or section(rollout, "planner", key) or None
+
+
+def _plan(document: dict[str, Any] | None, directory: Path, quarantine: Quarantine) -> dict[str, Any] | None:
+    """The executed_plan; an invalid one counts as absent."""
+    if document is None:
         return None
     try:
-        validate(model, document, key)
+        validate(ExecutedPlan, document, "executed_plan")
     except ContractError as error:
         quarantine.repaired(directory / "manifest.json", str(error))
         return None
     return document
 
 
-def _pack(planner_input: dict[str, Any], directory: Path, quarantine: Quarantine) -> PackedContext | None:
-    """The context as text; None, with an entry in quarantine, for one that follows its schema and yet is useless."""
+def _pack(
+    planner_input: dict[str, Any] | None, known: KnownRuns, directory: Path, quarantine: Quarantine
+) -> PackedContext | None:
+    """The context as text; None, with an entry in quarantine, for one that is invalid, or valid and yet useless."""
+    if planner_input is None:
+        return None
     try:
-        packed = PackedContext.of(planner_input)
+        packed = known.pack(planner_input, "planner_input")
         packed.space.valid_actions(packed.job_type)
-    except (ActionError, TypeError) as error:  # orjson's own error, for instance for deep nesting, is a TypeError
+    except ContractError as error:
         defect = str(error)
+    except (ActionError, TypeError) as error:  # orjson's own error, for instance for deep nesting, is a TypeError
+        defect = f"planner_input: {error}"
     else:
         if moment(planner_input, "created_at") is not None:
             return packed
-        defect = f"$.created_at: no such moment, found {planner_input['created_at']!r}"
-    quarantine.repaired(directory / "manifest.json", f"planner_input: {defect}")
+        defect = f"planner_input: $.created_at: no such moment, found {planner_input['created_at']!r}"
+    quarantine.repaired(directory / "manifest.json", defect)
     return None
 
 

@@ -2,7 +2,8 @@
 
 import os
 import stat
-import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from planner.actions import ActionSpace
-from planner.contracts import canonical_json, timestamp_to_ms
+from planner.contracts import PlannerInput, canonical_json, timestamp_to_ms, validate
 from planner.errors import ContractError
 
 MAX_NUMBER = 2**53
@@ -34,16 +35,53 @@ class PackedContext:
     """Its similar runs, each (run_id, started_ms)."""
 
     @classmethod
-    def of(cls, document: dict[str, Any]) -> "PackedContext":
-        """Pack a valid document; ActionError for an unsound action space, TypeError for what JSON cannot hold."""
+    def of(cls, document: dict[str, Any], run_texts: Sequence[bytes] | None = None) -> "PackedContext":
+        """Pack a valid document; ActionError for an unsound action space, TypeError for what JSON cannot hold.
+
+        ``run_texts`` are its similar runs as canonical JSON, where these are at hand: they are half of the work.
+        """
+        runs = document["history"]["last_n_similar_runs"]
+        texts = runs if run_texts is None else list(map(orjson.Fragment, run_texts))
         return cls(
-            canonical_json(document),
+            canonical_json({**document, "history": {"last_n_similar_runs": texts}}),
             document["job_type"],
             document["issue"]["issue_id"],
             ActionSpace.from_document(document["action_space"], "$.action_space"),
-            # Interned, for the same runs are in many contexts, and pickle writes one object once.
-            [(sys.intern(run["run_id"]), run["started_ms"]) for run in document["history"]["last_n_similar_runs"]],
+            [(run["run_id"], run["started_ms"]) for run in runs],
         )
+
+
+class KnownRuns:
+    """The runs in the histories of planner_inputs: one run is in many of them, and need be looked at only once.
+
+    What tells runs apart is their whole text, so two that differ in anything, be it 1 from 1.0, are two.
+    """
+
+    def __init__(self) -> None:
+        self._by_text: dict[bytes, dict[str, Any]] = {}
+
+    def pack(self, planner_input: dict[str, Any], source: str) -> PackedContext:
+        """Validate and pack a planner_input; a known run in it becomes the object first seen.
+
+        Raises ContractError as contracts.validate does, and what PackedContext.of raises.
+        """
+        history = section(planner_input, "history")
+        runs = history.get("last_n_similar_runs")
+        try:
+            texts = [canonical_json(run) for run in runs] if isinstance(runs, list) else None
+        except TypeError:  # too deeply nested for orjson
+            texts = None
+        if runs is None or texts is None:
+            validate(PlannerInput, planner_input, source)
+            return PackedContext.of(planner_input)
+        unknown = [run for run, text in zip(runs, texts, strict=True) if text not in self._by_text]
+        try:
+            validate(PlannerInput, {**planner_input, "history": {**history, "last_n_similar_runs": unknown}}, source)
+        except ContractError:
+            validate(PlannerInput, planner_input, source)  # for the place of the defect among all runs
+            raise
+        history["last_n_similar_runs"] = list(map(self._by_text.setdefault, texts, runs))
+        return PackedContext.of(planner_input, texts)
 
 
 @dataclass(slots=True)
@@ -124,13 +162,17 @@ def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     if directory.is_symlink():
         quarantine.dropped(directory, "a symbolic link: what it leads to is not read")
         return []
-    for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else []:
+    # A listing tells which entries are links; asking for each path would take as long as reading some.
+    with os.scandir(directory) if directory.is_dir() else nullcontext(()) as listing:
+        found = sorted(listing, key=lambda entry: entry.name)
+    for entry in found:
+        path = directory / entry.name
         try:
-            path.name.encode()
+            entry.name.encode()
         except UnicodeEncodeError:
             quarantine.dropped(path, "its name is not UTF-8")
             continue
-        if path.is_symlink():
+        if entry.is_symlink():
             quarantine.dropped(path, "a symbolic link: what it leads to is not read")
             continue
         entries.append(path)

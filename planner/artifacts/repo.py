@@ -7,7 +7,7 @@ from typing import Any
 from planner.artifacts.archives import read_archive
 from planner.artifacts.beads import read_issues
 from planner.artifacts.events import WorkcellEvents, read_events
-from planner.artifacts.records import Quarantine, RunRecord, list_entries
+from planner.artifacts.records import KnownRuns, Quarantine, RunRecord, list_entries
 from planner.artifacts.universe import Universe, load_universes
 from planner.artifacts.worlds import read_world_runs
 from planner.errors import ArtifactError
@@ -64,7 +64,8 @@ def read_archives(
     contexts: list[dict[str, Any]] | None = None,
 ) -> list[RunRecord]:
     """The runs in the archive directories ``paths``, in their order; ``contexts`` as in :func:`read_archive`."""
-    records = (read_archive(path, events.get(path.name), quarantine, contexts) for path in paths)
+    known = KnownRuns()
+    records = (read_archive(path, events.get(path.name), quarantine, contexts, known) for path in paths)
     return [record for record in records if record is not None]
 
 

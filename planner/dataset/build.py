@@ -32,7 +32,7 @@ from planner.dataset.profiles import encode, specials
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
-READ_CHUNK = 1024
+READ_CHUNK = 2048
 """Archives read by one Ray Data batch, at most."""
 ENCODE_CHUNK = 8192
 """Contexts that history made, encoded at once."""

@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from planner.contracts import timestamp_to_ms
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, asked_features, context_features, run_features
 from planner.dataset.tokens import RUN, SEP, SPECIALS, UNK, asked_tokens, own_segment, run_tokens
-from planner.history import AGES, jaccard, recency_buckets
+from planner.history import AGES, recency_buckets
 
 
 @dataclass
@@ -33,53 +33,55 @@ class Encoded:
 
 
 def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> Encoded:
-    """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept."""
-    pieces = _Pieces()
+    """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept.
+
+    A run that is in several contexts as one and the same object is looked at once.
+    """
+    pieces, runs, tag_bits = _Pieces(), _Runs(), _Bits()
     openings = [pieces.add((RUN, *asked_tokens(age, same))) for same in (False, True) for age in range(AGES)]
-    known: dict[tuple[str, int], _Run] = {}
     own_pieces: list[int] = []
-    counts: list[int] = []
-    context_rows, own_rows, asked_rows = array("d"), array("d"), array("d")
-    distinct = 0
+    counts, issues, tag_counts = array("q"), array("q"), array("q")
+    created_ms, context_rows = array("d"), array("d")
+    row, shared = array("q"), array("q")
+    """Of each run of each context: its number in ``runs``, and how many tags it has in common with the context."""
     for context in contexts:
-        created_ms = timestamp_to_ms(context["created_at"])
-        issue_id, tags = context["issue"]["issue_id"], frozenset(context["issue"]["tags"])
-        runs = context["history"]["last_n_similar_runs"][:n_similar]
+        issue = context["issue"]
+        asked = context["history"]["last_n_similar_runs"][:n_similar]
+        rows = [runs.number(summary, pieces, tag_bits) for summary in asked]
+        tags = tag_bits.of(issue["tags"])
+        created_ms.append(timestamp_to_ms(context["created_at"]))
+        issues.append(runs.issue_numbers[issue["issue_id"]])
+        tag_counts.append(tags.bit_count())
+        counts.append(len(rows))
+        row.extend(rows)
+        shared.extend([(tags & runs.tags[number]).bit_count() for number in rows])
         own_pieces.append(pieces.add(own_segment(context)))
         context_rows.extend(context_features(context))
-        counts.append(len(runs))
-        for summary in runs:
-            started_ms = summary["started_ms"]
-            key = summary["run_id"], started_ms
-            run = known.get(key)
-            if run is None or run.summary != summary:
-                piece = pieces.add((*run_tokens(summary), SEP))
-                run = known[key] = _Run(summary, piece, frozenset(summary.get("tags") or ()), distinct)
-                own_rows.extend(run_features(summary))
-                distinct += 1
-            same_issue = summary.get("issue_id") == issue_id
-            asked_rows.extend((run.piece, run.row, created_ms - started_ms, same_issue, jaccard(tags, run.tags)))
 
     # What is left is the same for every context and every run, so numpy does it for all at once.
-    count = np.array(counts, dtype=np.intp)
-    run_piece, row, since_ms, same, overlap = np.array(asked_rows).reshape(-1, 5).T
-    age = recency_buckets(since_ms)
+    count, row_of, shared_tags = np.array(counts), np.array(row), np.array(shared)
+    asking: NDArray[np.intp] = np.repeat(np.arange(len(count)), count)
+    """The context that each run belongs to."""
+    age = recency_buckets(np.array(created_ms)[asking] - np.array(runs.started_ms)[row_of])
+    same = np.array(issues)[asking] == np.array(runs.issues)[row_of]
+    joint_tags = np.array(tag_counts)[asking] + np.array(runs.tag_counts)[row_of] - shared_tags
     first = np.cumsum(count + 1) - count - 1
     """Of each context, the number of its own segment among all segments."""
-    halves = np.full((len(row) + len(count), 2), _Pieces.EMPTY)
+    halves = np.full((len(row_of) + len(count), 2), _Pieces.EMPTY)
     is_own: NDArray[np.bool_] = np.zeros(len(halves), dtype=bool)
     is_own[first] = True
     halves[is_own, 1] = own_pieces
-    halves[~is_own, 0] = np.array(openings)[age + AGES * same.astype(np.intp)]
-    halves[~is_own, 1] = run_piece
+    halves[~is_own, 0] = np.array(openings)[age + AGES * same]
+    halves[~is_own, 1] = np.array(runs.pieces)[row_of]
     tokens, ends = pieces.join(halves.ravel())
     nth = np.minimum(np.arange(n_similar + 1), count[:, None])
     segments: NDArray[np.int64] = np.zeros((len(count), n_similar + 2), dtype=np.int64)
     segments[:, 1:] = ends[1::2][first[:, None] + nth]
     segments[1:, 0] = segments[:-1, -1]
     run_rows: NDArray[np.float32] = np.zeros((len(segments), n_similar, len(RUN_FEATURES)), dtype=np.float32)
-    if distinct:
-        own = np.array(own_rows).reshape(distinct, -1)[row.astype(np.intp)]
+    if len(row_of):
+        own = np.array(runs.features).reshape(len(runs.pieces), -1)[row_of]
+        overlap = shared_tags / np.maximum(joint_tags, 1)
         run_rows[np.arange(n_similar) < count[:, None]] = asked_features(own, age, same, overlap)
     return Encoded(
         strings=pieces.strings,
@@ -90,15 +92,34 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
     )
 
 
-class _Run(NamedTuple):
-    """A past run, encoded as far as it does not depend on who asks: the same run is in many contexts."""
+class _Runs:
+    """Past runs, encoded as far as they do not depend on who asks: the same run is in many contexts."""
 
-    summary: Mapping[str, Any]
-    piece: int
-    """The rest of its segment."""
-    tags: frozenset[str]
-    row: int
-    """Where its own features are."""
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._summaries: list[Mapping[str, Any]] = []
+        """Kept, for an object's id is its own only as long as it lives."""
+        self.pieces, self.issues, self.tag_counts = array("q"), array("q"), array("q")
+        """Of each run: the rest of its segment, its issue's number, how many tags it has."""
+        self.started_ms, self.features = array("d"), array("d")
+        self.tags: list[int] = []
+        """Each run's tags as bits."""
+        self.issue_numbers = _Table()
+
+    def number(self, summary: Mapping[str, Any], pieces: "_Pieces", tag_bits: "_Bits") -> int:
+        """The run's number."""
+        number = self._numbers.get(id(summary))
+        if number is None:
+            number = self._numbers[id(summary)] = len(self._summaries)
+            self._summaries.append(summary)
+            self.pieces.append(pieces.add((*run_tokens(summary), SEP)))
+            issue_id = summary.get("issue_id")
+            self.issues.append(-1 if issue_id is None else self.issue_numbers[issue_id])
+            self.tags.append(tag_bits.of(summary.get("tags") or ()))
+            self.tag_counts.append(self.tags[-1].bit_count())
+            self.started_ms.append(summary["started_ms"])
+            self.features.extend(run_features(summary))
+        return number
 
 
 class _Pieces:
@@ -108,7 +129,7 @@ class _Pieces:
 
     def __init__(self) -> None:
         self._table = _Table()
-        self._tokens = array("i")
+        self._tokens: list[int] = []
         self._ends = array("q", [0])
 
     @property
@@ -126,7 +147,7 @@ class _Pieces:
         """The pieces of these numbers one after another, and where each of them ends."""
         ends = np.array(self._ends)
         lengths = np.diff(ends, prepend=0)
-        return _spans(np.array(self._tokens), (ends - lengths)[numbers], lengths[numbers])
+        return _spans(np.array(self._tokens, dtype=np.int32), (ends - lengths)[numbers], lengths[numbers])
 
 
 def _spans(
@@ -143,6 +164,20 @@ class _Table(dict[str, int]):
     def __missing__(self, string: str) -> int:
         self[string] = number = len(self)
         return number
+
+
+class _Bits:
+    """Sets of strings as bits of one number, so that what two of them share is quickly counted."""
+
+    def __init__(self) -> None:
+        self._table = _Table()
+
+    def of(self, strings: Iterable[str]) -> int:
+        """The set of these strings."""
+        bits = 0
+        for string in strings:
+            bits |= 1 << self._table[string]
+        return bits
 
 
 def concatenate(parts: Sequence[Encoded]) -> Encoded:

@@ -16,7 +16,6 @@ from planner.artifacts.beads import issue_context
 from planner.artifacts.records import PackedContext, RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input
-from planner.contracts import canonical_json
 from planner.dataset.outcomes import ActionOutcome
 from planner.history import HistoryIndex, Query
 
@@ -178,13 +177,5 @@ def _rebuild(
         created_ms=run.decided_ms,
         objective_id=run.objective_id,
     )
-    # Each run's text is made once and not for every context that it is in: that would be half of this join.
-    texts = [orjson.Fragment(similar.summary_text) for similar in similar_runs]
-    packed = PackedContext(
-        canonical_json({**context, "history": {"last_n_similar_runs": texts}}),
-        summary["job_type"],
-        part["issue_id"],
-        universe.action_space,
-        [(similar.run_id, similar.started_ms) for similar in similar_runs],
-    )
-    return packed, context
+    # Each run's text is made once and not for every context that it is in.
+    return PackedContext.of(context, [similar.summary_text for similar in similar_runs]), context

@@ -106,9 +106,8 @@ def asked_features(
     ``own`` (m, R - 4) comes from :func:`run_features`; the others are (m,): the age's bucket, whether the run was the
     asking issue's, and the Jaccard overlap of their tags.
     """
-    *values, failures = own.T
     failed = 1 - own[:, RUN_FEATURES.index("passed")]
-    return np.stack([*values, age, same_issue, same_issue * failed, overlap, failures], axis=1)
+    return np.column_stack([own[:, :-1], age, same_issue, same_issue * failed, overlap, own[:, -1]])
 
 
 def _multi_hot(salt: str, values: Any, buckets: int) -> list[float]:

@@ -178,21 +178,30 @@ def write_dataset(
     with staged_directory(out) as staging, ThreadPoolExecutor(max_workers=1) as tables:
         tokens = apply_vocabulary(encoded, vocabulary)
         digest = hashlib.sha256(canonical_json({"space": space.to_document(), "vocabulary": list(vocabulary)}))
-        infos, written = {}, []
-        for name in SPLITS:
-            span = splits[name]
-            part = [examples[i] for i in span]
-            seen = np.array([example.issue_id in seen_issues for example in part], dtype=bool)
-            table = _write_arrays(staging / name, part, _arrays(part, encoded, tokens, span, space, seen), digest)
-            written.append(tables.submit(_write_table, table, staging / name))
-            infos[name] = {
+        parts = {name: [examples[i] for i in splits[name]] for name in SPLITS}
+        seen = {name: np.array([e.issue_id in seen_issues for e in parts[name]], dtype=bool) for name in SPLITS}
+        columns = {name: _columns(parts[name], seen[name]) for name in SPLITS}
+        written = []
+        for name, part in parts.items():
+            (staging / name).mkdir()
+            written.append(tables.submit(_write_table, staging / name, columns[name], part))
+        for name, part in parts.items():
+            arrays = _arrays(part, encoded, tokens, splits[name], space, seen[name])
+            _write_arrays(staging / name, arrays, digest)
+            digest.update(orjson.dumps(columns[name]))
+            for example in part:
+                digest.update(example.context_json)
+        for future in written:
+            future.result()
+        infos = {
+            name: {
                 "examples": len(part),
                 "first_ms": part[0].decided_ms if part else None,
                 "last_ms": part[-1].decided_ms if part else None,
-                "of_seen_issues": int(seen.sum()),
+                "of_seen_issues": int(seen[name].sum()),
             }
-        for future in written:
-            future.result()
+            for name, part in parts.items()
+        }
         train = splits["train"]
         info = DatasetInfo.model_validate(
             {
@@ -267,28 +276,20 @@ def _arrays(
     }
 
 
-def _write_arrays(
-    directory: Path, part: Sequence[Example], arrays: Mapping[str, NDArray[Any]], digest: Any
-) -> pa.Table:
-    """Write a split's arrays, add the split to ``digest``, and return the table that belongs beside them."""
-    directory.mkdir()
+def _write_arrays(directory: Path, arrays: Mapping[str, NDArray[Any]], digest: Any) -> None:
+    """Write a split's arrays and add them to ``digest``."""
     for name in arrays:
         array = np.ascontiguousarray(arrays[name])
         np.save(directory / f"{name}.npy", array)
         digest.update(f"{directory.name}/{name}{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
-    columns = _columns(part, arrays["seen"])
-    digest.update(orjson.dumps(columns))
-    contexts = [example.context_json for example in part]
-    for context in contexts:
-        digest.update(context)
-    return pa.table({**columns, "context": pa.array(contexts, pa.binary()).cast(pa.string())}, schema=EXAMPLE_SCHEMA)
 
 
-def _write_table(table: pa.Table, directory: Path) -> None:
-    """In a thread: compressing needs nothing of Python."""
+def _write_table(directory: Path, columns: Mapping[str, list[Any]], part: Sequence[Example]) -> None:
+    """In a thread, while the arrays are made: compressing needs nothing of Python."""
+    contexts = pa.array([example.context_json for example in part], pa.binary()).cast(pa.string())
     pq.write_table(
-        table,
+        pa.table({**columns, "context": contexts}, schema=EXAMPLE_SCHEMA),
         directory / "examples.parquet",
         row_group_size=4096,
         compression="zstd",

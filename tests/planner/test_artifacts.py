@@ -1,7 +1,9 @@
 """Reading what the kernel left behind: real archives with their odd cases, and archives made to break a reader."""
 
+import copy
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,12 @@ from hypothesis import strategies as st
 
 from planner.artifacts.archives import read_archive
 from planner.artifacts.events import read_events
-from planner.artifacts.records import Quarantine, RunRecord
+from planner.artifacts.records import KnownRuns, PackedContext, Quarantine, RunRecord
 from planner.artifacts.repo import RepoArtifacts, read_repo
 from planner.artifacts.universe import choose_universe, load_kernel_config
 from planner.artifacts.worlds import read_world_runs
-from planner.contracts import RunSummary, timestamp_to_ms
-from planner.errors import ArtifactError
+from planner.contracts import PlannerInput, RunSummary, timestamp_to_ms, validate
+from planner.errors import ActionError, ArtifactError, ContractError
 from tests.conftest import CORPUS, FIXTURES
 from tests.planner.mutations import WRONG, places, replaced, without
 
@@ -358,6 +360,45 @@ def test_a_context_that_cannot_be_used_counts_as_not_recorded(
     (directory / "manifest.json").write_text(text.replace('"PLANNER"', dumps_deep(planner)))
     record = check_read(directory)
     assert record is not None and record.planner_input is None and record.executed_plan is not None
+
+
+def outcome_of(pack: Callable[[dict[str, Any]], PackedContext], document: dict[str, Any]) -> PackedContext | str:
+    """What comes of packing a copy of the document: the context, or the error's text."""
+    try:
+        return pack(copy.deepcopy(document))
+    except (ContractError, ActionError) as error:
+        return str(error)
+
+
+def test_a_damaged_context_is_judged_the_same_whatever_runs_are_known_by_then(repo: RepoArtifacts) -> None:
+    def pack_alone(document: dict[str, Any]) -> PackedContext:
+        validate(PlannerInput, document, "planner_input")
+        return PackedContext.of(document)
+
+    runs = [run.summary for run in repo.runs[:3]]
+    whole = replaced(DOCUMENTS["manifest"]["planner"]["planner_input"], ("history", "last_n_similar_runs"), runs)
+    known = KnownRuns()
+    assert known.pack(copy.deepcopy(whole), "planner_input") == pack_alone(copy.deepcopy(whole))
+    damaged = [replaced(whole, path, value) for path in places(whole) for value in (*WRONG, 1, 1.0)]
+    damaged += [without(whole, path) for path in places(whole)]
+    refused = 0
+    for document in damaged:
+        expected = outcome_of(pack_alone, document)
+        assert outcome_of(lambda document: known.pack(document, "planner_input"), document) == expected
+        refused += isinstance(expected, str) and "$.history.last_n_similar_runs[2]" in expected
+    assert refused > 50
+
+
+def test_a_run_that_differs_from_a_known_one_in_a_type_alone_is_not_that_run(repo: RepoArtifacts) -> None:
+    run = replaced(repo.runs[0].summary, ("started_ms",), 1)
+    whole = DOCUMENTS["manifest"]["planner"]["planner_input"]
+    known = KnownRuns()
+    known.pack(replaced(whole, ("history", "last_n_similar_runs"), [run]), "planner_input")
+    for value in (True, 1.0):
+        changed = replaced(run, ("started_ms",), value)
+        assert changed == run
+        with pytest.raises(ContractError, match=r"\$\.history\.last_n_similar_runs\[1\]\.started_ms"):
+            known.pack(replaced(whole, ("history", "last_n_similar_runs"), [run, changed]), "planner_input")
 
 
 def dumps_deep(document: Any) -> str:
