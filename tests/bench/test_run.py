@@ -112,17 +112,17 @@ def test_a_bench_runs_every_action_of_every_case_and_reports_the_winners(
 def test_what_the_ledger_has_is_not_run_again_and_faults_only_on_demand(
     kernel_repo: KernelRepo, ray_cluster: Any
 ) -> None:
-    first = bench(kernel_repo, limit=1)
-    assert (first.run, first.resumed) == (2, 0)
-    second = bench(kernel_repo)
-    assert (second.run, second.resumed) == (2, 2)
+    first = bench(kernel_repo, n_actions=1, limit=1)
+    assert (first.run, first.resumed) == (1, 0)
+    second = bench(kernel_repo, n_actions=1)
+    assert (second.run, second.resumed) == (1, 1)
     kernel_repo.write_config(test_crash=True)
-    third = bench(kernel_repo, repeats=2)
-    assert (third.run, third.resumed, third.faults) == (4, 4, 4)
+    third = bench(kernel_repo, n_actions=1, repeats=2)
+    assert (third.run, third.resumed, third.faults) == (2, 2, 2)
     kernel_repo.write_config()
-    assert bench(kernel_repo, repeats=2).run == 0
-    fourth = bench(kernel_repo, repeats=2, retry_faults=True)
-    assert (fourth.run, fourth.resumed, fourth.faults) == (4, 4, 0)
+    assert bench(kernel_repo, n_actions=1, repeats=2).run == 0
+    fourth = bench(kernel_repo, n_actions=1, repeats=2, retry_faults=True)
+    assert (fourth.run, fourth.resumed, fourth.faults) == (2, 2, 0)
 
 
 def test_a_bench_killed_at_several_moments_ends_with_every_execution_once_and_nothing_left(
@@ -159,14 +159,16 @@ def test_a_bench_killed_at_several_moments_ends_with_every_execution_once_and_no
 def test_an_interrupted_bench_stops_cleanly_and_refuses_a_second_one_while_it_lives(
     kernel_repo: KernelRepo, address: str, processes_with: Callable[[str], list[str]], number: int
 ) -> None:
+    # A number that no other test sleeps, which may run beside this one.
+    sleep = f"sleep 60.{os.getpid()}"
     for tool in ("codex", "claude", "opencode"):
-        kernel_repo.write_tool(tool, "#!/bin/sh\ntrap '' TERM\nsleep 60 & wait\nsleep 60\n")
+        kernel_repo.write_tool(tool, f"#!/bin/sh\ntrap '' TERM\n{sleep} & wait\n{sleep}\n")
     process = BenchProcess(kernel_repo, address)
     process.until_finished(0)
     with pytest.raises(BenchError, match=f"another bench writes to it \\(process {process.process.pid}\\)"):
         bench(kernel_repo)
     deadline = time.monotonic() + 20
-    while not processes_with("sleep 60"):
+    while not processes_with(sleep):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.process.send_signal(number)
@@ -174,7 +176,7 @@ def test_an_interrupted_bench_stops_cleanly_and_refuses_a_second_one_while_it_li
     assert "Stopped." in output
     assert process.process.returncode == 130
     assert processes_with(str(kernel_repo.root.parent)) == []
-    assert processes_with("sleep 60") == []
+    assert processes_with(sleep) == []
     assert list(process.work_base.iterdir()) == []
     with Ledger.open(process.ledger_path) as ledger:
         assert (ledger.progress().planned, ledger.progress().finished) == (6, 0)

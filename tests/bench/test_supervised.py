@@ -211,7 +211,8 @@ def test_a_command_that_cannot_be_started_is_named(tmp_path: Path) -> None:
 def test_a_run_away_that_forks_twice_and_ignores_sigterm_is_gone_when_the_run_ends(
     tmp_path: Path, processes_with: Callable[[str], list[str]], root: str
 ) -> None:
-    report = supervise(tmp_path / "w", sys.executable, "-S", "-c", RUN_AWAY, str(tmp_path), root, wall_limit_s=1.5)
+    command = python(RUN_AWAY, tmp_path, root)
+    report = supervise(tmp_path / "w", *command, wall_limit_s=1.5 if root == "stay" else 20)
     assert report.stopped_by == ("walltime" if root == "stay" else None)
     assert report.exit_code == (-signal.SIGKILL if root == "stay" else 0)
     assert report.left == 0
@@ -247,7 +248,8 @@ def test_whatever_a_process_does_to_get_away_it_is_gone_when_the_run_ends(
     tmp_path: Path, escape: str, root: str
 ) -> None:
     note = tmp_path / "note"
-    report = supervise(tmp_path / "w", *python(ESCAPE, note, escape, root), wall_limit_s=1)
+    wall_limit_s = 1 if root == "stay" else 20
+    report = supervise(tmp_path / "w", *python(ESCAPE, note, escape, root), wall_limit_s=wall_limit_s)
     assert (report.stopped_by, report.left) == ("walltime" if root == "stay" else None, 0)
     assert root == "leave" or note.exists(), "it was stopped before it got away"
     assert not note.exists() or not is_alive(int(note.read_text().split()[0]))

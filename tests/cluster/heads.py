@@ -19,7 +19,7 @@ WORKER_PORTS = range(10002, 20000)
 
 @dataclass(frozen=True)
 class Head:
-    """A running head: its address, its dashboard's, and the environment that finds it as `auto`."""
+    """A running head: its address, that of its dashboard if it has one, the environment that finds it as `auto`."""
 
     address: str
     dashboard: str
@@ -27,22 +27,22 @@ class Head:
 
 
 @contextlib.contextmanager
-def ray_head() -> Iterator[Head]:
-    """`ray start --head` with a dashboard; afterwards every process of it is gone."""
+def ray_head(*, with_dashboard: bool = False) -> Iterator[Head]:
+    """`ray start --head`, with the dashboard that takes jobs on demand; afterwards every process of it is gone."""
     # Not pytest's own directory: Ray puts sockets there, whose paths may have 107 characters at most.
     directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     # RAY_TMPDIR is where `auto` looks first for a head; without it, it might find somebody else's.
     environment = {**new_environment(), "RAY_TMPDIR": str(directory)}
     port, dashboard, client, agent = free_ports(4)
     command = f"""{BIN / "ray"} start --head --block --num-cpus 2 --object-store-memory 100000000 --disable-usage-stats
-        --temp-dir {directory / "ray"} --port {port} --include-dashboard true --dashboard-port {dashboard}
+        --temp-dir {directory / "ray"} --port {port} --include-dashboard {with_dashboard} --dashboard-port {dashboard}
         --ray-client-server-port {client} --dashboard-agent-listen-port {agent}"""
     with (directory / "head.log").open("w") as log:
         process = subprocess.Popen(
             command.split(), env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        for number in (port, dashboard):
+        for number in (port, dashboard) if with_dashboard else (port,):
             wait_until(lambda number=number: answers(number), START_S, f"an answer on port {number}")
         # Written last: until then `auto` takes any other Ray that runs on this machine, for instance this session's.
         wait_until((directory / "ray" / "ray_current_cluster").exists, START_S, "the head's address, for `auto`")

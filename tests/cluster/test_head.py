@@ -32,7 +32,7 @@ REPO = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     """One head for this module; its end checks that no process of it is left."""
-    with ray_head() as started:
+    with ray_head(with_dashboard=True) as started:
         yield started
 
 

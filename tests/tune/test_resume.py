@@ -18,7 +18,7 @@ from tests.tune.processes import (
 )
 from tune.search import run_search
 
-TRIALS, EPOCHS = 4, 40
+TRIALS, EPOCHS = 3, 40
 
 
 def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: Path, tmp_path: Path) -> None:
@@ -39,10 +39,10 @@ def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: 
     code, output = run_planner(environment, *arguments, "--resume")
 
     assert code == 0, output
-    assert "4 trials: " in output
+    assert f"{TRIALS} trials: " in output
     assert "1 from an earlier session" in output
     assert f"next: planner train {small_dataset} --config {out / 'best.yaml'}" in output
-    assert sorted(path.name for path in (out / "trials").iterdir()) == ["000", "001", "002", "003"]
+    assert sorted(path.name for path in (out / "trials").iterdir()) == ["000", "001", "002"]
     assert (out / "trials" / "000" / "run.json").read_bytes() == kept
     # The interrupted trial went on in its own run, from where it was.
     continued = (out / "trials" / "001" / "metrics.jsonl").read_bytes()
