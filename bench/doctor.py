@@ -411,7 +411,7 @@ def _programs(command: Sequence[str] | None, repo: Path | None, search_path: str
     if repo is not None:
         checks.append(_try("toolchains", "install one of the config's tools", lambda: _toolchains(repo, search_path)))
     shell = shutil.which("/bin/sh")
-    return [*checks, Check("shell", shell is not None, shell or "no /bin/sh", "install one: supervisors start by it")]
+    return [*checks, Check("shell", shell is not None, shell or "no /bin/sh", "install one: tools are started by it")]
 
 
 def _toolchains(repo: Path, search_path: str | None) -> str:
