@@ -1,19 +1,18 @@
 """A command and everything it started: started, watched, ended as a whole, however far its processes detach themselves.
 
-Only used by the supervisor's own program (``bench.supervisor``). Standard library's cheapest modules only, for a fast
-start: ``ctypes``, ``signal`` and ``subprocess`` would each cost a quarter of it.
+Only used by the supervisor's own program (``bench.supervisor``), which needs nothing but the standard library.
 """
 
-import _ctypes
-import _signal  # type: ignore[import-not-found] # without the enums of signal, which cost a quarter of the start
+import ctypes
 import errno
 import os
+import resource
 import select
+import signal
 import time
+from signal import SIGKILL, SIGTERM
 
-SIGKILL, SIGTERM = 9, 15
-DEFAULTED = (1, 2, 3, 13, 15, 25)
-"""SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGXFSZ."""
+DEFAULTED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 KILL_PATIENCE_S = 30.0
 """How long processes that SIGKILL does not end (stuck in the operating system) are waited for."""
@@ -190,7 +189,7 @@ def descendants() -> list[Process]:
     """All processes below this one, ended ones that nobody has waited for included."""
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     children: dict[int, list[Process]] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs a third of this program's start
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - thousands of them, of which only names are wanted
         if entry[0] not in "123456789":
             continue
         text = _read(f"/proc/{entry}/stat")
@@ -249,9 +248,6 @@ def machine_tasks() -> int:
 
 def limit_resources(file_bytes: int | None, max_tasks: int | None) -> None:
     """Set the limits that the operating system itself keeps, for this process and all that it starts."""
-    # Imported here because a run without limits does without.
-    import resource
-
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     if max_tasks is not None:
@@ -284,8 +280,8 @@ def _start(command: list[str], run_dir: str) -> int:
         _prefer_for_oom()
         # The command must find signals at their defaults: Python ignores some, and so may whoever started the bench.
         for number in DEFAULTED:
-            _signal.signal(number, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.chdir(run_dir)
         os.execvpe(command[0], command, os.environ)
     except OSError as error:
@@ -359,8 +355,5 @@ def _read(path: str) -> bytes:
 
 
 def _prctl(option: int, value: int) -> None:
-    # What ctypes.CDLL(None).prctl does, without the four milliseconds that importing ctypes takes.
-    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type] # None is the program itself
-    error = _ctypes.call_function(_ctypes.dlsym(program, "prctl"), (option, value, 0, 0, 0))
-    if error:
+    if ctypes.CDLL(None).prctl(option, value, 0, 0, 0):
         raise OSError(errno.EINVAL, f"prctl({option}) is refused")

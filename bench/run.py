@@ -1,6 +1,5 @@
 """A whole bench: cases, executions on Ray, outcomes in a ledger; what the ledger has is not run again."""
 
-import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -304,8 +303,6 @@ def _run_planned(
 ) -> Mapping[str, int]:
     work_base = work_base or Path(tempfile.gettempdir())
     work_base.mkdir(parents=True, exist_ok=True)
-    # Ray's workers are niced by default, and so would every run be whose duration is measured.
-    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         with connect(address) as ray, _interrupted_by_signals():
             n_workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -13,6 +13,7 @@ the same moment is left with ``bench.strays``. What a run asks of others (docker
 import os
 import select
 import time
+from signal import SIGCONT
 
 from bench.process_tree import (
     Deadlines,
@@ -28,7 +29,6 @@ WITHOUT_GRACE = ("memory", "processes")
 """A run that takes the machine down is not asked to end first."""
 LOST = "lost"
 """Stopped because the guard was: nobody stands over this program any more. The worker gets no report."""
-SIGCONT = 18
 
 
 def main(arguments: list[str]) -> None:
