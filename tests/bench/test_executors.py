@@ -18,7 +18,7 @@ from bench.simulation.repo import simulate_repo
 from bench.workdirs import make_work_dir
 from planner.actions import Action
 from planner.contracts import BenchCase, BenchOutcome
-from tests.bench.conftest import SMALL_KERNEL, KernelRepo
+from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
 from tests.bench.test_replay import cases_of, write_tables
 
 
@@ -45,6 +45,7 @@ WITH_ITERATIONS = (Action("serial_handoff", 1, 60, 1), Action("speculate_vote", 
 
 
 def small_kernel(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
+    kernel_repo.write_tool("codex", SOLVES.format(sleep=0.5, cost=0.1))
     executor = CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL)
     (case,) = build_cases(kernel_repo.root, issue_ids=["1"], n_actions=1)
     return Subject(executor, case, *CODE, 0.1, tmp_path / "work")
