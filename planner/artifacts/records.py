@@ -1,12 +1,14 @@
 """What a reader makes of one run: its summary, its times, its plan; and the table of what could not be read."""
 
+import operator
 import os
+import pickle
 import stat
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import orjson
 
@@ -49,6 +51,13 @@ class PackedContext:
             ActionSpace.from_document(document["action_space"], "$.action_space"),
             [(run["run_id"], run["started_ms"]) for run in runs],
         )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        if operator.index(protocol) < 5:
+            return object.__reduce_ex__(self, protocol)  # super() is no use in a class with slots
+        # The text may travel beside the pickle (PEP 574): it is nearly all of it.
+        text = pickle.PickleBuffer(self.text)
+        return PackedContext, (text, self.job_type, self.issue_id, self.space, self.neighbours)
 
 
 class KnownRuns:

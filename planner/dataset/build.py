@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from planner.actions import ActionSpace
 from planner.artifacts.beads import read_issues
@@ -26,7 +27,7 @@ from planner.artifacts.universe import load_kernel_config, load_universes, minut
 from planner.artifacts.worlds import read_world_runs
 from planner.context import N_SIMILAR
 from planner.contracts import DatasetInfo, TokenProfile, canonical_json
-from planner.dataset.encode import Encoded, concatenate, fit_vocabulary, take
+from planner.dataset.encode import Encoded, fit_vocabulary, gather
 from planner.dataset.examples import Example, ExampleSet, make_examples
 from planner.dataset.profiles import encode, specials
 from planner.dataset.split import time_split
@@ -191,7 +192,7 @@ def _encode_all(found: ExampleSet, recorded: _Recorded, profile: TokenProfile, p
         row_of_made[position] if position in row_of_made else row_of_text[example.context_json]
         for position, example in enumerate(found.examples)
     ]
-    return take(concatenate(parts), np.array(rows, dtype=np.intp))
+    return gather(parts, np.array(rows, dtype=np.intp))
 
 
 def _map_chunks(
@@ -213,16 +214,25 @@ def _map_chunks(
     progress(stage, 0, len(chunks))
     rows = [{"number": number, "chunk": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    mapped = data.map_batches(_map_batch, batch_size=1, fn_kwargs={"function": function, "arguments": arguments})
+    mapped = data.map_batches(
+        _map_batch, batch_size=1, batch_format="pyarrow", fn_kwargs={"function": function, "arguments": arguments}
+    )
     results = {}
     for done, row in enumerate(mapped.iter_rows(), start=1):
-        results[row["number"]] = pickle.loads(row["result"])
+        *buffers, stream = row["result"]
+        results[row["number"]] = pickle.loads(stream, buffers=buffers)
         progress(stage, done, len(chunks))
     return [results[number] for number in range(len(chunks))]
 
 
-def _map_batch(batch: dict[str, Any], function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """One batch of one chunk. Pickled by us: as columns of a table, objects would be taken apart and copied."""
+def _map_batch(batch: pa.Table, function: Callable[..., Any], arguments: dict[str, Any]) -> pa.Table:
+    """One batch of one chunk. Pickled by us: as columns of a table, objects would be taken apart and copied.
+
+    Arrays and contexts travel beside the pickle and not within it (PEP 574): each copy of them would be new memory.
+    """
+    buffers: list[pickle.PickleBuffer] = []
     with collector_paused():
-        result = pickle.dumps(function(pickle.loads(batch["chunk"][0]), **arguments), protocol=5)
-    return {"number": batch["number"], "result": [result]}
+        result = function(pickle.loads(batch["chunk"][0].as_buffer()), **arguments)
+        stream = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
+    row = [*(buffer.raw() for buffer in buffers), stream]
+    return pa.table({"number": batch["number"], "result": pa.array([row], pa.list_(pa.large_binary()))})

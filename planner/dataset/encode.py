@@ -180,36 +180,35 @@ class _Bits:
         return bits
 
 
-def concatenate(parts: Sequence[Encoded]) -> Encoded:
-    """The parts in order as one, with one string table."""
+def gather(parts: Sequence[Encoded], rows: NDArray[np.intp]) -> Encoded:
+    """The contexts at ``rows`` of the parts one after another, in that order, with one string table.
+
+    Straight to where they belong: every copy on the way would be as much new memory as the dataset.
+    """
     table = _Table()
-    tokens, segments, offset = [], [], 0
-    for part in parts:
-        ids = np.array([table[token] for token in part.strings], dtype=np.int32)
-        tokens.append(ids[part.tokens])
-        segments.append(part.segments + offset)
-        offset += len(part.tokens)
+    tokens = [np.array([table[token] for token in part.strings], dtype=np.int32)[part.tokens] for part in parts]
+    first = np.cumsum([0, *map(len, parts)])
+    part_of = first.searchsorted(rows, side="right") - 1
+    within = rows - first[part_of]
+    segments = _pick([part.segments for part in parts], part_of, within)
+    starts, ends = segments[:, 0], segments[:, -1]
+    spans = zip(part_of.tolist(), starts.tolist(), ends.tolist(), strict=True)
     return Encoded(
         list(table),
-        np.concatenate(tokens),
-        np.concatenate(segments),
-        np.concatenate([part.context_features for part in parts]),
-        np.concatenate([part.run_features for part in parts]),
+        np.concatenate([np.empty(0, dtype=np.int32), *(tokens[part][start:end] for part, start, end in spans)]),
+        segments + (np.cumsum(ends - starts) - ends)[:, None],
+        _pick([part.context_features for part in parts], part_of, within),
+        _pick([part.run_features for part in parts], part_of, within),
     )
 
 
-def take(encoded: Encoded, rows: NDArray[np.intp]) -> Encoded:
-    """The contexts at ``rows``, in that order."""
-    segments = encoded.segments[rows]
-    starts, lengths = segments[:, 0], segments[:, -1] - segments[:, 0]
-    tokens, ends = _spans(encoded.tokens, starts, lengths)
-    return Encoded(
-        encoded.strings,
-        tokens,
-        segments + (ends - lengths - starts)[:, None],
-        encoded.context_features[rows],
-        encoded.run_features[rows],
-    )
+def _pick(arrays: Sequence[NDArray[Any]], array_of: NDArray[np.intp], row_of: NDArray[np.intp]) -> NDArray[Any]:
+    """The rows ``row_of`` of the arrays ``array_of``."""
+    picked = np.empty((len(row_of), *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for number, rows in enumerate(arrays):
+        mine = np.flatnonzero(array_of == number)
+        picked[mine] = rows[row_of[mine]]
+    return picked
 
 
 def fit_vocabulary(encoded: Encoded, train: range, specials: Sequence[str] = SPECIALS) -> list[str]:

@@ -282,7 +282,7 @@ def _write_arrays(directory: Path, arrays: Mapping[str, NDArray[Any]], digest: A
         array = np.ascontiguousarray(arrays[name])
         np.save(directory / f"{name}.npy", array)
         digest.update(f"{directory.name}/{name}{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
 
 
 def _write_table(directory: Path, columns: Mapping[str, list[Any]], part: Sequence[Example]) -> None:
