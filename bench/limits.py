@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 GIB = 2**30
-StopReason = Literal["walltime", "memory", "processes", "capped", "cancelled"]
-"""Why *we* stopped a run: at its own limits; because it could not win any more; because nobody wants it any more."""
+StopReason = Literal["walltime", "memory", "processes", "disk", "capped", "cancelled"]
+"""Why *we* stopped a run: at its own limits; because no space was left where it works; because it could not win any
+more; because nobody wants it any more."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ KILL_PATIENCE_S = 30.0
 WATCH_INTERVAL_S = 0.1
 WATCH_SHARE = 0.02
 """Part of one CPU that looking at the processes of a run may take."""
+FULL_BYTES = 2**20
+"""A file system with less space than this counts as full: what a tool or a test writes next fails."""
 OOM_SCORE = 500
 """Of -1000 to 1000: when the machine itself is out of memory, it is to end the run and not the bench."""
 
@@ -135,20 +137,24 @@ class Deadlines:
 
 
 class Watch:
-    """Compares what the descendants of this process use with limits; None = no such limit.
+    """Compares what the descendants of this process use with limits, None = no such limit; and looks at their disk.
 
     A run can use no more than the whole machine does, which one look tells (0.03 ms): processes are only looked at
     when the machine's use is above a limit, and then for at most WATCH_SHARE of a CPU.
     """
 
-    def __init__(self, memory_bytes: int | None, max_tasks: int | None) -> None:
+    interval_s = WATCH_INTERVAL_S
+
+    def __init__(self, memory_bytes: int | None, max_tasks: int | None, directory: str) -> None:
         self._memory_bytes = memory_bytes
         self._max_tasks = max_tasks
+        self._directory = directory
         self._next_look = 0.0
-        self.interval_s = float("inf") if memory_bytes is None and max_tasks is None else WATCH_INTERVAL_S
 
     def exceeded(self) -> str | None:
-        """The limit that the tree exceeds, "memory" or "processes", or None."""
+        """The limit that the tree exceeds, "memory" or "processes"; "disk" when that is full; or None."""
+        if self.disk_is_full():
+            return "disk"
         memory_possible = self._memory_bytes is not None and _machine_memory() > self._memory_bytes
         tasks_possible = self._max_tasks is not None and machine_tasks() > self._max_tasks
         if not (memory_possible or tasks_possible) or time.monotonic() < self._next_look:
@@ -163,6 +169,14 @@ class Watch:
             return None
         finally:
             self._next_look = time.monotonic() + (time.process_time() - began) / WATCH_SHARE
+
+    def disk_is_full(self) -> bool:
+        """Whether no space is left where the run works, whoever took it."""
+        disk = os.statvfs(self._directory)
+        # What is kept for root is there for root.
+        blocks, files = (disk.f_bavail, disk.f_favail) if os.geteuid() else (disk.f_bfree, disk.f_ffree)
+        # A file system that makes files as needed tells 0 of 0.
+        return blocks * disk.f_frsize < FULL_BYTES or (disk.f_files > 0 and files == 0)
 
     @staticmethod
     def _uses_more_memory(found: list["Process"], limit: int) -> bool:

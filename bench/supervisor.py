@@ -25,7 +25,7 @@ from bench.process_tree import (
     take_precedence,
 )
 
-WITHOUT_GRACE = ("memory", "processes")
+WITHOUT_GRACE = ("memory", "processes", "disk")
 """A run that takes the machine down is not asked to end first."""
 LOST = "lost"
 """Stopped because the guard was: nobody stands over this program any more. The worker gets no report."""
@@ -66,7 +66,7 @@ def supervise(control: int, report: int, limits: list[str], work_dir: str, comma
     guard_handle = os.pidfd_open(os.getppid())
     wall_s, grace_s = map(float, limits[:2])
     memory_bytes, max_tasks, file_bytes = (None if limit == "none" else int(limit) for limit in limits[2:5])
-    tree, watch = ProcessTree(), Watch(memory_bytes, max_tasks)
+    tree, watch = ProcessTree(), Watch(memory_bytes, max_tasks, work_dir)
     started = time.monotonic()
     try:
         limit_resources(file_bytes, max_tasks)
@@ -76,6 +76,9 @@ def supervise(control: int, report: int, limits: list[str], work_dir: str, comma
         os._exit(0)
     stopped_by = tree.wait({guard_handle: LOST}, Deadlines(control, started, wall_s), watch)
     wall_ms = round((time.monotonic() - started) * 1000)
+    if stopped_by is None and watch.disk_is_full():
+        # How it ended says nothing: it may have failed for want of space before we looked.
+        stopped_by = "disk"
     if stopped_by in WITHOUT_GRACE:
         tree.kill()
     else:

@@ -236,7 +236,7 @@ class BenchOutcome(Document):
 
     passed: bool
     status: Literal["success", "failed", "timeout", "censored", "fault"]
-    stopped_by: Literal["walltime", "memory", "processes", "capped", "cancelled"] | None
+    stopped_by: Literal["walltime", "memory", "processes", "disk", "capped", "cancelled"] | None
     fault: str | None
     duration_ms: Milliseconds
     agent_ms: Milliseconds

@@ -169,6 +169,8 @@ def _fault_reason(
     """Why the outcome cannot be used, or None."""
     if report.left:
         return f"{report.left} processes of the run could not be killed"
+    if report.stopped_by == "disk":
+        return "no space was left on the disk of the work directory"
     if report.stopped_by is None and report.exit_code != 0:
         return f"Cyntra ended with exit code {report.exit_code}"
     if not launches:

@@ -153,10 +153,10 @@ def test_a_bench_whose_terminal_is_closed_stops_cleanly(repo: KernelRepo) -> Non
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB; needs the right to mount one."""
+    """A file system of 8 MB; needs the right to mount one."""
     directory = tmp_path / "disk"
     directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "planner-test", str(directory)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "planner-test", str(directory)]
     mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode != 0:
         pytest.skip(f"no right to mount a small file system: {mounted.stderr.strip()}")
@@ -204,6 +204,24 @@ def test_a_full_disk_under_the_clones_gives_faults_that_are_shown_and_with_space
     filler.unlink()
     process.work_base = small_disk
     complete(process, output, "--work-dir", small_disk, "--retry-faults", address=address)
+    assert_nothing_of(process)
+
+
+def test_a_disk_that_fills_up_during_the_runs_makes_them_faults_and_not_failures(
+    repo: KernelRepo, address: str, small_disk: Path
+) -> None:
+    for name in ("codex", "claude", "opencode"):
+        # With space again by the time the gates run, nothing but our watch tells that there was none.
+        repo.write_tool(name, "#!/bin/sh\ncat > prompt.txt\ncat /dev/zero > filler\nsleep 0.5\nrm filler\n")
+    process = BenchProcess(repo, address, "--work-dir", small_disk)
+    output = process.end()
+    assert process.process.returncode == 0, output
+    assert f"{N_EXECUTIONS} faulty ({N_EXECUTIONS} were started more than once)" in output
+    with Ledger.read(process.ledger_path) as ledger:
+        outcomes = [execution.outcome for execution in ledger.executions()]
+    assert {outcome.stopped_by for outcome in outcomes} == {"disk"}
+    assert all("no space was left" in str(outcome.fault) for outcome in outcomes)
+    process.work_base = small_disk
     assert_nothing_of(process)
 
 
