@@ -1,17 +1,57 @@
 """The real kernel on the bench, where it is installed: on PATH, or at the path in the environment variable CYNTRA."""
 
+import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bench.ledger import Ledger
 from bench.run import CyntraSettings, run_bench
+from bench.sandbox.create import create_sandbox
 from planner.actions import action_from_document
 from tests.bench.conftest import SOLVES, KernelRepo
 
+BLENDER = """#!/bin/sh
+exec python3 -c '
+import sys, types
+sys.modules["bpy"] = types.SimpleNamespace(ops=types.SimpleNamespace(wm=types.SimpleNamespace(quit_blender=sys.exit)))
+exec(open(sys.argv[-1]).read())' "$@"
+"""
+"""Runs a stage's script as Blender would, for a world that is drawn by nothing but Python."""
+WORLD = {
+    "schema_version": "1.0",
+    "world_id": "shell",
+    "world_config_id": "shell_v001",
+    "world_type": "props",
+    "version": "0.1.0",
+    "generator": {"name": "Shell", "author": "Tester"},
+    "build": {"template_blend": "none.blend", "determinism": {"seed": 42}},
+    "parameters": {"defaults": {"shell": {"turns": 1}}},
+    "stages": [{"id": "build", "type": "blender", "script": "build.py"}],
+}
+GENOME = {
+    "schema_version": "1.0",
+    "genome_id": "shell_genome_v1",
+    "world_id": "shell",
+    "world_config_id": "shell_v001",
+    "genes": [{"key": "shell.turns", "kind": "enum", "values": list(range(1, 100))}],
+    "mutation": {"per_candidate": 1},
+}
+BUILD = """
+import json
+
+def execute(run_dir, stage_dir, inputs, params, manifest):
+    turns = params["shell"]["turns"]
+    (run_dir / "verdict").mkdir()
+    verdict = {"verdict": "pass", "scores": {"overall": turns / 100}, "timing": {"duration_ms": turns}}
+    (run_dir / "verdict" / "gate_verdict.json").write_text(json.dumps(verdict))
+    return {"success": True, "outputs": [], "metadata": {}, "errors": []}
+"""
 KERNEL = shutil.which(os.environ.get("CYNTRA", "cyntra"))
 pytestmark = pytest.mark.skipif(
     KERNEL is None, reason="the real kernel is not installed: put cyntra on PATH, or its path in CYNTRA"
@@ -60,3 +100,55 @@ def test_a_config_elsewhere_drives_the_real_kernel(kernel_repo: KernelRepo, ray_
         work_base=kernel_repo.root.parent / "work",
     )
     assert (report.run, report.faults) == (1, 0)
+
+
+def test_the_real_kernel_evolves_a_world_with_the_population_and_generations_that_are_forced(
+    tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = create_sandbox(tmp_path / "repo", issues=1, seed=0)
+    write_world(repo)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in (("blender", BLENDER), ("codex", "#!/bin/sh\n")):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    report = run_bench(
+        repo,
+        cyntra=CyntraSettings([str(KERNEL)]),
+        n_actions=5,
+        issue_ids=["world"],
+        full=True,
+        work_base=tmp_path / "work",
+    )
+    assert report.faults == 0 and list((tmp_path / "work").iterdir()) == []
+    with Ledger.read(report.ledger_path) as ledger:
+        executions = [execution for execution in ledger.executions() if execution.outcome.derived_from is None]
+    scores = {}
+    for execution in executions:
+        action, outcome = action_from_document(execution.action.model_dump()), execution.outcome
+        plan = outcome.executed_plan
+        assert outcome.passed and plan is not None and outcome.score is not None
+        assert plan.swarm_id_executed == action.swarm_id
+        assert action.max_candidates_bin in ("NA", plan.max_candidates_executed)
+        assert action.max_iterations_bin in ("NA", plan.max_iterations_executed)
+        scores[plan.max_candidates_executed or 0, plan.max_iterations_executed or 0] = outcome.score
+    assert len(scores) >= 3 and len(set(scores.values())) >= 2
+
+
+def write_world(repo: Path) -> None:
+    """Add a world that the real kernel can build, and an issue that asks for it."""
+    directory = repo / "fab" / "worlds" / "shell"
+    directory.mkdir(parents=True)
+    (directory / "world.yaml").write_text(yaml.safe_dump(WORLD))
+    (directory / "genome.yaml").write_text(yaml.safe_dump(GENOME))
+    (directory / "build.py").write_text(BUILD)
+    universe = repo / "universes" / "sandbox" / "universe.yaml"
+    entry = {"world_id": "shell", "world_kind": "fab_world", "path": "fab/worlds/shell/world.yaml", "enabled": True}
+    document = yaml.safe_load(universe.read_text())
+    universe.write_text(yaml.safe_dump({**document, "worlds": [entry]}))
+    with (repo / ".beads" / "issues.jsonl").open("a") as issues:
+        issue = {"id": "world", "title": "A shell", "status": "open", "tags": ["asset:world", "world:shell"]}
+        issues.write(json.dumps(issue) + "\n")
+    for command in (["add", "."], ["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qm", "A world"]):
+        subprocess.run(["git", *command], cwd=repo, check=True)
