@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bench.results import CaseResults
 from planner.actions import ActionSpace
 from planner.context import N_SIMILAR
-from planner.contracts import PlannerInput
+from planner.contracts.kernel import PlannerInput
 from planner.dataset.tokens import SPECIALS
 from planner.models.inputs import inputs_of_contexts
 from planner.models.neighbours import nearest_rows

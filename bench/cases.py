@@ -18,7 +18,8 @@ from planner.actions import ActionSpace, action_from_document
 from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.universe import load_kernel_config
 from planner.context import ContextBuilder
-from planner.contracts import BenchCase, validate
+from planner.contracts.bench import BenchCase
+from planner.contracts.document import validate
 from planner.errors import ArtifactError, BenchError
 from planner.models.heuristic import HeuristicPolicy
 

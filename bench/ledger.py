@@ -16,7 +16,8 @@ import orjson
 from bench.objective import Objective
 from bench.processes import ProcessIdentity
 from planner.actions import Action, action_from_document
-from planner.contracts import BenchCase, BenchExecution, BenchOutcome, canonical_json, parse
+from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
+from planner.contracts.document import canonical_json, parse
 from planner.errors import BenchError
 
 SCHEMA_VERSION = 2

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from bench.executors import Executor
 from bench.executors.outcome import cut_launches, total_cost
 from planner.actions import Action
-from planner.contracts import BenchOutcome
+from planner.contracts.bench import BenchOutcome
 
 REAL_MARGIN = 0.05
 """Share of the limit around which a real agent's end is too close to it: the kernel's clock is not ours."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from planner.actions import Action
 from planner.artifacts.universe import Universe
-from planner.contracts import BenchOutcome, Bin
+from planner.contracts.bench import BenchOutcome
+from planner.contracts.document import Bin
 from planner.dataset.outcomes import ActionOutcome
 
 LIMIT_MINUTES = 120

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.results import RECORDED
 from planner.actions import HEADS, Action, ActionSpace
-from planner.contracts import BenchCase
+from planner.contracts.bench import BenchCase
 from planner.dataset.outcomes import Outcomes
 from planner.decide import Caps, objection, within
 from planner.evaluation.regret import Preference, score

@@ -10,7 +10,7 @@ from bench.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_b
 from planner.actions import ActionSpace
 from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.context import N_SIMILAR
-from planner.contracts import DatasetInfo, TokenProfile
+from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.dataset.encode import fit_vocabulary
 from planner.dataset.examples import Example
 from planner.dataset.profiles import encode, specials

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from bench.ledger import Ledger
 from bench.objective import Objective, Verdict, action_outcome, judge
 from planner.actions import Action, action_from_document
-from planner.contracts import BenchCase, BenchOutcome, timestamp_to_ms
+from planner.contracts.bench import BenchCase, BenchOutcome
+from planner.contracts.document import timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
 from planner.errors import BenchError
 

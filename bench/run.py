@@ -24,7 +24,7 @@ from planner.actions import action_from_document
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine
 from planner.artifacts.universe import NO_UNIVERSE, choose_universe
-from planner.contracts import BenchCase
+from planner.contracts.bench import BenchCase
 from planner.errors import BenchError, ClusterError
 
 SANDBOX_COMMAND = "cyntra-sandbox"

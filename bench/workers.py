@@ -21,7 +21,8 @@ from bench.raylet import Raylet
 from bench.recall import Recall, followed
 from bench.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from planner.actions import Action, action_from_document
-from planner.contracts import ActionDocument, BenchCase, BenchExecution, BenchOutcome, parse
+from planner.contracts.bench import ActionDocument, BenchCase, BenchExecution, BenchOutcome
+from planner.contracts.document import parse
 
 MAX_ATTEMPTS = 3
 """How often an execution may be started that ends in a fault, or whose worker dies under it."""

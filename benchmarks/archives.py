@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from planner.actions import ActionSpace
-from planner.contracts import canonical_json, input_hash, ms_to_timestamp
+from planner.contracts.document import canonical_json, ms_to_timestamp
+from planner.contracts.kernel import input_hash
 
 FIRST_MS = 1_780_000_000_000
 TAGS = tuple(f"{area}-{kind}" for area in ("auth", "billing", "search", "ui", "api", "jobs") for kind in "abcdefgh")

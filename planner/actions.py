@@ -10,7 +10,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from planner.contracts import ActionSpaceDocument, Bin, validate
+from planner.contracts.document import Bin, validate
+from planner.contracts.kernel import ActionSpaceDocument
 from planner.errors import ActionError, ContractError
 
 

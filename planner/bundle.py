@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from planner.actions import HEADS
-from planner.contracts import TokenProfile
+from planner.contracts.dataset import TokenProfile
 from planner.dataset.kernel_tokens import (
     JOB_TYPE_PLACE,
     KERNEL_RUNS,

@@ -8,7 +8,7 @@ import typer
 
 from bench.cli import add_commands as add_bench
 from cluster.cli import add_commands as add_cluster
-from planner.contracts import TokenProfile
+from planner.contracts.dataset import TokenProfile
 from planner.errors import CheckpointError, PlannerError
 from tune.cli import add_commands as add_tune
 

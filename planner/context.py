@@ -10,7 +10,7 @@ from planner.artifacts.beads import issue_context, job_type_of, world_of
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import read_repo
 from planner.artifacts.universe import Universe, choose_universe
-from planner.contracts import ms_to_timestamp
+from planner.contracts.document import ms_to_timestamp
 from planner.errors import ArtifactError
 from planner.history import HistoryIndex, Query
 

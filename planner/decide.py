@@ -15,7 +15,8 @@ import orjson
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace, executed_plan
-from planner.contracts import PlannerInput, input_hash, timestamp_to_ms, validate
+from planner.contracts.document import timestamp_to_ms, validate
+from planner.contracts.kernel import PlannerInput, input_hash
 from planner.dataset.encode import Encoded
 from planner.dataset.profiles import encode
 from planner.dataset.tokens import PAD, UNK

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from planner.contracts import DatasetInfo, ms_to_timestamp
+from planner.contracts.dataset import DatasetInfo
+from planner.contracts.document import ms_to_timestamp
 from planner.evaluation.tables import with_interval
 
 console = Console(width=None if sys.stdout.isatty() else 150)

@@ -1,6 +1,6 @@
 """JSON Schemas (2020-12) of every document that enters or leaves the planner, loaded by name.
 
-``python -m planner.contracts`` writes the files from the models in ``planner.contracts``; a test keeps both equal.
+``python -m planner.contracts.schemas`` writes the files from the models there; a test keeps both equal.
 """
 
 from functools import cache

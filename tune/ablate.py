@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from planner.config import TrainConfig, load_config
-from planner.contracts import canonical_json
+from planner.contracts.document import canonical_json
 from planner.dataset.storage import Dataset, Split, load_dataset
 from planner.errors import ConfigError
 from planner.evaluation.decisions import Decisions, decide_by_score, decide_head_by_head

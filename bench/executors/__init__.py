@@ -5,7 +5,7 @@ from typing import Protocol
 
 from bench.limits import Leash
 from planner.actions import Action
-from planner.contracts import BenchCase, BenchOutcome
+from planner.contracts.bench import BenchCase, BenchOutcome
 
 
 class Executor(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from planner.contracts import BenchCase
+from planner.contracts.bench import BenchCase
 from planner.errors import BenchError
 
 _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")

@@ -21,7 +21,7 @@ from planner.actions import Action
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine
 from planner.artifacts.universe import load_kernel_config, minute_seconds
-from planner.contracts import BenchCase, BenchOutcome
+from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.errors import BenchError, PlannerError
 
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TERM")

@@ -14,7 +14,7 @@ from planner.artifacts.files import open_regular
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import KERNEL_DIR, list_archives, read_archives
 from planner.artifacts.worlds import read_world_runs
-from planner.contracts import BenchOutcome, Launch
+from planner.contracts.bench import BenchOutcome, Launch
 from planner.errors import ContractError
 
 PLAN_FIELDS = {

@@ -20,7 +20,7 @@ from planner.actions import Action, ActionSpace, executed_plan
 from planner.artifacts.beads import issue_context
 from planner.artifacts.universe import Universe
 from planner.context import planner_input
-from planner.contracts import BenchCase, BenchOutcome, Launch
+from planner.contracts.bench import BenchCase, BenchOutcome, Launch
 from planner.errors import BenchError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from planner.actions import Action, executed_plan
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine, moment, section
 from planner.artifacts.universe import load_kernel_config
-from planner.contracts import BenchCase, BenchOutcome, Launch, timestamp_to_ms
+from planner.contracts.bench import BenchCase, BenchOutcome, Launch
+from planner.contracts.document import timestamp_to_ms
 from planner.errors import BenchError
 
 

@@ -13,7 +13,8 @@ from bench.executors import tool_launch
 from bench.programs import fast_script
 from planner.artifacts.files import open_regular
 from planner.artifacts.records import section
-from planner.contracts import Launch, Milliseconds
+from planner.contracts.bench import Launch
+from planner.contracts.document import Milliseconds
 from planner.errors import BenchError, ContractError
 
 MAX_LOG_BYTES = 64 * 2**20

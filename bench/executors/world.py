@@ -17,7 +17,7 @@ from bench.supervised import RunReport, run_supervised
 from planner.actions import Action
 from planner.artifacts.beads import world_of
 from planner.artifacts.records import RunRecord
-from planner.contracts import BenchCase, BenchOutcome
+from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.errors import BenchError
 
 WORLD_JOB_TYPE = "fab-world"

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.sandbox.plan import SERIAL, SPECULATE, Plan, planned
 from planner.context import context_for_issue
-from planner.contracts import input_hash
+from planner.contracts.kernel import input_hash
 from planner.decide import Caps, decide, load_bundle
 
 NOT_SCHEDULABLE, UNKNOWN_SWARM = "issue_not_schedulable", "swarm_unknown"

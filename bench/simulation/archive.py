@@ -20,7 +20,8 @@ from bench.sandbox.documents import (
 from bench.simulation.history import HistoryRun
 from bench.simulation.world import GATE_SECONDS, GATES, SimulatedRun
 from planner.actions import Action, executed_plan
-from planner.contracts import input_hash, ms_to_timestamp
+from planner.contracts.document import ms_to_timestamp
+from planner.contracts.kernel import input_hash
 from planner.models.heuristic import SPECULATE
 
 TOKENS_PER_DOLLAR = 120_000

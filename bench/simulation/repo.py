@@ -26,7 +26,7 @@ from bench.simulation.world import DAY_MS, START_MS, TOOLS, World
 from planner.artifacts.beads import issue_context
 from planner.artifacts.universe import load_kernel_config, load_universes
 from planner.context import ContextBuilder, planner_input
-from planner.contracts import ms_to_timestamp
+from planner.contracts.document import ms_to_timestamp
 from planner.errors import BenchError
 from planner.files import staged_directory
 from planner.models.heuristic import HeuristicPolicy

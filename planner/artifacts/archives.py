@@ -9,7 +9,8 @@ from typing import Any
 from planner.artifacts.events import WorkcellEvents
 from planner.artifacts.records import KnownRuns, PackedContext, Quarantine, RunRecord, moment, number, section, strings
 from planner.artifacts.summaries import run_summary
-from planner.contracts import ExecutedPlan, validate
+from planner.contracts.document import validate
+from planner.contracts.kernel import ExecutedPlan
 from planner.errors import ActionError, ContractError
 
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}

@@ -9,7 +9,7 @@ import orjson
 
 from planner.artifacts.files import MAX_LINE_BYTES, MAX_LOG_BYTES, open_regular, read_lines
 from planner.artifacts.records import Quarantine, strings
-from planner.contracts import Priority, Risk, Size
+from planner.contracts.kernel import Priority, Risk, Size
 from planner.errors import ContractError
 
 ISSUES_FILE = Path(".beads/issues.jsonl")

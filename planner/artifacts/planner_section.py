@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from planner.contracts import ExecutedPlan, PlannerAction, PlannerInput, validate
+from planner.contracts.document import validate
+from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput
 from planner.errors import ArtifactError
 from planner.files import write_atomically
 

@@ -13,7 +13,8 @@ from typing import Any, Literal, SupportsIndex
 import orjson
 
 from planner.actions import ActionSpace
-from planner.contracts import PlannerInput, canonical_json, timestamp_to_ms, validate
+from planner.contracts.document import canonical_json, timestamp_to_ms, validate
+from planner.contracts.kernel import PlannerInput
 from planner.errors import ContractError
 
 MAX_NUMBER = 2**53

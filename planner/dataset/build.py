@@ -26,7 +26,8 @@ from planner.artifacts.repo import list_archives, locate, read_archives, world_t
 from planner.artifacts.universe import load_kernel_config, load_universes, minute_seconds
 from planner.artifacts.worlds import read_world_runs
 from planner.context import N_SIMILAR
-from planner.contracts import DatasetInfo, TokenProfile, canonical_json
+from planner.contracts.dataset import DatasetInfo, TokenProfile
+from planner.contracts.document import canonical_json
 from planner.dataset.encode import Encoded, fit_vocabulary, gather
 from planner.dataset.examples import Example, ExampleSet, make_examples
 from planner.dataset.profiles import encode, specials

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.contracts import timestamp_to_ms
+from planner.contracts.document import timestamp_to_ms
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, asked_features, context_features, run_features
 from planner.dataset.tokens import RUN, SEP, SPECIALS, UNK, asked_tokens, own_segment, run_tokens
 from planner.history import AGES, recency_buckets

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.contracts import TokenProfile
+from planner.contracts.dataset import TokenProfile
 from planner.dataset.encode import Encoded, encode_contexts
 from planner.dataset.kernel_tokens import (
     KERNEL_SEQUENCE,

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace
-from planner.contracts import DatasetInfo, canonical_json, read_document
+from planner.contracts.dataset import DatasetInfo
+from planner.contracts.document import canonical_json, read_document
 from planner.dataset.encode import Encoded, apply_vocabulary
 from planner.dataset.examples import Example
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES

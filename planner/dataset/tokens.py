@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from planner.contracts import timestamp_to_ms
+from planner.contracts.document import timestamp_to_ms
 from planner.history import recency_bucket
 
 PAD, UNK, BOS, SEP = "[PAD]", "[UNK]", "[BOS]", "[SEP]"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from planner.actions import HEADS, ActionSpace
-from planner.contracts import DatasetInfo, FeatureInfo
+from planner.contracts.dataset import DatasetInfo, FeatureInfo
 from planner.errors import ConfigError
 from planner.models.heads import FourHeads, HeadSettings, JointHead, ValueHead, Values
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
-from planner.contracts import TokenProfile
+from planner.contracts.dataset import TokenProfile
 from planner.dataset.encode import apply_vocabulary
 from planner.dataset.profiles import encode
 from planner.dataset.storage import Split, admitted_values

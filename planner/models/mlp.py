@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from planner.contracts import FeatureInfo
+from planner.contracts.dataset import FeatureInfo
 from planner.models.base import ModelSpec, NeuralPolicy
 from planner.models.heads import HeadSettings
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.contracts import DatasetInfo
+from planner.contracts.dataset import DatasetInfo
 from planner.models.inputs import Inputs
 
 CLIP = 8.0

@@ -20,7 +20,8 @@ from torch import nn
 
 from planner.actions import HEADS
 from planner.config import TrainConfig
-from planner.contracts import ActionSpaceDocument, DatasetInfo, FeatureInfo, TokenProfile
+from planner.contracts.dataset import DatasetInfo, FeatureInfo, TokenProfile
+from planner.contracts.kernel import ActionSpaceDocument
 from planner.dataset.storage import tool_versions
 from planner.errors import CheckpointError
 from planner.files import staged_directory, write_atomically

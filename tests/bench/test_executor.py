@@ -15,7 +15,7 @@ from bench.limits import Limits
 from bench.strays import MARK
 from bench.workdirs import make_work_dir, remove_tree
 from planner.actions import Action
-from planner.contracts import BenchOutcome
+from planner.contracts.bench import BenchOutcome
 from planner.errors import BenchError
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
 from tests.bench.test_supervised import RUN_AWAY

@@ -17,7 +17,7 @@ from bench.sandbox.create import create_sandbox
 from bench.simulation.repo import simulate_repo
 from bench.workdirs import make_work_dir
 from planner.actions import Action
-from planner.contracts import BenchCase, BenchOutcome
+from planner.contracts.bench import BenchCase, BenchOutcome
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
 from tests.bench.test_replay import cases_of, write_tables
 

@@ -12,7 +12,7 @@ import pytest
 from bench.ledger import Ledger, Spent
 from bench.processes import ProcessIdentity
 from planner.actions import Action, ActionSpace
-from planner.contracts import BenchCase
+from planner.contracts.bench import BenchCase
 from planner.errors import BenchError
 from tests.bench.test_objective import FAULT, outcome
 

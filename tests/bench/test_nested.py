@@ -11,7 +11,7 @@ from bench.executors.replay import SPACE, ReplayCase, ReplayExecutor, Trial, is_
 from bench.limits import Leash
 from bench.nested import derive
 from planner.actions import Action
-from planner.contracts import BenchCase, BenchOutcome
+from planner.contracts.bench import BenchCase, BenchOutcome
 from tests.bench.test_ledger import bench_case
 from tests.bench.test_objective import outcome
 

@@ -12,7 +12,7 @@ from scipy.stats import beta
 from bench.objective import Objective, cap_ms, chance_to_pass_more, judge, plan_size
 from planner.actions import Action
 from planner.artifacts.universe import Universe
-from planner.contracts import BenchOutcome
+from planner.contracts.bench import BenchOutcome
 
 SERIAL = Action("serial_handoff", 1, 15, "NA")
 LONG = Action("serial_handoff", 1, 60, "NA")

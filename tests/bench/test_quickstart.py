@@ -7,7 +7,8 @@ from pathlib import Path
 import orjson
 
 from bench.ledger import Ledger
-from planner.contracts import DatasetInfo, read_document
+from planner.contracts.dataset import DatasetInfo
+from planner.contracts.document import read_document
 
 
 def quickstart(directory: Path) -> str:

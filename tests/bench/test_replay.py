@@ -13,7 +13,8 @@ from bench.limits import Leash
 from bench.results import read_results
 from bench.run import ReplaySettings, run_bench
 from planner.actions import Action
-from planner.contracts import BenchCase, BenchOutcome, timestamp_to_ms
+from planner.contracts.bench import BenchCase, BenchOutcome
+from planner.contracts.document import timestamp_to_ms
 from planner.errors import BenchError
 
 MINUTE = 60_000

@@ -17,7 +17,8 @@ import yaml
 from bench.sandbox.create import MAX_ISSUES, create_sandbox
 from bench.sandbox.record import ForcedAction, forcing_config, record_history
 from bench.sandbox.toolchains.launchers import TOOLS, toolchain_dir
-from planner.contracts import ExecutedPlan, PlannerAction, PlannerInput, input_hash, validate
+from planner.contracts.document import validate
+from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput, input_hash
 from planner.errors import BenchError
 
 REAL = Path(__file__).parents[1] / "fixtures" / "corpus" / ".cyntra"

@@ -18,7 +18,8 @@ from bench.sandbox.toolchains.launchers import toolchain_dir
 from planner.actions import Action
 from planner.bundle import export_bundle
 from planner.config import load_config
-from planner.contracts import ExecutedPlan, PlannerAction, PlannerInput, validate
+from planner.contracts.document import validate
+from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput
 from planner.dataset.storage import load_dataset
 from planner.training.checkpoint import checkpoint_path
 from planner.training.loop import start_run, train

@@ -26,7 +26,9 @@ from planner.actions import Action, action_from_document
 from planner.artifacts.repo import read_repo
 from planner.artifacts.universe import load_kernel_config
 from planner.context import ContextBuilder
-from planner.contracts import BenchCase, PlannerInput, timestamp_to_ms, validate
+from planner.contracts.bench import BenchCase
+from planner.contracts.document import timestamp_to_ms, validate
+from planner.contracts.kernel import PlannerInput
 from planner.dataset.build import build_dataset
 from planner.errors import BenchError
 from planner.models.heuristic import HeuristicPolicy

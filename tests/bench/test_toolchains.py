@@ -11,7 +11,7 @@ import pytest
 
 from bench import programs
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
-from planner.contracts import Launch
+from planner.contracts.bench import Launch
 
 ENDED_MS = 10**15
 

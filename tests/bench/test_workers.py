@@ -20,7 +20,7 @@ from bench.strays import MARK
 from bench.workdirs import in_use, make_work_dir, own_root, remove_stale_roots
 from bench.workers import Capping, WorkerPool
 from planner.actions import Action
-from planner.contracts import BenchCase, BenchOutcome
+from planner.contracts.bench import BenchCase, BenchOutcome
 from tests.bench.test_ledger import bench_case
 from tests.bench.test_objective import outcome
 

@@ -26,7 +26,7 @@ from bench.workdirs import make_work_dir, remove_tree
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import read_repo
-from planner.contracts import BenchOutcome
+from planner.contracts.bench import BenchOutcome
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import load_dataset
 from planner.errors import ConfigError

@@ -18,7 +18,8 @@ from planner.artifacts.records import KnownRuns, PackedContext, Quarantine, RunR
 from planner.artifacts.repo import RepoArtifacts, read_repo
 from planner.artifacts.universe import choose_universe, load_kernel_config
 from planner.artifacts.worlds import read_world_runs
-from planner.contracts import PlannerInput, RunSummary, timestamp_to_ms, validate
+from planner.contracts.document import timestamp_to_ms, validate
+from planner.contracts.kernel import PlannerInput, RunSummary
 from planner.errors import ActionError, ArtifactError, ContractError
 from tests.conftest import CORPUS, FIXTURES
 from tests.planner.mutations import WRONG, places, replaced, without

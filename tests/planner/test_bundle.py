@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from planner.actions import HEADS
 from planner.bundle import ExportError, compare, export_bundle
 from planner.config import load_config
-from planner.contracts import ExecutedPlan, PlannerAction, validate
+from planner.contracts.document import validate
+from planner.contracts.kernel import ExecutedPlan, PlannerAction
 from planner.dataset.kernel_tokens import kernel_segments
 from planner.dataset.storage import load_dataset
 from planner.decide import Bundle, BundleError, Caps, decide, load_bundle

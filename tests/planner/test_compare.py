@@ -10,7 +10,7 @@ from bench.relabel import relabel
 from planner.errors import ConfigError
 from planner.evaluation.compare import MEMBERS, compare
 from planner.evaluation.judge import Promise
-from tests.bench.test_learning import ten_cases, write_ledger
+from tests.bench.ledgers import ten_cases, write_ledger
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
         winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=Promise(0.9, 0.5)
     )
     rows = {(row["policy"], row["split"], row["issues"]): row for row in report["rows"]}
-    # In the held-out cases the serial plan, today's rule's, fails and the vote passes (utilities as in test_learning).
+    # In the held-out cases the serial plan, today's rule's, fails and the vote passes (utilities as in test_judging).
     rule = rows["heuristic", "test", "all"]
     assert rule["regret"] == pytest.approx(rule["risk_accepted"])
     assert rule["regret"] > 0.9

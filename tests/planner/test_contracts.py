@@ -8,19 +8,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from planner.contracts import (
-    SCHEMAS,
-    ExecutedPlan,
-    PlannerInput,
-    canonical_json,
-    input_hash,
-    ms_to_timestamp,
-    parse,
-    read_document,
-    schema_of,
-    timestamp_to_ms,
-    validate,
-)
+from planner.contracts.document import canonical_json, ms_to_timestamp, parse, read_document, timestamp_to_ms, validate
+from planner.contracts.kernel import ExecutedPlan, PlannerInput, input_hash
+from planner.contracts.schemas import SCHEMAS, schema_of
 from planner.errors import ContractError
 from schemas import load_schema, schema_names
 from tests.conftest import CORPUS

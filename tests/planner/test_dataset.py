@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.contracts import DatasetInfo, PlannerInput, input_hash, timestamp_to_ms, validate
+from planner.contracts.dataset import DatasetInfo
+from planner.contracts.document import timestamp_to_ms, validate
+from planner.contracts.kernel import PlannerInput, input_hash
 from planner.dataset import build
 from planner.dataset.build import build_dataset
 from planner.dataset.split import time_split

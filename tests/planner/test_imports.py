@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIGHT = (
     "schemas",
-    "planner.contracts",
+    "planner.contracts.schemas",
     "planner.actions",
     "planner.artifacts.repo",
     "planner.history",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from planner.artifacts.summaries import run_summary
-from planner.contracts import ms_to_timestamp
+from planner.contracts.document import ms_to_timestamp
 from planner.dataset.encode import encode_contexts
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, context_features
 from planner.dataset.storage import load_dataset

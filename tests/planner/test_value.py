@@ -11,7 +11,7 @@ from bench.objective import LIMIT_MINUTES as BENCH_LIMIT
 from bench.objective import Objective
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
-from planner.contracts import BenchOutcome
+from planner.contracts.bench import BenchOutcome
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import load_dataset
 from planner.errors import CheckpointError, ConfigError

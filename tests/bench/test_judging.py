@@ -1,7 +1,5 @@
-"""From a ledger to winners, and from policies to regret, with numbers worked out by hand."""
+"""From a ledger and policies to regret, its price and what online safety does, with numbers worked out by hand."""
 
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,44 +7,22 @@ import numpy as np
 import pytest
 
 from bench.baselines import nearest
-from bench.ledger import Ledger
 from bench.objective import Objective, action_outcome
 from bench.online import Decided, act, caps_of, exceeds, online_report
 from bench.regret import _decide, score_runs
-from bench.relabel import action_space, dataset_beside, relabel, repo_of
+from bench.relabel import action_space, relabel
 from bench.results import hold_out, read_results, spending
-from planner.actions import Action, ActionSpace
+from planner.actions import ActionSpace
 from planner.config import load_config
-from planner.contracts import BenchCase, BenchOutcome
 from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError
-from planner.evaluation.decisions import labels_of
 from planner.evaluation.regret import fixed_choices
 from planner.models.learned import LearnedPolicy
 from planner.training.loop import start_run, train
-from tests.bench.test_ledger import ACTIONS, bench_case
+from tests.bench.ledgers import LIMIT_MS, REPLAY, SERIAL, VOTE, bound, rows_of, ten_cases, told, trained, write_ledger
+from tests.bench.test_ledger import bench_case
 from tests.bench.test_objective import FAULT, outcome
-
-SERIAL, VOTE = ACTIONS
-LIMIT_MS = 120 * 60_000
-
-
-def write_ledger(path: Path, cases: Sequence[tuple[BenchCase, dict[Action, BenchOutcome]]]) -> Path:
-    with Ledger.open(path) as ledger:
-        ledger.add_cases([case for case, _ in cases])
-        outcomes = {case.case_id: by_action for case, by_action in cases}
-        for execution in ledger.planned():
-            ledger.start([execution.execution_id])
-            ledger.finish({execution.execution_id: outcomes[execution.case_id][execution.action]})
-    return path
-
-
-def ten_cases() -> list[tuple[BenchCase, dict[Action, BenchOutcome]]]:
-    """The vote passes everywhere; the serial plan, in the first five cases only and ten times as fast."""
-    slow = outcome(True, 600_000)
-    fast, failed = outcome(True, 60_000), outcome(False, 60_000)
-    return [(bench_case(str(i)), {SERIAL: fast if i <= 5 else failed, VOTE: slow}) for i in range(1, 11)]
 
 
 @pytest.fixture
@@ -57,40 +33,6 @@ def ledger(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def base(corpus_dataset: Path) -> Path:
     return corpus_dataset
-
-
-def test_winners_become_labels_and_the_latest_cases_are_held_out(ledger: Path, base: Path, tmp_path: Path) -> None:
-    info = relabel(ledger, base, tmp_path / "winners", holdout=0.4)
-    dataset = load_dataset(tmp_path / "winners")
-    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 5, "val": 1, "test": 4}
-    assert set(labels_of(dataset.splits["train"])) == {SERIAL}
-    assert set(labels_of(dataset.splits["test"])) == {VOTE}
-    outcomes = dataset.splits["test"].outcomes
-    assert outcomes.comparable.all()
-    assert dataset.space.action(outcomes.actions[1]) == VOTE
-    assert outcomes.passed.tolist() == [0, 1] * 4
-    assert outcomes.duration_ms.tolist() == [60_000, 600_000] * 4
-    assert info.label_source == "bench_winners"
-    assert info.base_dataset_hash == load_dataset(base).info.dataset_hash
-    assert info.vocabulary == load_dataset(base).info.vocabulary
-
-
-def test_winners_keep_the_token_profile_of_their_base(ledger: Path, kernel_dataset: Path, tmp_path: Path) -> None:
-    relabel(ledger, kernel_dataset, tmp_path / "winners")
-    winners = load_dataset(tmp_path / "winners")
-    assert winners.info.token_profile == "kernel"
-    first = winners.splits["train"]
-    assert winners.info.vocabulary[first.tokens[1]] in ("[KEY:UNIVERSE_ID]", "[UNK]")
-    assert winners.info.vocabulary[first.tokens[2]] == "[=]"
-
-
-def test_a_policy_trains_on_winners_from_another_runs_weights(ledger: Path, base: Path, tmp_path: Path) -> None:
-    relabel(ledger, base, tmp_path / "winners")
-    config = load_config("mlp_planner", None, ["epochs=2"])
-    start_run(tmp_path / "first", config, base, init_from=None, workers=1, resume=False)
-    train(tmp_path / "first")
-    start_run(tmp_path / "second", config, tmp_path / "winners", init_from=tmp_path / "first", workers=1, resume=False)
-    assert train(tmp_path / "second").finished
 
 
 def test_regret_is_the_utility_lost_against_the_best_of_the_executed(ledger: Path, base: Path, tmp_path: Path) -> None:
@@ -128,124 +70,6 @@ def test_cases_that_tell_nothing_are_left_out_and_too_few_are_refused(tmp_path: 
         hold_out(results, 0.4)
     with pytest.raises(BenchError, match="run `planner bench` first"):
         read_results(write_ledger(tmp_path / "one.sqlite", faulty[:1]))
-
-
-REPLAY = {"replay": "tables", "minute_seconds": 60.0}
-
-
-def told(
-    issue_id: str,
-    outcomes: dict[Action, BenchOutcome],
-    *,
-    day: int = 0,
-    hint: str | None = None,
-    toolchains: Sequence[str] | None = None,
-    commit: str = "0" * 40,
-    swarms: Sequence[str] = ("serial_handoff", "speculate_vote"),
-) -> tuple[BenchCase, dict[Action, BenchOutcome]]:
-    """A case of that day with what came of its actions."""
-    document = bench_case(issue_id).model_dump()
-    document["context"] |= {"created_at": f"2026-11-{day + 1:02d}T00:00:00Z"}
-    document["context"]["issue"]["dk_tool_hint"] = hint
-    document["context"]["action_space"] = ActionSpace.default(swarms).to_document()
-    if toolchains is not None:
-        document["context"]["system_state"] = {"available_toolchains": list(toolchains)}
-    actions = [action._asdict() for action in outcomes]
-    return BenchCase.model_validate(document | {"base_commit": commit, "actions": actions}), outcomes
-
-
-def bound(path: Path, **settings: Any) -> Path:
-    with Ledger.open(path) as ledger:
-        ledger.bind(settings)
-    return path
-
-
-def trained(dataset: Path, run: Path, *settings: str, init_from: Path | None = None, arch: str = "mlp_planner") -> Path:
-    config = load_config(arch, None, ["epochs=1", *settings])
-    start_run(run, config, dataset, init_from=init_from, workers=1, resume=False)
-    train(run)
-    return run
-
-
-def rows_of(report: dict[str, Any], table: str = "policies") -> dict[str, dict[str, Any]]:
-    return {row["policy"]: row for row in report[table]}
-
-
-CAPPED = outcome(False, 120_000, status="censored", stopped_by="capped")
-
-
-def test_a_capped_action_is_told_as_lost_and_nothing_more(ledger: Path, base: Path, tmp_path: Path) -> None:
-    fast, slow = outcome(True, 60_000), outcome(True, 90_000)
-    cases = [told(str(i), {SERIAL: fast, VOTE: CAPPED if i != 3 else slow}, day=i) for i in range(1, 11)]
-    info = relabel(write_ledger(tmp_path / "capped.sqlite", cases), base, tmp_path / "winners", holdout=0.4)
-    assert info.counts["capped_outcomes"] == 9
-    split = load_dataset(tmp_path / "winners").splits["test"]
-    found = split.outcomes
-    assert found.capped.tolist() == [False, True] * 4
-    assert np.isnan(found.passed[1]) and found.passed[0] == 1
-    assert found.censored.tolist() == [False, True] * 4
-    assert found.duration_ms.tolist() == [60_000, 120_000] * 4
-    # As if it had just passed after two of 120 minutes.
-    assert found.utility[1] == pytest.approx(1 - 0.1 * 2 / 120 - 0.1 * 2 / 360)
-    assert found.comparable.all()
-    # The labels compare with nothing else that ended.
-    assert split.label_confidence.tolist() == [1.0] * 4
-    assert load_dataset(tmp_path / "winners").splits["train"].label_confidence.tolist() == [1, 1, 0.5, 1, 1]
-
-
-def test_a_dataset_of_an_earlier_program_is_read_as_if_nothing_was_capped_and_every_label_sure(
-    ledger: Path, base: Path, tmp_path: Path
-) -> None:
-    relabel(ledger, base, tmp_path / "winners")
-    for path in (tmp_path / "winners").rglob("*.npy"):
-        if path.name in ("outcome_capped.npy", "outcome_cost_usd.npy", "label_confidence.npy"):
-            path.unlink()
-    split = load_dataset(tmp_path / "winners").splits["train"]
-    assert split.label_confidence.tolist() == [1.0] * len(split)
-    assert not split.outcomes.capped.any()
-
-
-def test_winners_say_how_sure_they_are(ledger: Path, base: Path, tmp_path: Path) -> None:
-    relabel(ledger, base, tmp_path / "winners", holdout=0.4)
-    dataset = load_dataset(tmp_path / "winners")
-    # Both pass, and then one pass against one failure.
-    assert dataset.splits["train"].label_confidence.tolist() == [0.5] * 5
-    assert dataset.splits["test"].label_confidence.tolist() == pytest.approx([5 / 6] * 4)
-    assert load_dataset(base).splits["train"].label_confidence.tolist() == [1.0] * len(
-        load_dataset(base).splits["train"]
-    )
-
-
-def test_without_a_base_everything_is_fitted_on_the_learning_cases(tmp_path: Path) -> None:
-    fast, slow = outcome(True, 60_000), outcome(True, 600_000)
-    both = {SERIAL: fast, VOTE: slow}
-    cases = [told(str(i), both, day=i, hint="known") for i in range(1, 7)]
-    cases += [
-        told(str(i), both, day=i, hint="later", swarms=("serial_handoff", "speculate_vote", "z")) for i in (7, 8, 9, 10)
-    ]
-    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), **REPLAY)
-    info = relabel(ledger, None, tmp_path / "winners", holdout=0.4)
-    assert (info.base_dataset_hash, info.minute_seconds, info.kernel_config) == (None, 60.0, {})
-    assert any("KNOWN" in token.upper() for token in info.vocabulary)
-    assert not any("LATER" in token.upper() for token in info.vocabulary)
-    # Every learning case has the hint's bucket, so its mean is 1; a held-out case would have taken it away.
-    means = {feature.name: feature.mean for feature in info.context_features if feature.name.startswith("hint_")}
-    assert set(means.values()) == {0.0, 1.0}
-    assert info.action_space == cases[0][0].context.action_space
-    assert trained(tmp_path / "winners", tmp_path / "run").exists()
-
-
-def test_the_length_of_a_minute_comes_from_the_ledger_or_its_repo_and_is_never_guessed(tmp_path: Path) -> None:
-    untold = write_ledger(tmp_path / "untold.sqlite", ten_cases())
-    with pytest.raises(BenchError, match=r"how long a minute.*--repo"):
-        relabel(untold, None, tmp_path / "out")
-    inside = tmp_path / "repo" / ".cyntra" / "planner" / "bench" / "ledger.sqlite"
-    write_ledger(inside, ten_cases())
-    (tmp_path / "repo" / ".cyntra" / "config.yaml").write_text("sandbox: {seconds_per_minute: 0.5}\n")
-    assert relabel(inside, None, tmp_path / "out").minute_seconds == 0.5
-    assert relabel(untold, None, tmp_path / "out", repo=tmp_path / "repo").minute_seconds == 0.5
-    with pytest.raises(BenchError, match="no such file"):
-        relabel(untold, None, tmp_path / "out", repo=tmp_path / "nowhere")
 
 
 def test_problems_are_held_out_whole_whichever_agent_worked_on_them(tmp_path: Path) -> None:
@@ -439,16 +263,6 @@ def test_a_policy_on_the_kernels_tokens_is_judged_on_the_kernels_tokens(
     wanted = policy.space.joint_log_probs(heads, "code")
     column = policy.space.valid_actions("code").index(SERIAL)
     assert preference.of_action[::2] == pytest.approx(wanted[:, column], abs=1e-6)
-
-
-def test_the_dataset_beside_a_ledger_is_the_default_base_and_no_other(base: Path, tmp_path: Path) -> None:
-    planner_directory = tmp_path / "repo" / ".cyntra" / "planner"
-    ledger = planner_directory / "bench" / "ledger.sqlite"
-    assert dataset_beside(ledger) is None
-    shutil.copytree(base, planner_directory / "dataset")
-    assert dataset_beside(ledger) == planner_directory / "dataset"
-    assert dataset_beside(tmp_path / "ledger.sqlite") is None
-    assert (repo_of(ledger), repo_of(tmp_path / "ledger.sqlite")) == (tmp_path / "repo", None)
 
 
 def test_a_universes_cap_on_minutes_is_found_where_the_ledger_lies_in_its_repo(base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""The bench's records: its cases, and what each execution of an action yielded."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from planner.contracts.document import Bin, Count, Document, Identifier, Milliseconds
+from planner.contracts.kernel import ExecutedPlan, GateResult, PlannerInput
+
+
+class ActionDocument(Document):
+    """One action as four named values."""
+
+    swarm_id: Identifier
+    max_candidates_bin: Bin
+    max_minutes_bin: Bin
+    max_iterations_bin: Bin
+
+
+class Launch(Document):
+    """One start of an agent tool, logged by the bench's wrapper; the losers of a speculation are included."""
+
+    tool: Identifier
+    started_ms: Milliseconds
+    duration_ms: Milliseconds
+    exit_code: int | None
+    cost_usd: float | None
+
+
+class BenchOutcome(Document):
+    """What one execution yielded. ``stopped_by`` is *our* reason for ending it, apart from status and exit code.
+
+    censored: stopped because it could not win any more; whether it would have passed is not known. ``derived_from``
+    names the execution under more minutes that told this outcome; nothing was run for it.
+    """
+
+    passed: bool
+    status: Literal["success", "failed", "timeout", "censored", "fault"]
+    stopped_by: Literal["walltime", "memory", "processes", "disk", "capped", "cancelled"] | None
+    fault: str | None
+    duration_ms: Milliseconds
+    agent_ms: Milliseconds
+    cost_usd: float | None
+    cpu_ms: Milliseconds | None = None
+    score: float | None = None
+    derived_from: str | None = None
+    gates: list[GateResult]
+    fail_codes: list[str]
+    exit_code: int | None
+    launches: list[Launch]
+    executed_plan: ExecutedPlan | None
+
+
+class BenchCase(Document):
+    """One context put on the bench. The first action is the default plan: what today's rule would run; ``selection``
+    says how the others were chosen."""
+
+    schema_version: Literal["cyntra.bench_case.v1"]
+    case_id: Identifier
+    issue_id: Identifier
+    base_commit: Identifier
+    context: PlannerInput
+    actions: Annotated[list[ActionDocument], Field(min_length=1)]
+    selection: str | None = None
+
+
+class BenchExecution(Document):
+    """One bounded run of one action on one case."""
+
+    schema_version: Literal["cyntra.bench_execution.v1"]
+    execution_id: Identifier
+    case_id: Identifier
+    action: ActionDocument
+    repeat: Count = 0
+    outcome: BenchOutcome

@@ -1,0 +1,58 @@
+"""dataset.json: how a dataset came about and how to read it."""
+
+from typing import Any, Literal
+
+from planner.contracts.document import Count, Document, Identifier, Milliseconds
+from planner.contracts.kernel import ActionSpaceDocument
+
+TokenProfile = Literal["planner", "kernel"]
+"""Whose token stream a dataset holds: ours, or the one that Cyntra's kernel builds (contract page, section 4)."""
+
+
+class SplitInfo(Document):
+    """One split: how many examples, when, and how many are of issues that train has too."""
+
+    examples: Count
+    first_ms: Milliseconds | None
+    last_ms: Milliseconds | None
+    of_seen_issues: Count
+
+
+class QuarantineEntry(Document):
+    """A file or directory that could not be used as it stands, and what was done instead."""
+
+    path: str
+    reason: str
+    consequence: Literal["dropped", "repaired"]
+
+
+class FeatureInfo(Document):
+    """One engineered feature with the normalisation fitted on train: (value - mean) / scale."""
+
+    name: Identifier
+    mean: float
+    scale: float
+
+
+class DatasetInfo(Document):
+    """dataset.json: how a dataset came about and how to read it."""
+
+    schema_version: Literal["cyntra.planner_dataset.v1"]
+    dataset_hash: Identifier
+    label_source: Literal["executed_plans", "bench_winners"]
+    token_profile: TokenProfile = "planner"
+    base_dataset_hash: str | None
+    action_space: ActionSpaceDocument
+    kernel_config: dict[str, Any]
+    minute_seconds: float
+    n_similar: Count
+    tokens_per_run: Count
+    counts: dict[str, int]
+    contexts: dict[str, int]
+    unlabelled: dict[str, int]
+    splits: dict[str, SplitInfo]
+    vocabulary: list[str]
+    context_features: list[FeatureInfo]
+    run_features: list[FeatureInfo]
+    quarantine: list[QuarantineEntry]
+    tool_versions: dict[str, str]

@@ -1,0 +1,89 @@
+"""What all documents have in common: strict models, errors that name a defect's place, canonical JSON, timestamps."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from planner.errors import ContractError
+
+NA: Literal["NA"] = "NA"
+Bin = Annotated[int, Field(ge=1)] | Literal["NA"]
+"""A budget bin: a positive number, or "NA" for "left to Cyntra's default"."""
+
+Milliseconds = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Identifier = Annotated[str, Field(min_length=1)]
+Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
+
+
+class Document(BaseModel):
+    """Base of all documents: no coercion of types, no unknown keys."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
+
+
+class OpenDocument(Document):
+    """A document to which Cyntra may add further keys."""
+
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
+
+
+AnyDocument = TypeVar("AnyDocument", bound=Document)
+
+
+def validate(model: type[AnyDocument], document: object, source: str) -> AnyDocument:
+    """``document`` as a ``model``; ContractError names the source, the JSON path and the reason of the first defect."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ContractError(source, path, f"{first['msg']}, found {_shorten(first['input'])}{more}") from None
+
+
+def parse(model: type[AnyDocument], data: bytes | str, source: str) -> AnyDocument:
+    """JSON text as a ``model``; ContractError as in :func:`validate`."""
+    return validate(model, parse_json(data, source), source)
+
+
+def parse_json(data: bytes | str, source: str) -> Any:
+    """JSON text as Python values; ContractError names the source and the place of a syntax error."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise ContractError(source, "$", f"not JSON: {error}") from None
+
+
+def read_document(model: type[AnyDocument], path: Path) -> AnyDocument:
+    """The document in the file ``path``; ContractError when it cannot be read or is invalid."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ContractError(str(path), "$", f"cannot be read: {error.strerror}") from None
+    return parse(model, data, str(path))
+
+
+def canonical_json(document: Mapping[str, Any]) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, not ASCII-escaped (contract page, section 3)."""
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def timestamp_to_ms(timestamp: str) -> int:
+    """An RFC 3339 timestamp as ms since the epoch, UTC; ValueError when it is not one."""
+    moment = datetime.fromisoformat(timestamp)
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def ms_to_timestamp(ms: int) -> str:
+    """ms since the epoch as an RFC 3339 timestamp, UTC, as Cyntra writes them."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _shorten(value: object, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

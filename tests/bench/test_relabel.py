@@ -1,0 +1,146 @@
+"""From a ledger to winners: labels, how sure they are, and what a dataset of them keeps of its base."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.relabel import dataset_beside, relabel, repo_of
+from planner.config import load_config
+from planner.dataset.storage import load_dataset
+from planner.errors import BenchError
+from planner.evaluation.decisions import labels_of
+from planner.training.loop import start_run, train
+from tests.bench.ledgers import REPLAY, SERIAL, VOTE, bound, ten_cases, told, trained, write_ledger
+from tests.bench.test_objective import outcome
+
+CAPPED = outcome(False, 120_000, status="censored", stopped_by="capped")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return write_ledger(tmp_path / "ledger.sqlite", ten_cases())
+
+
+@pytest.fixture(scope="module")
+def base(corpus_dataset: Path) -> Path:
+    return corpus_dataset
+
+
+def test_winners_become_labels_and_the_latest_cases_are_held_out(ledger: Path, base: Path, tmp_path: Path) -> None:
+    info = relabel(ledger, base, tmp_path / "winners", holdout=0.4)
+    dataset = load_dataset(tmp_path / "winners")
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 5, "val": 1, "test": 4}
+    assert set(labels_of(dataset.splits["train"])) == {SERIAL}
+    assert set(labels_of(dataset.splits["test"])) == {VOTE}
+    outcomes = dataset.splits["test"].outcomes
+    assert outcomes.comparable.all()
+    assert dataset.space.action(outcomes.actions[1]) == VOTE
+    assert outcomes.passed.tolist() == [0, 1] * 4
+    assert outcomes.duration_ms.tolist() == [60_000, 600_000] * 4
+    assert info.label_source == "bench_winners"
+    assert info.base_dataset_hash == load_dataset(base).info.dataset_hash
+    assert info.vocabulary == load_dataset(base).info.vocabulary
+
+
+def test_winners_keep_the_token_profile_of_their_base(ledger: Path, kernel_dataset: Path, tmp_path: Path) -> None:
+    relabel(ledger, kernel_dataset, tmp_path / "winners")
+    winners = load_dataset(tmp_path / "winners")
+    assert winners.info.token_profile == "kernel"
+    first = winners.splits["train"]
+    assert winners.info.vocabulary[first.tokens[1]] in ("[KEY:UNIVERSE_ID]", "[UNK]")
+    assert winners.info.vocabulary[first.tokens[2]] == "[=]"
+
+
+def test_winners_say_how_sure_they_are(ledger: Path, base: Path, tmp_path: Path) -> None:
+    relabel(ledger, base, tmp_path / "winners", holdout=0.4)
+    dataset = load_dataset(tmp_path / "winners")
+    # Both pass, and then one pass against one failure.
+    assert dataset.splits["train"].label_confidence.tolist() == [0.5] * 5
+    assert dataset.splits["test"].label_confidence.tolist() == pytest.approx([5 / 6] * 4)
+    assert load_dataset(base).splits["train"].label_confidence.tolist() == [1.0] * len(
+        load_dataset(base).splits["train"]
+    )
+
+
+def test_a_capped_action_is_told_as_lost_and_nothing_more(ledger: Path, base: Path, tmp_path: Path) -> None:
+    fast, slow = outcome(True, 60_000), outcome(True, 90_000)
+    cases = [told(str(i), {SERIAL: fast, VOTE: CAPPED if i != 3 else slow}, day=i) for i in range(1, 11)]
+    info = relabel(write_ledger(tmp_path / "capped.sqlite", cases), base, tmp_path / "winners", holdout=0.4)
+    assert info.counts["capped_outcomes"] == 9
+    split = load_dataset(tmp_path / "winners").splits["test"]
+    found = split.outcomes
+    assert found.capped.tolist() == [False, True] * 4
+    assert np.isnan(found.passed[1]) and found.passed[0] == 1
+    assert found.censored.tolist() == [False, True] * 4
+    assert found.duration_ms.tolist() == [60_000, 120_000] * 4
+    # As if it had just passed after two of 120 minutes.
+    assert found.utility[1] == pytest.approx(1 - 0.1 * 2 / 120 - 0.1 * 2 / 360)
+    assert found.comparable.all()
+    # The labels compare with nothing else that ended.
+    assert split.label_confidence.tolist() == [1.0] * 4
+    assert load_dataset(tmp_path / "winners").splits["train"].label_confidence.tolist() == [1, 1, 0.5, 1, 1]
+
+
+def test_a_dataset_of_an_earlier_program_is_read_as_if_nothing_was_capped_and_every_label_sure(
+    ledger: Path, base: Path, tmp_path: Path
+) -> None:
+    relabel(ledger, base, tmp_path / "winners")
+    for path in (tmp_path / "winners").rglob("*.npy"):
+        if path.name in ("outcome_capped.npy", "outcome_cost_usd.npy", "label_confidence.npy"):
+            path.unlink()
+    split = load_dataset(tmp_path / "winners").splits["train"]
+    assert split.label_confidence.tolist() == [1.0] * len(split)
+    assert not split.outcomes.capped.any()
+
+
+def test_without_a_base_everything_is_fitted_on_the_learning_cases(tmp_path: Path) -> None:
+    fast, slow = outcome(True, 60_000), outcome(True, 600_000)
+    both = {SERIAL: fast, VOTE: slow}
+    cases = [told(str(i), both, day=i, hint="known") for i in range(1, 7)]
+    cases += [
+        told(str(i), both, day=i, hint="later", swarms=("serial_handoff", "speculate_vote", "z")) for i in (7, 8, 9, 10)
+    ]
+    ledger = bound(write_ledger(tmp_path / "replay.sqlite", cases), **REPLAY)
+    info = relabel(ledger, None, tmp_path / "winners", holdout=0.4)
+    assert (info.base_dataset_hash, info.minute_seconds, info.kernel_config) == (None, 60.0, {})
+    assert any("KNOWN" in token.upper() for token in info.vocabulary)
+    assert not any("LATER" in token.upper() for token in info.vocabulary)
+    # Every learning case has the hint's bucket, so its mean is 1; a held-out case would have taken it away.
+    means = {feature.name: feature.mean for feature in info.context_features if feature.name.startswith("hint_")}
+    assert set(means.values()) == {0.0, 1.0}
+    assert info.action_space == cases[0][0].context.action_space
+    assert trained(tmp_path / "winners", tmp_path / "run").exists()
+
+
+def test_the_length_of_a_minute_comes_from_the_ledger_or_its_repo_and_is_never_guessed(tmp_path: Path) -> None:
+    untold = write_ledger(tmp_path / "untold.sqlite", ten_cases())
+    with pytest.raises(BenchError, match=r"how long a minute.*--repo"):
+        relabel(untold, None, tmp_path / "out")
+    inside = tmp_path / "repo" / ".cyntra" / "planner" / "bench" / "ledger.sqlite"
+    write_ledger(inside, ten_cases())
+    (tmp_path / "repo" / ".cyntra" / "config.yaml").write_text("sandbox: {seconds_per_minute: 0.5}\n")
+    assert relabel(inside, None, tmp_path / "out").minute_seconds == 0.5
+    assert relabel(untold, None, tmp_path / "out", repo=tmp_path / "repo").minute_seconds == 0.5
+    with pytest.raises(BenchError, match="no such file"):
+        relabel(untold, None, tmp_path / "out", repo=tmp_path / "nowhere")
+
+
+def test_the_dataset_beside_a_ledger_is_the_default_base_and_no_other(base: Path, tmp_path: Path) -> None:
+    planner_directory = tmp_path / "repo" / ".cyntra" / "planner"
+    ledger = planner_directory / "bench" / "ledger.sqlite"
+    assert dataset_beside(ledger) is None
+    shutil.copytree(base, planner_directory / "dataset")
+    assert dataset_beside(ledger) == planner_directory / "dataset"
+    assert dataset_beside(tmp_path / "ledger.sqlite") is None
+    assert (repo_of(ledger), repo_of(tmp_path / "ledger.sqlite")) == (tmp_path / "repo", None)
+
+
+def test_a_policy_trains_on_winners_from_another_runs_weights(ledger: Path, base: Path, tmp_path: Path) -> None:
+    relabel(ledger, base, tmp_path / "winners")
+    config = load_config("mlp_planner", None, ["epochs=2"])
+    start_run(tmp_path / "first", config, base, init_from=None, workers=1, resume=False)
+    train(tmp_path / "first")
+    start_run(tmp_path / "second", config, tmp_path / "winners", init_from=tmp_path / "first", workers=1, resume=False)
+    assert train(tmp_path / "second").finished
