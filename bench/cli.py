@@ -143,7 +143,7 @@ def bench(
     from rich.console import Console
 
     from bench.budget import Budget
-    from bench.limits import GIB, Limits
+    from bench.containment.limits import GIB, Limits
     from bench.run import EXECUTORS, SELECTIONS, CyntraSettings, ReplaySettings, run_bench
 
     _check_choice(executor, EXECUTORS, "--executor")
@@ -213,8 +213,8 @@ def relabel(
     ] = None,
 ) -> None:
     """Turn a bench's winners into a dataset that `planner train` takes."""
-    from bench.relabel import dataset_beside
-    from bench.relabel import relabel as write_winners
+    from bench.judging.relabel import dataset_beside
+    from bench.judging.relabel import relabel as write_winners
     from planner.display import print_dataset, say
 
     base = dataset or dataset_beside(ledger)
@@ -303,7 +303,7 @@ def _print_checks(
     work_dir: Path | None,
     workers: int | None,
 ) -> None:
-    from bench.doctor import examine
+    from bench.doctor.examine import examine
     from bench.run import default_ledger, sandbox_path
 
     settings = options["cyntra"]

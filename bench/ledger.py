@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from bench.objective import Objective
+from bench.judging.objective import Objective
 from bench.processes import ProcessIdentity
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
@@ -219,8 +219,12 @@ class Ledger:
 
     def objective(self) -> Objective:
         """The objective by which the ledger's outcomes are judged."""
-        document = json.loads(self._meta("settings") or "{}").get("objective")
+        document = self.settings().get("objective")
         return Objective() if document is None else Objective.from_document(document)
+
+    def settings(self) -> dict[str, Any]:
+        """What the ledger was bound to; empty when it never was."""
+        return json.loads(self._meta("settings") or "{}")
 
     # --- writing ---
 
@@ -229,7 +233,7 @@ class Ledger:
         text = canonical_json(settings).decode()
         with self._transaction():
             self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('settings', ?)", [text])
-        stored = json.loads(self._meta("settings") or "{}")
+        stored = self.settings()
         for key, value in settings.items():
             if stored.get(key) != value:
                 raise BenchError(

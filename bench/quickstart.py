@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from bench.regret import score_runs
-from bench.relabel import relabel
+from bench.judging.regret import score_runs
+from bench.judging.relabel import relabel
 from bench.run import CyntraSettings, run_bench
 from bench.sandbox.create import create_sandbox
 from bench.sandbox.record import record_history

@@ -13,7 +13,7 @@ from typing import Literal
 import orjson
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
-from bench.limits import Leash
+from bench.containment.limits import Leash
 
 _NAMESPACE = "planner-bench"
 LOOK_S = 2.0

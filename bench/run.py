@@ -11,13 +11,13 @@ from typing import Any
 from bench.budget import Budget
 from bench.candidates import AllActions, Coverage, Selection
 from bench.cases import Ground, add_cases, build_cases, git_ground, select_issues
+from bench.containment.limits import Limits
 from bench.executors import Executor
 from bench.executors.cyntra import LONGEST_RUN, CyntraExecutor, find_command
 from bench.executors.replay import TRIALS, ReplayExecutor
 from bench.executors.simulate import SimulateExecutor, simulated_ground
+from bench.judging.objective import Objective, Verdict, judge
 from bench.ledger import Ledger, Progress
-from bench.limits import Limits
-from bench.objective import Objective, Verdict, judge
 from bench.workers import Capping, WorkerPool
 from cluster.connect import connect
 from planner.actions import action_from_document

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.budget import Account, Budget
+from bench.containment.limits import Leash
+from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from bench.executors import Executor
 from bench.executors.outcome import fault
+from bench.judging.objective import Objective, cap_ms, plan_size
 from bench.ledger import Ledger, PlannedExecution, Progress
-from bench.limits import Leash
 from bench.nested import derive
-from bench.objective import Objective, cap_ms, plan_size
 from bench.raylet import Raylet
 from bench.recall import Recall, followed
-from bench.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import ActionDocument, BenchCase, BenchExecution, BenchOutcome
 from planner.contracts.document import parse
@@ -33,7 +33,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Capping:
-    """When an execution is stopped because its action cannot win any more; see bench.objective.cap_ms."""
+    """When an execution is stopped because its action cannot win any more; see bench.judging.objective.cap_ms."""
 
     objective: Objective
     repeats: int

@@ -114,7 +114,7 @@ def ledger_table(path: Path) -> pd.DataFrame:
 
 def ledger_winners(path: Path) -> dict[str, tuple]:
     """The winners by the product's own order."""
-    from bench.results import read_results
+    from bench.judging.results import read_results
 
     return {result.case.issue_id: tuple(result.verdict.action) for result in read_results(path)}
 

@@ -151,7 +151,7 @@ def evaluate(
     runs = run or [_latest_run()]
     report: dict[str, Any]
     if bench is not None:
-        from bench.regret import score_runs
+        from bench.judging.regret import score_runs
 
         report = score_runs(bench, _named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
         print_regret(report)

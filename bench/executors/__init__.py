@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from bench.limits import Leash
+from bench.containment.limits import Leash
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.containment.limits import Leash, Limits
+from bench.containment.supervised import run_supervised
 from bench.executors.clone import make_clone
 from bench.executors.outcome import fault, read_outcome
 from bench.executors.overlay import overlay_config, yaml_text
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
 from bench.executors.world import START_S, WORLD_JOB_TYPE, execute_world
-from bench.limits import Leash, Limits
-from bench.supervised import run_supervised
 from planner.actions import Action
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine

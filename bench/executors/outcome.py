@@ -2,12 +2,12 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.containment.supervised import RunReport
 from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE
-from bench.supervised import RunReport
 from planner.actions import Action
 from planner.artifacts.events import read_events
 from planner.artifacts.files import open_regular
@@ -17,10 +17,10 @@ from planner.artifacts.worlds import read_world_runs
 from planner.contracts.bench import BenchOutcome, Launch
 from planner.errors import ContractError
 
-PLAN_FIELDS = {
-    "swarm_id": "swarm_id_executed",
-    "max_candidates_bin": "max_candidates_executed",
-    "max_minutes_bin": "timeout_seconds_executed",
+UNITS = {
+    "max_candidates_executed": "candidates",
+    "timeout_seconds_executed": "s",
+    "max_iterations_executed": "iterations",
 }
 LOG_TAIL_CHARACTERS = 300
 MAX_ARTIFACT_BYTES = 64 * 2**20
@@ -60,25 +60,78 @@ def read_outcome(
     if report.stopped_by in ("capped", "cancelled") and not report.left:
         # Whatever it had written by then: it was not allowed to finish.
         return censored(**measured)
-    reason = excess or _fault_reason(run, len(runs), action, report, launches)
-    if reason is not None:
+    reason = (
+        excess
+        or spoiled_by(report)
+        or (None if launches else "no agent tool was started")
+        or not_one(runs, report, "run")
+        or (run and plan_difference(_forced(action), run.executed_plan))
+    )
+    if reason:
         return fault(f"{reason}{log_tail(log_path)}", **measured)
+    return told_by(run, None if run is None else run.executed_plan, **measured)
+
+
+def _forced(action: Action) -> dict[str, Any]:
+    """An action as fields of an executed_plan; iterations cannot be forced on a code job."""
+    minutes = action.max_minutes_bin
+    return {
+        "swarm_id_executed": action.swarm_id,
+        "max_candidates_executed": action.max_candidates_bin,
+        "timeout_seconds_executed": "NA" if minutes == "NA" else minutes * PLAN_SECONDS_PER_MINUTE,
+    }
+
+
+def told_by(run: RunRecord | None, executed_plan: Mapping[str, Any] | None, **measured: Any) -> BenchOutcome:
+    """The outcome that the run's artifacts tell; None = we stopped it before it left any."""
     if run is None:
-        # Stopped by us before the kernel archived anything.
-        status, code = ("timeout", "timeout") if report.stopped_by == "walltime" else ("failed", report.stopped_by)
+        late = measured["stopped_by"] == "walltime"
+        status, code = ("timeout", "timeout") if late else ("failed", measured["stopped_by"])
         return BenchOutcome.model_validate({**_NO_VERDICT, "status": status, "fail_codes": [code], **measured})
     outcome = run.summary["outcome"]
     return BenchOutcome.model_validate(
         {
+            **_NO_VERDICT,
             "passed": run.passed,
             "status": outcome["status"],
-            "fault": None,
             "gates": outcome["gates"],
             "fail_codes": outcome["fail_codes"],
-            "executed_plan": run.executed_plan,
+            "executed_plan": executed_plan,
             **measured,
         }
     )
+
+
+def spoiled_by(report: RunReport) -> str | None:
+    """What the machine did to a run, so that its outcome cannot be used; None = nothing."""
+    if report.left:
+        return f"{report.left} processes of the run could not be killed"
+    if report.stopped_by == "disk":
+        return "no space was left on the disk of the work directory"
+    if report.stopped_by is None and report.exit_code != 0:
+        return f"Cyntra ended with exit code {report.exit_code}"
+    return None
+
+
+def not_one(runs: Sequence[RunRecord], report: RunReport, noun: str) -> str | None:
+    """Why what a run left behind is not the one ``noun`` that was forced; one that we stopped may have left none."""
+    if len(runs) > 1:
+        return f"{len(runs)} {noun}s were archived where one was forced"
+    return f"Cyntra archived no {noun}" if not runs and report.stopped_by is None else None
+
+
+def plan_difference(forced: Mapping[str, Any], executed_plan: Mapping[str, Any] | None) -> str | None:
+    """In what an executed_plan differs from the fields that were forced; "NA" was not."""
+    if executed_plan is None:
+        return "no artifact tells which plan was executed"
+    if all(value in ("NA", executed_plan[field]) for field, value in forced.items()):
+        return None
+    return f"forced {_plan_text(forced, forced)}, ran {_plan_text(forced, executed_plan)}"
+
+
+def _plan_text(fields: Iterable[str], plan: Mapping[str, Any]) -> str:
+    budgets = [f"{plan[field]} {UNITS[field]}" for field in fields if field in UNITS]
+    return f"{plan['swarm_id_executed']} with {' and '.join(budgets)}"
 
 
 def read_runs(clone: Path) -> list[RunRecord]:
@@ -161,42 +214,6 @@ def _cut_launch(launch: Launch, end_ms: int) -> Launch:
         return launch
     cost = None if launch.cost_usd is None else launch.cost_usd * duration_ms / launch.duration_ms
     return launch.model_copy(update={"duration_ms": duration_ms, "exit_code": None, "cost_usd": cost})
-
-
-def _fault_reason(
-    run: RunRecord | None, n_runs: int, action: Action, report: RunReport, launches: Sequence[Launch]
-) -> str | None:
-    """Why the outcome cannot be used, or None."""
-    if report.left:
-        return f"{report.left} processes of the run could not be killed"
-    if report.stopped_by == "disk":
-        return "no space was left on the disk of the work directory"
-    if report.stopped_by is None and report.exit_code != 0:
-        return f"Cyntra ended with exit code {report.exit_code}"
-    if not launches:
-        return "no agent tool was started"
-    if run is None:
-        return None if report.stopped_by is not None else "Cyntra archived no run"
-    if n_runs > 1:
-        return f"{n_runs} runs were archived where one was forced"
-    return _plan_difference(action, run.executed_plan)
-
-
-def _plan_difference(action: Action, plan: Mapping[str, Any] | None) -> str | None:
-    """In what the executed plan differs from the forced action; "NA" was not forced."""
-    if plan is None:
-        return "no artifact tells which plan was executed"
-    ran = {field: plan[name] for field, name in PLAN_FIELDS.items()}
-    forced = {field: getattr(action, field) for field in PLAN_FIELDS}
-    if forced["max_minutes_bin"] != "NA":
-        forced["max_minutes_bin"] *= PLAN_SECONDS_PER_MINUTE
-    if all(value in ("NA", ran[field]) for field, value in forced.items()):
-        return None
-    return f"forced {_plan_text(forced)}, ran {_plan_text(ran)}"
-
-
-def _plan_text(plan: Mapping[str, Any]) -> str:
-    return f"{plan['swarm_id']} with {plan['max_candidates_bin']} candidates and {plan['max_minutes_bin']} s"
 
 
 def log_tail(log_path: Path) -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.candidates import Choice
 from bench.cases import Situation, case_id_of, natural_order, system_state
+from bench.containment.limits import Leash
 from bench.executors.outcome import cut, fault
 from bench.executors.overlay import SERIAL, SPECULATE
-from bench.limits import Leash
 from planner.actions import Action, ActionSpace, executed_plan
 from planner.artifacts.beads import issue_context
 from planner.artifacts.universe import Universe

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import Ground
+from bench.containment.limits import Leash
 from bench.executors.outcome import cut
-from bench.limits import Leash
 from bench.simulation.archive import failures
 from bench.simulation.world import TOOLS, SimulatedRun, World
 from planner.actions import Action, executed_plan

@@ -1,7 +1,8 @@
 """The program behind every agent tool during an execution: runs the real tool and logs its start and end.
 
 Stdin, stdout, stderr, arguments, signals and the exit code pass through. It runs once per launch, from a script that
-``bench.programs.fast_script`` makes, so it imports built-in modules only: ``signal`` or ``json`` would double its cost.
+``fast_script`` of bench.containment makes, so it imports built-in modules only: ``signal`` or ``json`` would double
+its cost.
 """
 
 import _signal  # type: ignore[import-not-found] # without the enums of signal, which would double its cost

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from bench.containment.programs import fast_script
 from bench.executors import tool_launch
-from bench.programs import fast_script
 from planner.artifacts.files import open_regular
 from planner.artifacts.records import section
 from planner.contracts.bench import Launch

@@ -9,11 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.containment.limits import Leash, Limits
+from bench.containment.supervised import RunReport, run_supervised
 from bench.executors.clone import make_clone
-from bench.executors.outcome import censored, excessive_artifacts, fault, log_tail, read_runs
+from bench.executors.outcome import (
+    censored,
+    excessive_artifacts,
+    fault,
+    log_tail,
+    not_one,
+    plan_difference,
+    read_runs,
+    spoiled_by,
+    told_by,
+)
 from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE
-from bench.limits import Leash, Limits
-from bench.supervised import RunReport, run_supervised
 from planner.actions import Action
 from planner.artifacts.beads import world_of
 from planner.artifacts.records import RunRecord
@@ -23,11 +33,6 @@ from planner.errors import BenchError
 WORLD_JOB_TYPE = "fab-world"
 START_S = 1.0
 """What an evolution may take beyond its minutes: the time until Cyntra has begun."""
-PLAN_FIELDS = {
-    "swarm_id": "swarm_id_executed",
-    "max_candidates_bin": "max_candidates_executed",
-    "max_iterations_bin": "max_iterations_executed",
-}
 
 
 def execute_world(
@@ -104,25 +109,24 @@ def read_world_outcome(clone: Path, action: Action, report: RunReport, log_path:
     }
     if report.stopped_by in ("capped", "cancelled") and not report.left:
         return censored(**measured | {"score": None})
-    reason = excess or _fault_reason(run, len(evolutions), action, report)
-    if reason is not None:
-        return fault(f"{reason}{log_tail(log_path)}", **measured)
-    if run is None:
-        status, code = ("timeout", "timeout") if report.stopped_by == "walltime" else ("failed", report.stopped_by)
-        nothing = {"passed": False, "status": status, "gates": [], "fail_codes": [code], "executed_plan": None}
-        return BenchOutcome.model_validate(measured | nothing | {"fault": None})
-    outcome = run.summary["outcome"]
-    return BenchOutcome.model_validate(
-        measured
-        | {
-            "passed": run.passed,
-            "status": outcome["status"],
-            "fault": None,
-            "gates": outcome["gates"],
-            "fail_codes": outcome["fail_codes"],
-            "executed_plan": _executed_plan(run, action),
-        }
+    reason = (
+        excess
+        or spoiled_by(report)
+        or not_one(evolutions, report, "evolution")
+        or (run and plan_difference(_forced(action), run.executed_plan))
     )
+    if reason:
+        return fault(f"{reason}{log_tail(log_path)}", **measured)
+    return told_by(run, None if run is None else _executed_plan(run, action), **measured)
+
+
+def _forced(action: Action) -> dict[str, Any]:
+    """An action as fields of an executed_plan, as far as Cyntra enforces it: minutes are enforced by us."""
+    return {
+        "swarm_id_executed": action.swarm_id,
+        "max_candidates_executed": action.max_candidates_bin,
+        "max_iterations_executed": action.max_iterations_bin,
+    }
 
 
 def _executed_plan(run: RunRecord, action: Action) -> dict[str, Any]:
@@ -130,35 +134,3 @@ def _executed_plan(run: RunRecord, action: Action) -> dict[str, Any]:
     minutes = action.max_minutes_bin
     seconds = None if minutes == "NA" else minutes * PLAN_SECONDS_PER_MINUTE
     return {**(run.executed_plan or {}), "timeout_seconds_executed": seconds}
-
-
-def _fault_reason(run: RunRecord | None, n_runs: int, action: Action, report: RunReport) -> str | None:
-    """Why the outcome cannot be used, or None."""
-    if report.left:
-        return f"{report.left} processes of the evolution could not be killed"
-    if report.stopped_by == "disk":
-        return "no space was left on the disk of the work directory"
-    if report.stopped_by is None and report.exit_code != 0:
-        return f"Cyntra ended with exit code {report.exit_code}"
-    if run is None:
-        return "Cyntra wrote no evolution" if report.stopped_by is None else None
-    if n_runs > 1:
-        return f"{n_runs} evolutions were written where one was forced"
-    return _plan_difference(action, run.executed_plan)
-
-
-def _plan_difference(action: Action, plan: Mapping[str, Any] | None) -> str | None:
-    """In what the evolution differs from the forced action; "NA" was not forced."""
-    if plan is None:
-        return "the evolution does not tell its swarm"
-    ran = {field: plan[name] for field, name in PLAN_FIELDS.items()}
-    forced = {field: getattr(action, field) for field in PLAN_FIELDS}
-    if all(value in ("NA", ran[field]) for field, value in forced.items()):
-        return None
-    return f"forced {_plan_text(forced)}, ran {_plan_text(ran)}"
-
-
-def _plan_text(plan: Mapping[str, Any]) -> str:
-    return (
-        f"{plan['swarm_id']} with population {plan['max_candidates_bin']} for {plan['max_iterations_bin']} generations"
-    )

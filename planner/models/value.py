@@ -25,7 +25,7 @@ TIME_WEIGHT = 0.1
 AGENT_WEIGHT = 0.1
 """Utility lost by agents that together take three times the limit."""
 LIMIT_MINUTES = 120
-"""Limit of the utility, which is that of bench.objective."""
+"""Limit of the utility, which is that of bench.judging.objective."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from bench.containment.strays import MARK
+from bench.containment.workdirs import remove_stale_roots
 from bench.ledger import Ledger
-from bench.strays import MARK
-from bench.workdirs import remove_stale_roots
 from tests.bench.conftest import SOLVES, KernelRepo
 from tests.bench.failing_writes import sqlite_vfs
 from tests.bench.test_run import REPO_ROOT, BenchProcess

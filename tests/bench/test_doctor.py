@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.doctor import Check, examine
-from bench.limits import Limits
+from bench.containment.limits import Limits
+from bench.doctor.check import Check
+from bench.doctor.examine import examine
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 
 
@@ -86,7 +87,7 @@ filter = struct.pack("HL", len(program) // 8, ctypes.addressof(buffer))
 assert libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0) == 0
 if libc.prctl(SECCOMP, 2, ctypes.create_string_buffer(filter), 0, 0):
     sys.exit("no seccomp")
-from bench.doctor import examine
+from bench.doctor.examine import examine
 print("\\n".join(check.line for check in examine(Path(sys.argv[1])) if check.ok is False))
 """
     done = subprocess.run(

@@ -14,10 +14,10 @@ import orjson
 import pytest
 
 from bench.cases import build_cases, select_issues
+from bench.containment.workdirs import remove_tree
 from bench.executors.clone import make_clone
 from bench.executors.cyntra import CyntraExecutor
 from bench.executors.toolchains import read_launches
-from bench.workdirs import remove_tree
 from planner.actions import Action
 from planner.artifacts.repo import read_repo
 from planner.artifacts.universe import load_kernel_config

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.baselines import nearest
-from bench.objective import Objective, action_outcome
-from bench.online import Decided, act, caps_of, exceeds, online_report
-from bench.regret import _decide, score_runs
-from bench.relabel import action_space, relabel
-from bench.results import hold_out, read_results, spending
+from bench.judging.baselines import nearest
+from bench.judging.objective import Objective, action_outcome
+from bench.judging.online import Decided, act, caps_of, exceeds, online_report
+from bench.judging.regret import _decide, score_runs
+from bench.judging.relabel import action_space, relabel
+from bench.judging.results import hold_out, read_results, spending
 from planner.actions import ActionSpace
 from planner.config import load_config
 from planner.dataset.outcomes import make_outcomes

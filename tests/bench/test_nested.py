@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.containment.limits import Leash
 from bench.executors.replay import SPACE, ReplayCase, ReplayExecutor, Trial, is_observed
-from bench.limits import Leash
 from bench.nested import derive
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome

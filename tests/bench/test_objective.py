@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from bench.objective import Objective, cap_ms, chance_to_pass_more, judge, plan_size
+from bench.judging.objective import Objective, cap_ms, chance_to_pass_more, judge, plan_size
 from planner.actions import Action
 from planner.artifacts.universe import Universe
 from planner.contracts.bench import BenchOutcome

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.relabel import dataset_beside, relabel, repo_of
+from bench.judging.relabel import dataset_beside, relabel, repo_of
 from planner.config import load_config
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError

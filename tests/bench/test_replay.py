@@ -8,9 +8,9 @@ import pytest
 
 from bench.candidates import AllActions
 from bench.cases import add_cases
+from bench.containment.limits import Leash
 from bench.executors.replay import ReplayExecutor
-from bench.limits import Leash
-from bench.results import read_results
+from bench.judging.results import read_results
 from bench.run import ReplaySettings, run_bench
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome

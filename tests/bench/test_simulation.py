@@ -13,11 +13,11 @@ import orjson
 import pytest
 import yaml
 
+from bench.containment.limits import Leash
 from bench.executors.simulate import SimulateExecutor
+from bench.judging.relabel import relabel
+from bench.judging.results import read_results
 from bench.ledger import Ledger
-from bench.limits import Leash
-from bench.relabel import relabel
-from bench.results import read_results
 from bench.run import run_bench
 from bench.simulation.operator import EXPLORES, Operator
 from bench.simulation.repo import simulate_repo

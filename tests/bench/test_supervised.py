@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.limits import Leash, Limits
-from bench.strays import MARK, kill_strays
-from bench.supervised import RunReport, run_supervised
-from bench.workdirs import is_in_use
+from bench.containment.limits import Leash, Limits
+from bench.containment.strays import MARK, kill_strays
+from bench.containment.supervised import RunReport, run_supervised
+from bench.containment.workdirs import is_in_use
 from planner.errors import BenchError
 
 RUN_AWAY = """

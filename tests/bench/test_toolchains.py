@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import programs
+from bench.containment import programs
 from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
 from planner.contracts.bench import Launch
 

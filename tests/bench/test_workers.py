@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from bench.budget import Budget
+from bench.containment.limits import Leash
+from bench.containment.strays import MARK
+from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_stale_roots
 from bench.executors.outcome import censored, fault
+from bench.judging.objective import Objective
 from bench.ledger import Ledger, Progress
-from bench.limits import Leash
-from bench.objective import Objective
-from bench.strays import MARK
-from bench.workdirs import in_use, make_work_dir, own_root, remove_stale_roots
 from bench.workers import Capping, WorkerPool
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome

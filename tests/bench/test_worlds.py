@@ -14,15 +14,15 @@ import pytest
 import yaml
 
 from bench.cases import build_cases
+from bench.containment.limits import Leash, Limits
+from bench.containment.workdirs import make_work_dir, remove_tree
 from bench.executors.cyntra import CyntraExecutor
 from bench.executors.world import START_S, evolution_seed
-from bench.limits import Leash, Limits
 from bench.sandbox.create import create_sandbox
 from bench.sandbox.evolve import add_evolve_options, evolve
 from bench.sandbox.kernel import main
 from bench.sandbox.record import record_history
 from bench.sandbox.toolchains.launchers import toolchain_dir
-from bench.workdirs import make_work_dir, remove_tree
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import read_repo
@@ -280,7 +280,7 @@ def test_an_evolution_of_another_size_than_the_forced_one_is_a_fault(repo: Path)
     script.chmod(0o755)
     outcome = execute(repo, Action("serial_handoff", 1, 120, 2), command=(str(script),), limits=Limits(60))
     assert outcome.status == "fault"
-    assert outcome.fault is not None and "for 2 generations, ran" in outcome.fault
+    assert outcome.fault is not None and "2 iterations, ran" in outcome.fault
 
 
 def test_an_evolution_that_cannot_begin_is_a_fault_that_says_why(repo: Path) -> None:

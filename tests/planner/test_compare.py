@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bench.relabel import relabel
+from bench.judging.relabel import relabel
 from planner.errors import ConfigError
 from planner.evaluation.compare import MEMBERS, compare
 from planner.evaluation.judge import Promise

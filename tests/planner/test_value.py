@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.objective import LIMIT_MINUTES as BENCH_LIMIT
-from bench.objective import Objective
+from bench.judging.objective import LIMIT_MINUTES as BENCH_LIMIT
+from bench.judging.objective import Objective
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
 from planner.contracts.bench import BenchOutcome

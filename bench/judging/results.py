@@ -1,16 +1,13 @@
 """What a ledger knows of each case: the outcomes of its actions, and which cases are held out for judging."""
 
-import json
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.judging.objective import Objective, Verdict, action_outcome, judge
 from bench.ledger import Ledger
-from bench.objective import Objective, Verdict, action_outcome, judge
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.contracts.document import timestamp_to_ms
@@ -73,7 +70,7 @@ class CaseResults:
         return verdict
 
     def action_outcomes(self, limit_ms: int) -> tuple[ActionOutcome, ...]:
-        """What came of each executed action, as a dataset holds it; ``limit_ms`` as in bench.objective.utility."""
+        """What came of each executed action, as a dataset holds it; ``limit_ms`` as in ``objective.utility``."""
         return tuple(action_outcome(action, group, self.objective, limit_ms) for action, group in self.outcomes.items())
 
 
@@ -116,6 +113,7 @@ def read_bench(ledger_path: Path) -> BenchResults:
         cases = ledger.cases()
         executions = ledger.executions()
         objective = ledger.objective()
+        settings = ledger.settings()
     outcomes: dict[str, dict[Action, list[BenchOutcome]]] = {case.case_id: {} for case in cases}
     faults: dict[str, list[int]] = {case.case_id: [] for case in cases}
     for execution in executions:
@@ -137,7 +135,7 @@ def read_bench(ledger_path: Path) -> BenchResults:
     told = sorted((result for result in results if result.tells), key=lambda result: result.decided_ms)
     if not told:
         raise BenchError(f"{ledger_path}: no case has two finished executions yet; run `planner bench` first")
-    return BenchResults(ledger_path, told, [r for r in results if not r.tells], _settings(ledger_path))
+    return BenchResults(ledger_path, told, [r for r in results if not r.tells], settings)
 
 
 def read_results(ledger_path: Path) -> list[CaseResults]:
@@ -191,11 +189,3 @@ def spending(results: Sequence[CaseResults], minute_seconds: float) -> Spending:
         dollars=sum(costs) if costs else None,
         executions_with_dollars=len(costs),
     )
-
-
-def _settings(ledger_path: Path) -> dict[str, Any]:
-    """What the ledger was bound to; nothing when it never was."""
-    with closing(sqlite3.connect(ledger_path)) as connection:
-        connection.execute("PRAGMA query_only = ON")
-        row = connection.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
-    return {} if row is None else json.loads(row[0])

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.baselines import nearest, of_one_group
+from bench.judging.baselines import nearest, of_one_group
+from bench.judging.objective import limit_ms
+from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
+from bench.judging.provenance import Provenance, provenance
+from bench.judging.relabel import HOLDOUT, action_space, repo_of
+from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
 from bench.ledger import Ledger
-from bench.objective import limit_ms
-from bench.online import Decided, caps_of, kernel_confidence, online_report
-from bench.provenance import Provenance, provenance
-from bench.relabel import HOLDOUT, action_space, repo_of
-from bench.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.universe import choose_universe
 from planner.dataset.outcomes import Outcomes, make_outcomes

@@ -1,4 +1,4 @@
-"""Starts supervisors by way of this process's fork server (:mod:`bench.forkserver`), which is started when needed."""
+"""Starts supervisors by way of this process's fork server (``forkserver``), which is started when needed."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 
-from bench import forkserver
-from bench.programs import fast_module
+from bench.containment import forkserver
+from bench.containment.programs import fast_module
 from planner.errors import BenchError
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results import CaseResults
+from bench.judging.results import CaseResults
 from planner.actions import ActionSpace
 from planner.context import N_SIMILAR
 from planner.contracts.kernel import PlannerInput

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results import RECORDED
+from bench.judging.results import RECORDED
 from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts.bench import BenchCase
 from planner.dataset.outcomes import Outcomes

@@ -1,6 +1,6 @@
 """A command and everything it started: started, watched, ended as a whole, however far its processes detach themselves.
 
-Only used by the supervisor's own program (``bench.supervisor``), which needs nothing but the standard library.
+Only used by the supervisor's own program (``supervisor``), which needs nothing but the standard library.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Runs one command under :mod:`bench.supervisor` and hands back its report."""
+"""Runs one command under :mod:`bench.containment.supervisor` and hands back its report."""
 
 import contextlib
 import os
@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from bench import process_tree
-from bench.limits import Leash, Limits, StopReason
-from bench.strays import MARK, kill_strays
-from bench.supervisor_start import FORK_SERVER
-from bench.workdirs import in_use
+from bench.containment import process_tree
+from bench.containment.limits import Leash, Limits, StopReason
+from bench.containment.strays import MARK, kill_strays
+from bench.containment.supervisor_start import FORK_SERVER
+from bench.containment.workdirs import in_use
 from planner.errors import BenchError
 
 REPORT_PATIENCE_S = 60.0

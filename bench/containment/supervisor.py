@@ -1,13 +1,13 @@
 """The program that stands over one kernel run: limits it and leaves none of its processes behind.
 
-Started by ``bench.forkserver`` with the arguments ``CONTROL REPORT LOCK WALL_S GRACE_S MEMORY_BYTES PROCESSES
+Started by ``forkserver`` with the arguments ``CONTROL REPORT LOCK WALL_S GRACE_S MEMORY_BYTES PROCESSES
 FILE_BYTES RUN_DIR WORK_DIR COMMAND...``: the first three are inherited file descriptors, and a limit may be "none".
 
 It is two processes. The supervisor starts the command, is the subreaper of its tree, and ends it. The guard, its
 parent, is a subreaper too and does nothing, unless the supervisor is killed: then the tree becomes its own and it ends
 it. If the guard is killed, the supervisor ends the run. So no single SIGKILL, of worker, supervisor or guard, lets a
 process escape, whatever that process did to its session, group, name or environment. Who kills guard and supervisor in
-the same moment is left with ``bench.strays``. What a run asks of others (docker, at, systemd-run) is not in its tree.
+the same moment is left with ``strays``. What a run asks of others (docker, at, systemd-run) is not in its tree.
 """
 
 import os
@@ -15,7 +15,7 @@ import select
 import time
 from signal import SIGCONT
 
-from bench.process_tree import (
+from bench.containment.process_tree import (
     Deadlines,
     ProcessTree,
     Watch,
@@ -27,6 +27,8 @@ from bench.process_tree import (
 
 WITHOUT_GRACE = ("memory", "processes", "disk")
 """A run that takes the machine down is not asked to end first."""
+DEATH_S = 1.0
+"""How long a killed worker may take until its files are closed."""
 LOST = "lost"
 """Stopped because the guard was: nobody stands over this program any more. The worker gets no report."""
 
@@ -53,7 +55,8 @@ def guard(supervisor: int, control: int, work_dir: str) -> None:
     tree = ProcessTree()
     if not tree.is_over():
         tree.kill()
-    if not is_open(control):
+    # Killed together with the supervisor, a worker takes its time to end.
+    if not is_open(control, DEATH_S):
         remove(work_dir)
     os._exit(0)
 
@@ -91,12 +94,12 @@ def supervise(control: int, report: int, limits: list[str], work_dir: str, comma
     os._exit(0)
 
 
-def is_open(control: int) -> bool:
-    """Whether the worker still holds the other end of the control pipe."""
+def is_open(control: int, patience_s: float = 0.0) -> bool:
+    """Whether the worker still holds the other end of the control pipe, and does so for that long."""
     poller = select.poll()
     poller.register(control, 0)
     # Without asking for data, only its end is told.
-    return not poller.poll(0)
+    return not poller.poll(1000 * patience_s)
 
 
 def remove(work_dir: str) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.objective import limit_ms
-from bench.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
+from bench.judging.objective import limit_ms
+from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
 from planner.actions import ActionSpace
 from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.context import N_SIMILAR

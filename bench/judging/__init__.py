@@ -1,0 +1,1 @@
+"""What executions tell: winners, labels for training, and the regret of policies against the best of K."""
