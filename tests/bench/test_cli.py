@@ -2,14 +2,20 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from bench.cli import add_commands
+from planner.cli import app as planner_app
+from planner.dataset.storage import load_dataset
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
+from tests.bench.ledgers import SERIAL, VOTE, told, trained, write_ledger
+from tests.bench.test_objective import outcome
 
 
 @pytest.fixture
@@ -46,3 +52,24 @@ def test_help_needs_neither_ray_nor_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--retry-faults" in done.stdout
+
+
+def test_winners_and_judgement_are_of_the_repo_and_by_the_problems_that_are_asked_for(tmp_path: Path) -> None:
+    outcomes = {SERIAL: outcome(True, 60_000), VOTE: outcome(True, 600_000)}
+    pairs = [(problem, agent) for agent in "xy" for problem in "abcd"]
+    cases = [told(f"{p}@{a}", outcomes, day=day, hint=a, commit="recorded") for day, (p, a) in enumerate(pairs)]
+    ledger, winners = str(write_ledger(tmp_path / "ledger.sqlite", cases)), tmp_path / "winners"
+    (tmp_path / "repo" / ".cyntra").mkdir(parents=True)
+    (tmp_path / "repo" / ".cyntra" / "config.yaml").write_text("sandbox: {seconds_per_minute: 0.5}\n")
+    by_problem = ["--holdout", "0.5", "--by", "problem"]
+    command = ["relabel", ledger, "--out", str(winners), "--repo", str(tmp_path / "repo"), *by_problem]
+    result = CliRunner().invoke(planner_app, command)
+    assert result.exit_code == 0, result.output
+    assert load_dataset(winners).info.minute_seconds == 0.5
+    assert not load_dataset(winners).splits["test"].seen.any()
+    run = trained(winners, tmp_path / "run")
+    result = CliRunner().invoke(planner_app, ["evaluate", str(run), "--bench", ledger, *by_problem])
+    assert result.exit_code == 0, result.output
+    report = orjson.loads((run / "regret.json").read_bytes())
+    # Held out by time, two of the four cases would be of problems that learning saw.
+    assert (report["held_out_seen"], report["held_out_before_learning_ended"]) == (0, 2)
