@@ -50,13 +50,13 @@ def main(arguments: list[str]) -> None:
 def guard(supervisor: int, control: int, work_dir: str) -> None:
     """Wait for the supervisor; when it was killed, end the run's processes. It is not to be stopped either."""
     take_name("run-guard")
-    while os.WIFSTOPPED(os.waitpid(supervisor, os.WUNTRACED)[1]):
+    while os.WIFSTOPPED(status := os.waitpid(supervisor, os.WUNTRACED)[1]):
         os.kill(supervisor, SIGCONT)
     tree = ProcessTree()
     if not tree.is_over():
         tree.kill()
-    # Killed together with the supervisor, a worker takes its time to end.
-    if not is_open(control, DEATH_S):
+    # Killed together with the supervisor, a worker takes its time to end. Else it is told now: it waits for our end.
+    if not is_open(control, DEATH_S if os.WIFSIGNALED(status) else 0.0):
         remove(work_dir)
     os._exit(0)
 
