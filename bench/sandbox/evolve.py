@@ -1,6 +1,6 @@
 """`cyntra-sandbox evolve`: evolves a world as `cyntra evolve` does, with the same options and the same files.
 
-cyntra-sandbox evolve --universe sandbox --world cave-1 --swarm speculate_vote --population 3 --generations 2 --seed 5
+cyntra-sandbox evolve --universe sandbox --world cave_1 --swarm speculate_vote --population 3 --generations 2 --seed 5
 
 Like Cyntra's it knows no limit on time: candidates run one after another, and whoever started it must stop it.
 Unlike Cyntra's, a generation's choice is the best candidate so far, not the best of that generation alone, and a

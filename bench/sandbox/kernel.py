@@ -2,7 +2,7 @@
 
 cyntra-sandbox [--config .cyntra/config.yaml] run --once --issue 7 [--speculate] [--universe sandbox] [--dry-run]
 cyntra-sandbox run --once --issue 7 --planner-enabled --planner-checkpoint BUNDLE
-cyntra-sandbox evolve --universe sandbox --world cave-1 [--swarm speculate_vote] [--population 3] [--generations 2]
+cyntra-sandbox evolve --universe sandbox --world cave_1 [--swarm speculate_vote] [--population 3] [--generations 2]
 """
 
 import argparse

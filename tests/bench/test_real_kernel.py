@@ -102,6 +102,13 @@ def test_a_config_elsewhere_drives_the_real_kernel(kernel_repo: KernelRepo, ray_
     assert (report.run, report.faults) == (1, 0)
 
 
+def test_the_real_kernel_finds_a_sandboxs_universe_and_worlds_valid(tmp_path: Path) -> None:
+    repo = create_sandbox(tmp_path / "repo", issues=1, worlds=3, seed=0)
+    command = [str(KERNEL), "--config", ".cyntra/config.yaml", "universe", "validate", "sandbox"]
+    validated = subprocess.run(command, cwd=repo, capture_output=True, text=True)
+    assert validated.returncode == 0, validated.stderr
+
+
 def test_the_real_kernel_evolves_a_world_with_the_population_and_generations_that_are_forced(
     tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

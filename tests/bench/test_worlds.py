@@ -32,7 +32,7 @@ from planner.dataset.storage import load_dataset
 from planner.errors import ConfigError
 from planner.evaluation.decisions import labels_of
 
-WORLDS = ("cave-1", "cave-2", "cave-3")
+WORLDS = ("cave_1", "cave_2", "cave_3")
 GATES = ["connectivity_v001", "difficulty_v001", "openness_v001"]
 KERNEL = (sys.executable, "-m", "bench.sandbox.kernel")
 SECONDS_PER_MINUTE = 0.02
@@ -84,7 +84,7 @@ def commit_world(repo: Path, path: Path, document: dict[str, Any]) -> None:
     subprocess.run(command, cwd=repo, env={**os.environ, **dates}, check=True)
 
 
-def evolved(kernel_dir: Path, world_id: str = "cave-1", **options: Any) -> dict[str, Any]:
+def evolved(kernel_dir: Path, world_id: str = "cave_1", **options: Any) -> dict[str, Any]:
     """Evolve in this process; evolve_world.json and, under ``directory``, where it is."""
     parser = argparse.ArgumentParser()
     add_evolve_options(parser)
@@ -139,7 +139,7 @@ def test_the_reader_finds_the_plan_the_gates_the_time_and_the_score_that_an_evol
     run = the_evolution(repo)
     assert (run.kind, run.world_id, run.objective_id, run.universe_id) == (
         "evolution",
-        "cave-1",
+        "cave_1",
         "fix_fast_v1",
         "sandbox",
     )
@@ -162,7 +162,7 @@ def test_the_reader_finds_the_plan_the_gates_the_time_and_the_score_that_an_evol
 
 
 def test_an_evolution_in_which_nothing_passes_tells_the_gates_that_were_missed(repo: Path) -> None:
-    close_gates(repo, "cave-1")
+    close_gates(repo, "cave_1")
     evolved(repo / ".cyntra", generations=2, population=2)
     run = the_evolution(repo)
     assert (run.passed, run.score) == (False, None)
@@ -203,15 +203,15 @@ def test_larger_populations_and_more_generations_find_passing_maps_more_often(re
 
 
 def test_a_serial_swarm_hands_its_candidates_on_and_a_speculation_draws_anew(repo: Path) -> None:
-    close_gates(repo, "cave-2")
+    close_gates(repo, "cave_2")
 
     def starts(swarm: str) -> list[dict[str, Any]]:
         """What every candidate's changed genes were before."""
-        document = evolved(repo / f".{swarm}", "cave-2", swarm=swarm, population=1, generations=5)
+        document = evolved(repo / f".{swarm}", "cave_2", swarm=swarm, population=1, generations=5)
         candidates = [generation["candidates"][0] for generation in document["history"]]
         return [{key: change["from"] for key, change in candidate["delta"].items()} for candidate in candidates]
 
-    world = yaml.safe_load((repo / "fab" / "worlds" / "cave-2" / "world.yaml").read_text())
+    world = yaml.safe_load((repo / "fab" / "worlds" / "cave_2" / "world.yaml").read_text())
     cave = world["parameters"]["defaults"]["cave"]
     defaults = {f"cave.{name}": value for name, value in cave.items()}
     assert all(start.items() <= defaults.items() for start in starts("speculate_vote"))
@@ -219,14 +219,14 @@ def test_a_serial_swarm_hands_its_candidates_on_and_a_speculation_draws_anew(rep
 
 
 def test_what_an_evolution_needs_and_does_not_find_is_named(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match=r"no world to evolve 'toolbox'; found \['cave-1'"):
+    with pytest.raises(ConfigError, match=r"no world to evolve 'toolbox'; found \['cave_1'"):
         evolved(repo / ".cyntra", "toolbox")
     with pytest.raises(ConfigError, match="no swarm 'crowd'"):
         evolved(repo / ".cyntra", swarm="crowd")
     with pytest.raises(ConfigError, match="at least 1"):
         evolved(repo / ".cyntra", population=0)
     config = ["--config", str(repo / ".cyntra" / "config.yaml")]
-    assert main([*config, "evolve", "--universe", "nowhere", "--world", "cave-1"]) == 1
+    assert main([*config, "evolve", "--universe", "nowhere", "--world", "cave_1"]) == 1
     assert "nowhere" in capsys.readouterr().err
     assert main([*config, "run", "--once", "--issue", "3"]) == 0
     assert "world job" in capsys.readouterr().out
@@ -293,7 +293,7 @@ def test_an_evolution_that_cannot_begin_is_a_fault_that_says_why(repo: Path) -> 
 def test_the_minutes_end_a_long_evolution_and_leave_no_process(
     repo: Path, processes_with: Callable[[str], list[str]]
 ) -> None:
-    change_world(repo, "cave-1", size=60, maps=100_000)
+    change_world(repo, "cave_1", size=60, maps=100_000)
     action = Action("serial_handoff", 1, 15, 2)
     assert prepare(repo).wall_limit(action, START_S) == 15 * SECONDS_PER_MINUTE + START_S
     outcome = execute(repo, action)
@@ -304,7 +304,7 @@ def test_the_minutes_end_a_long_evolution_and_leave_no_process(
 
 
 def test_an_evolution_that_cannot_win_any_more_is_censored(repo: Path) -> None:
-    change_world(repo, "cave-1", size=60, maps=100_000)
+    change_world(repo, "cave_1", size=60, maps=100_000)
     outcome = execute(repo, Action("serial_handoff", 1, 120, 2), limits=Limits(60), leash=Leash(0.3))
     assert (outcome.status, outcome.stopped_by, outcome.passed, outcome.score) == ("censored", "capped", False, None)
 

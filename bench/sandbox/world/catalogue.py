@@ -53,7 +53,7 @@ def sandbox_world(number: int, issue_number: int, seed: int) -> SandboxWorld:
     """World ``number`` of the sandbox with this seed, and the issue that asks for it."""
     draw = random.Random(f"world {number} {seed}")
     kind, size = _KINDS[(number - 1) % len(_KINDS)], draw.choice(list(_SIZES))
-    world_id = f"cave-{number}"
+    world_id = f"cave_{number}"
     cells, maps = _SIZES[size]
     tags = ["grid", kind.name]
     defaults = {key: draw.choice(values) for key, values in GENES.items()}
@@ -61,17 +61,21 @@ def sandbox_world(number: int, issue_number: int, seed: int) -> SandboxWorld:
         "schema_version": "1.0",
         "world_id": world_id,
         "world_config_id": f"{world_id}_v001",
-        "world_type": "cave_map",
+        "world_type": "exterior_environment",
         "version": "0.1.0",
         "generator": {"name": "Caves", "description": kind.wish, "author": "Cyntra sandbox"},
-        "build": {"determinism": {"seed": 42, "pythonhashseed": 0}},
+        "build": {"template_blend": "none.blend", "determinism": {"seed": 42, "pythonhashseed": 0}},
         "parameters": {
             "defaults": {
                 "layout": {"size": cells, "maps": maps},
                 "cave": {key.removeprefix("cave."): value for key, value in defaults.items()},
             }
         },
-        "stages": [{"id": "generate"}, {"id": "measure"}, {"id": "validate", "type": "gate"}],
+        "stages": [
+            {"id": "generate", "type": "custom"},
+            {"id": "measure", "type": "custom"},
+            {"id": "validate", "type": "gate"},
+        ],
         "gates": [
             {"gate": f"{measure}_v001", "measure": measure, "low": low, "high": high}
             for measure, (low, high) in zip(kind._fields[2:], kind[2:], strict=True)
