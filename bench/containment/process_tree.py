@@ -53,8 +53,7 @@ class ProcessTree:
             poller.register(descriptor, select.POLLIN)
         try:
             while (remaining := limits.at - time.monotonic()) > 0:
-                # At most an hour: poll takes no infinite number.
-                ready = dict(poller.poll(min(remaining, watch.interval_s, 3600.0) * 1000))
+                ready = dict(poller.poll(min(remaining, WATCH_INTERVAL_S) * 1000))
                 if root_handle in ready:
                     return None
                 if limits.source in ready and not limits.read():
@@ -143,12 +142,11 @@ class Watch:
     when the machine's use is above a limit, and then for at most WATCH_SHARE of a CPU.
     """
 
-    interval_s = WATCH_INTERVAL_S
-
     def __init__(self, memory_bytes: int | None, max_tasks: int | None, directory: str) -> None:
         self._memory_bytes = memory_bytes
         self._max_tasks = max_tasks
-        self._directory = directory
+        # Kept open: a run may remove or replace the directory that it works in.
+        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         self._next_look = 0.0
 
     def exceeded(self) -> str | None:
@@ -172,7 +170,7 @@ class Watch:
 
     def disk_is_full(self) -> bool:
         """Whether no space is left where the run works, whoever took it."""
-        disk = os.statvfs(self._directory)
+        disk = os.fstatvfs(self._directory)
         # What is kept for root is there for root.
         blocks, files = (disk.f_bavail, disk.f_favail) if os.geteuid() else (disk.f_bfree, disk.f_ffree)
         # A file system that makes files as needed tells 0 of 0.

@@ -518,6 +518,11 @@ def test_a_fork_server_ends_with_the_process_it_belongs_to(tmp_path: Path) -> No
     worker.process.wait()
 
 
+def test_a_run_that_removes_the_directory_it_works_in_is_watched_to_its_end(tmp_path: Path) -> None:
+    report = supervise(tmp_path / "w", "sh", "-c", 'rm -rf "$PWD"; sleep 0.5; exit 3')
+    assert (report.exit_code, report.stopped_by) == (3, None)
+
+
 def test_a_command_with_a_nul_character_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="cannot start"):
         supervise(tmp_path / "w", "echo", "a\0b")
