@@ -6,7 +6,7 @@ minutes; one in which every agent still worked after 30 minutes would have been 
 
 from collections.abc import Iterable
 
-from bench.executors import Executor
+from bench.executors import Timing
 from bench.executors.outcome import cut_launches, total_cost
 from planner.actions import Action
 from planner.contracts.bench import BenchOutcome
@@ -20,9 +20,7 @@ def same_but_minutes(action: Action, other: Action) -> bool:
     return action._replace(max_minutes_bin=0) == other._replace(max_minutes_bin=0)
 
 
-def derive(
-    action: Action, known: Iterable[tuple[Action, str, BenchOutcome]], executor: Executor
-) -> BenchOutcome | None:
+def derive(action: Action, known: Iterable[tuple[Action, str, BenchOutcome]], executor: Timing) -> BenchOutcome | None:
     """The outcome of ``action`` as far as an execution under more minutes tells it; None = it has to be run.
 
     ``known`` are (action, execution id, outcome) of the same case and repeat, none of them a fault.

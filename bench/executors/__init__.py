@@ -8,13 +8,21 @@ from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
 
 
-class Executor(Protocol):
-    """Performs one execution at a time. It travels to Ray's workers, so it must be picklable."""
+class Timing(Protocol):
+    """What an executor tells of time before anything runs."""
 
     @property
     def instant(self) -> bool:
         """Whether executions take no real time: then all of a case go to one worker, one after the other."""
         ...
+
+    def lane_limit_ms(self, action: Action) -> int | None:
+        """How long each agent of ``action`` may work, in real milliseconds; None where the action does not say."""
+        ...
+
+
+class Executor(Timing, Protocol):
+    """Performs one execution at a time. It travels to Ray's workers, so it must be picklable."""
 
     def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
         """Run ``action`` on ``case``, leaving files in the empty directory ``work_dir`` only.
@@ -28,8 +36,4 @@ class Executor(Protocol):
 
     def wall_limit(self, action: Action) -> float:
         """Seconds after which an execution of ``action`` is ended at the latest."""
-        ...
-
-    def lane_limit_ms(self, action: Action) -> int | None:
-        """How long each agent of ``action`` may work, in real milliseconds; None where the action does not say."""
         ...

@@ -1,6 +1,7 @@
 """What every neural policy is built from, what it gives, and how one is made from its settings."""
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ class Prediction(NamedTuple):
     """None without a value head."""
 
 
-class NeuralPolicy(nn.Module):
+class NeuralPolicy(nn.Module, ABC):
     """A body that turns a batch into one vector per context, and the head that chooses from it.
 
     A policy sets ``reads`` ("tokens" or "features") and ``Settings``, builds its body, calls :meth:`end_in`, and
@@ -81,9 +82,9 @@ class NeuralPolicy(nn.Module):
         """
         return actions if isinstance(self.heads, FourHeads) else self.space.tuple_rows(actions)[:, None]
 
+    @abstractmethod
     def hidden(self, batch: dict[str, Tensor]) -> Tensor:
         """What the head reads, (batch, width)."""
-        raise NotImplementedError
 
     def forward(self, batch: dict[str, Tensor]) -> Prediction:
         """Log-probabilities of the actions, and their values if there is a value head."""

@@ -1,6 +1,7 @@
 """The optimisers besides torch's AdamW: Muon and Adam-atan2, as in URM's reference; and the learning-rate schedule."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
@@ -24,7 +25,7 @@ NEWTON_SCHULZ = (
 """Coefficients (a, b, c) of each step X <- a X + (b A + c A²) X with A = X Xᵀ."""
 
 
-class _Optimizer(torch.optim.Optimizer):
+class _Optimizer(torch.optim.Optimizer, ABC):
     """Walks over the parameters that have a gradient, with decoupled weight decay before each update."""
 
     @overload
@@ -45,9 +46,9 @@ class _Optimizer(torch.optim.Optimizer):
                     self.update(parameter, parameter.grad, self.state[parameter], group)
         return None
 
+    @abstractmethod
     def update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Move ``parameter``, keeping what is remembered between steps in ``state``."""
-        raise NotImplementedError
 
 
 class Muon(_Optimizer):

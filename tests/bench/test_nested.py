@@ -39,7 +39,7 @@ def run(*lanes: float, **fields: Any) -> BenchOutcome:
 
 
 def derived(of: BenchOutcome, action: Action = HALF, source: Action = HOUR) -> BenchOutcome | None:
-    return derive(action, [(source, "run-1", of)], Minutes())  # type: ignore[arg-type]
+    return derive(action, [(source, "run-1", of)], Minutes())
 
 
 def test_a_run_whose_agents_all_ended_in_time_is_the_same_run_with_fewer_minutes() -> None:
