@@ -13,16 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.budget import Budget
-    from bench.ledger import Progress as LedgerProgress
-    from bench.run import BenchReport
 
 DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
 INTERRUPTED_EXIT_CODE = 130
-SHOWN_CASES = 60
-"""How many cases the table has."""
-SHOWN_ISSUES = 20
-"""How many of the issues that were set aside for one reason are named."""
 
 sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
 
@@ -144,6 +138,7 @@ def bench(
 
     from bench.budget import Budget
     from bench.containment.limits import GIB, Limits
+    from bench.display import ExecutionBar, print_report
     from bench.run import EXECUTORS, SELECTIONS, CyntraSettings, ReplaySettings, run_bench
 
     _check_choice(executor, EXECUTORS, "--executor")
@@ -168,7 +163,7 @@ def bench(
         _print_price(console, repo, options, ledger, (select, policy or (), seed), repeats, budget, workers)
         return
     try:
-        with _Display(console) as display:
+        with ExecutionBar(console) as display:
             report = run_bench(
                 repo,
                 **options,
@@ -189,7 +184,7 @@ def bench(
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is in the ledger; the same command goes on from there.")
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
-    _print_report(console, report)
+    print_report(console, report)
 
 
 def relabel(
@@ -286,13 +281,14 @@ def _print_price(
     budget: "Budget",
     workers: int | None,
 ) -> None:
+    from bench.display import say
     from bench.price import price_bench, price_lines
     from bench.run import default_ledger, make_selection, prepare
 
     path = ledger or default_ledger(repo, options["executor"])
     price = price_bench(prepare(repo, **options), repo, path, make_selection(*selection), repeats, budget)
     for line in price_lines(price, workers):
-        _say(console, line)
+        say(console, line)
 
 
 def _print_checks(
@@ -303,6 +299,7 @@ def _print_checks(
     work_dir: Path | None,
     workers: int | None,
 ) -> None:
+    from bench.display import say
     from bench.doctor.examine import examine
     from bench.run import default_ledger, sandbox_path
 
@@ -319,7 +316,7 @@ def _print_checks(
         search_path=search_path,
     )
     for check in checks:
-        _say(console, check.line)
+        say(console, check.line)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
 
@@ -327,75 +324,3 @@ def _print_checks(
 def _check_choice(value: str, choices: Sequence[str], option: str) -> None:
     if value not in choices:
         raise typer.BadParameter(f"{value!r}: choose {' or '.join(choices)}", param_hint=option)
-
-
-class _Display:
-    """A progress bar over executions."""
-
-    def __init__(self, console: "Console") -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        # Executions take seconds, and drawing takes as long as a look at the ledger.
-        self._bar = Progress(*columns, console=console, refresh_per_second=2)
-        self._task = self._bar.add_task("bench", total=None)
-
-    def __enter__(self) -> "_Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: "LedgerProgress") -> None:
-        """Draw the ledger's counts."""
-        text = (
-            f"executions: {progress.passed} passed, {progress.capped} capped, {progress.faults} faults, "
-            f"{progress.started} running"
-        )
-        self._bar.update(self._task, description=text, completed=progress.finished, total=progress.total)
-
-
-def _print_report(console: "Console", report: "BenchReport") -> None:
-    from rich.table import Table
-
-    table = Table("issue", "winner", "conf.", "equals", "passed", "capped", "faults")
-    for case in report.cases[:SHOWN_CASES]:
-        verdict = case.verdict
-        winner = (
-            ("none", "-", "-")
-            if verdict is None
-            else (str(verdict.action), f"{verdict.confidence:.2f}", str(len(verdict.equals) - 1))
-        )
-        passed = f"{case.passed} of {case.finished - case.capped - case.faults}"
-        table.add_row(case.issue_id, *winner, passed, str(case.capped), str(case.faults))
-    console.print(table)
-    if len(report.cases) > SHOWN_CASES:
-        _say(console, f"... and {len(report.cases) - SHOWN_CASES} more cases in the ledger")
-    order = ", then ".join(f"{goal} {name}" for name, goal in report.metrics)
-    _say(
-        console,
-        f"winner: passes most, then {order}, then the smallest plan; conf.: how likely none passes more often; "
-        "equals: actions it cannot be told from",
-    )
-    by_reason: dict[str, list[str]] = {}
-    for issue_id, reason in report.set_aside.items():
-        by_reason.setdefault(reason, []).append(repr(issue_id))
-    for reason, issue_ids in by_reason.items():
-        named = ", ".join(issue_ids[:SHOWN_ISSUES])
-        more = f" and {len(issue_ids) - SHOWN_ISSUES} more" if len(issue_ids) > SHOWN_ISSUES else ""
-        _say(console, f"set aside: {reason}: {named}{more}")
-    for reason, n_executions in report.left_out.items():
-        _say(console, f"left out: {n_executions} executions, because {reason}; they stay planned")
-    _say(
-        console,
-        f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
-        f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty "
-        f"({report.retried} were started more than once), {report.derived} told by runs with more minutes; "
-        f"ledger {report.ledger_path}",
-    )
-
-
-def _say(console: "Console", text: str) -> None:
-    """Print a line as it is, however long."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
