@@ -145,7 +145,7 @@ def write_fold(
     write_dataset(
         out,
         examples=_examples(scenario, rows, space, len(members[0]), log_time),
-        encoded=_encoded(impute(scenario.features, members[0])[rows]),
+        encode=lambda: _encoded(impute(scenario.features, members[0])[rows]),
         splits={name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))},
         space=space,
         vocabulary=SPECIALS,

@@ -11,9 +11,8 @@ from planner.actions import ActionSpace
 from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
-from planner.dataset.encode import fit_vocabulary
 from planner.dataset.examples import Example
-from planner.dataset.profiles import encode, specials
+from planner.dataset.profiles import encode
 from planner.dataset.storage import MANIFEST, load_dataset, write_dataset
 from planner.errors import BenchError
 
@@ -60,19 +59,14 @@ def relabel(
     ground = _fresh(bench, repo) if base_dataset is None else _of_base(load_dataset(base_dataset).info)
     limit = limit_ms(ground.minute_seconds)
     examples = [_example(result, limit) for result in results]
-    encoded = encode([example.context for example in examples], ground.n_similar, ground.token_profile)
     base = ground.base
     return write_dataset(
         out,
         examples=examples,
-        encoded=encoded,
+        encode=lambda: encode([example.context for example in examples], ground.n_similar, ground.token_profile),
         splits=splits,
         space=action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump()),
-        vocabulary=(
-            fit_vocabulary(encoded, splits["train"], specials(ground.token_profile))
-            if base is None
-            else base.vocabulary
-        ),
+        vocabulary=None if base is None else base.vocabulary,
         seen_issues={result.problem for result in train},
         n_similar=ground.n_similar,
         normalisation_of=base,

@@ -6,8 +6,11 @@ Start, finish and decision time are those of the contract page, section 3; modif
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from planner.artifacts.events import WorkcellEvents
-from planner.artifacts.records import KnownRuns, PackedContext, Quarantine, RunRecord, moment, number, section, strings
+from planner.artifacts.packed import KnownRuns, PackedContext, parse_rollout
+from planner.artifacts.records import Quarantine, RunRecord, moment, number, section, strings
 from planner.artifacts.summaries import run_summary
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan
@@ -29,9 +32,11 @@ def read_archive(
     ``known`` are the runs in the planner_inputs of archives read before.
     """
     known = known or KnownRuns()
-    manifest, proof, rollout = (
-        quarantine.read_json(f"{directory}/{name}.json") for name in ("manifest", "proof", "rollout")
-    )
+    manifest = quarantine.read_json(f"{directory}/manifest.json", known.parse_manifest)
+    proof = quarantine.read_json(f"{directory}/proof.json")
+    decided = all(section(manifest, "planner", key) for key in ("planner_input", "executed_plan"))
+    # What a manifest tells of the decision, its rollout repeats: that is nearly all of it.
+    rollout = quarantine.read_json(f"{directory}/rollout.json", parse_rollout if decided else orjson.loads)
     if manifest is None and proof is None and rollout is None:
         found = "no readable manifest, proof or rollout" if directory.is_dir() else "stray file among the archives"
         quarantine.dropped(directory, found)

@@ -1,97 +1,23 @@
 """What a reader makes of one run: its summary, its times, its plan; and the table of what could not be read."""
 
-import operator
 import os
-import pickle
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal
 
 import orjson
 
-from planner.actions import ActionSpace
-from planner.contracts.document import canonical_json, timestamp_to_ms, validate
-from planner.contracts.kernel import PlannerInput
+from planner.artifacts.packed import PackedContext, PackedRun, pack_run
+from planner.contracts.document import timestamp_to_ms
 from planner.errors import ContractError
 
 MAX_NUMBER = 2**53
 """Larger numbers are no measurement of anything, and JSON does not carry them exactly."""
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """A larger JSON file is set aside unread: no artifact of Cyntra comes near it."""
-
-
-@dataclass(slots=True)
-class PackedContext:
-    """A planner_input.v1 as text, with what is asked of it meanwhile: a repo has thousands, and parsed again each takes
-    its time and ten times the memory.
-    """
-
-    text: bytes
-    """Canonical JSON."""
-    job_type: str
-    issue_id: str
-    space: ActionSpace
-    neighbours: list[tuple[str, int]]
-    """Its similar runs, each (run_id, started_ms)."""
-
-    @classmethod
-    def of(cls, document: dict[str, Any], run_texts: Sequence[bytes] | None = None) -> "PackedContext":
-        """Pack a valid document; ActionError for an unsound action space, TypeError for what JSON cannot hold.
-
-        ``run_texts`` are its similar runs as canonical JSON, where these are at hand: they are half of the work.
-        """
-        runs = document["history"]["last_n_similar_runs"]
-        texts = runs if run_texts is None else list(map(orjson.Fragment, run_texts))
-        return cls(
-            canonical_json({**document, "history": {"last_n_similar_runs": texts}}),
-            document["job_type"],
-            document["issue"]["issue_id"],
-            ActionSpace.from_document(document["action_space"], "$.action_space"),
-            [(run["run_id"], run["started_ms"]) for run in runs],
-        )
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        if operator.index(protocol) < 5:
-            return object.__reduce_ex__(self, protocol)  # super() is no use in a class with slots
-        # The text may travel beside the pickle (PEP 574): it is nearly all of it.
-        text = pickle.PickleBuffer(self.text)
-        return PackedContext, (text, self.job_type, self.issue_id, self.space, self.neighbours)
-
-
-class KnownRuns:
-    """The runs in the histories of planner_inputs: one run is in many of them, and need be looked at only once.
-
-    What tells runs apart is their whole text, so two that differ in anything, be it 1 from 1.0, are two.
-    """
-
-    def __init__(self) -> None:
-        self._by_text: dict[bytes, dict[str, Any]] = {}
-
-    def pack(self, planner_input: dict[str, Any], source: str) -> PackedContext:
-        """Validate and pack a planner_input; a known run in it becomes the object first seen.
-
-        Raises ContractError as contracts.validate does, and what PackedContext.of raises.
-        """
-        history = section(planner_input, "history")
-        runs = history.get("last_n_similar_runs")
-        try:
-            texts = [canonical_json(run) for run in runs] if isinstance(runs, list) else None
-        except TypeError:  # too deeply nested for orjson
-            texts = None
-        if runs is None or texts is None:
-            validate(PlannerInput, planner_input, source)
-            return PackedContext.of(planner_input)
-        unknown = [run for run, text in zip(runs, texts, strict=True) if text not in self._by_text]
-        try:
-            validate(PlannerInput, {**planner_input, "history": {**history, "last_n_similar_runs": unknown}}, source)
-        except ContractError:
-            validate(PlannerInput, planner_input, source)  # for the place of the defect among all runs
-            raise
-        history["last_n_similar_runs"] = list(map(self._by_text.setdefault, texts, runs))
-        return PackedContext.of(planner_input, texts)
 
 
 @dataclass(slots=True)
@@ -117,14 +43,14 @@ class RunRecord:
     universe_id: str | None = None
     score: float | None = None
     """The overall score of an evolution's selected candidate."""
-    _summary_text: bytes | None = None
+    _packed: PackedRun | None = None
 
     @property
-    def summary_text(self) -> bytes:
-        """The summary as canonical JSON, made when first asked for: a run is in the contexts of many."""
-        if self._summary_text is None:
-            self._summary_text = canonical_json(self.summary)
-        return self._summary_text
+    def packed(self) -> PackedRun:
+        """The summary as text, made when first asked for: a run is in the contexts of many."""
+        if self._packed is None:
+            self._packed = pack_run(self.summary)
+        return self._packed
 
     @property
     def passed(self) -> bool:
@@ -147,10 +73,10 @@ class Quarantine:
         """The file at ``path`` was ignored and the run read from its other files."""
         self._add(path, reason, "repaired")
 
-    def read_json(self, path: str | Path) -> dict[str, Any] | None:
+    def read_json(self, path: str | Path, parse: Callable[[bytes], Any] = orjson.loads) -> dict[str, Any] | None:
         """The JSON object in ``path``; None when it is absent, or unreadable (then noted as repaired)."""
         try:
-            return load_json_object(path)
+            return load_json_object(path, parse)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ContractError) as error:
@@ -189,8 +115,11 @@ def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     return entries
 
 
-def load_json_object(path: str | Path) -> dict[str, Any]:
-    """The JSON object in ``path``; ContractError when it is too large, empty, no JSON or no object."""
+def load_json_object(path: str | Path, parse: Callable[[bytes], Any] = orjson.loads) -> dict[str, Any]:
+    """The JSON object in ``path``; ContractError when it is too large, empty, no JSON or no object.
+
+    ``parse`` raises JSONDecodeError for what is no JSON.
+    """
     # A pipe or device in a file's place must not block the reader.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
@@ -205,7 +134,7 @@ def load_json_object(path: str | Path) -> dict[str, Any]:
     if not data:
         raise ContractError(str(path), "$", "empty file")
     try:
-        document = orjson.loads(data)
+        document = parse(data)
     except orjson.JSONDecodeError as error:
         raise ContractError(str(path), "$", f"not JSON: {error}") from None
     if not isinstance(document, dict):

@@ -7,7 +7,8 @@ from typing import Any
 from planner.artifacts.archives import read_archive
 from planner.artifacts.beads import read_issues
 from planner.artifacts.events import WorkcellEvents, read_events
-from planner.artifacts.records import KnownRuns, Quarantine, RunRecord, list_entries
+from planner.artifacts.packed import KnownRuns
+from planner.artifacts.records import Quarantine, RunRecord, list_entries
 from planner.artifacts.universe import Universe, load_universes
 from planner.artifacts.worlds import read_world_runs
 from planner.errors import ArtifactError

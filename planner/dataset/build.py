@@ -21,6 +21,7 @@ import pyarrow as pa
 from planner.actions import ActionSpace
 from planner.artifacts.beads import read_issues
 from planner.artifacts.events import WorkcellEvents, read_events
+from planner.artifacts.packed import PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import list_archives, locate, read_archives, world_tags
 from planner.artifacts.universe import load_kernel_config, load_universes, minute_seconds
@@ -28,13 +29,13 @@ from planner.artifacts.worlds import read_world_runs
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
-from planner.dataset.encode import Encoded, fit_vocabulary, gather
+from planner.dataset.encode import Encoded, gather
 from planner.dataset.examples import Example, ExampleSet, make_examples
-from planner.dataset.profiles import encode, specials
+from planner.dataset.profiles import encode
 from planner.dataset.split import time_split
 from planner.dataset.storage import check_out, write_dataset
 
-READ_CHUNK = 2048
+READ_CHUNK = 4096
 """Archives read by one Ray Data batch, at most."""
 ENCODE_CHUNK = 8192
 """Contexts that history made, encoded at once."""
@@ -86,17 +87,15 @@ def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress:
     found = make_examples(runs, issues, universes)
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
-    encoded = _encode_all(found, recorded, profile, progress)
-    progress("write", 0, len(found.examples))
     config_path = kernel / "config.yaml"
     config = load_kernel_config(config_path) if config_path.exists() else {}
     info = write_dataset(
         out,
         examples=found.examples,
-        encoded=encoded,
+        encode=lambda: _encode_all(found, recorded, profile, progress),
         splits=splits,
         space=_joint_space(found.examples),
-        vocabulary=fit_vocabulary(encoded, splits["train"], specials(profile)),
+        vocabulary=None,
         seen_issues={found.examples[i].issue_id for i in splits["train"]},
         n_similar=N_SIMILAR,
         account={
@@ -127,9 +126,9 @@ def _joint_space(examples: Sequence[Example]) -> ActionSpace:
 
 @dataclass
 class _Recorded:
-    """The contexts that runs recorded: their texts, and their arrays in parts that follow one another."""
+    """The contexts that runs recorded, and their arrays in parts that follow one another."""
 
-    texts: list[bytes] = field(default_factory=list)
+    packed: list[PackedContext] = field(default_factory=list)
     parts: list[Encoded] = field(default_factory=list)
 
 
@@ -152,7 +151,7 @@ def _read_all(
     arguments = {"root": str(root), "profile": profile}
     for records, encoded, entries in _map_chunks(chunks, _read_chunk, arguments, "read archives", progress):
         runs += records
-        recorded.texts += [record.planner_input.text for record in records if record.planner_input]
+        recorded.packed += [record.planner_input for record in records if record.planner_input]
         recorded.parts.append(encoded)
         quarantine.entries += entries
     return runs, recorded
@@ -187,10 +186,11 @@ def _encode_all(found: ExampleSet, recorded: _Recorded, profile: TokenProfile, p
         progress("encode contexts", start, len(made))
         parts.append(encode(made[start : start + ENCODE_CHUNK], N_SIMILAR, profile))
     progress("encode contexts", len(made), len(made))
-    row_of_text = {text: row for row, text in enumerate(recorded.texts)}
-    row_of_made = {position: row for row, position in enumerate(found.made, start=len(recorded.texts))}
+    progress("write", 0, len(found.examples))
+    row_of = {id(packed): row for row, packed in enumerate(recorded.packed)}
+    row_of_made = {position: row for row, position in enumerate(found.made, start=len(recorded.packed))}
     rows = [
-        row_of_made[position] if position in row_of_made else row_of_text[example.context_json]
+        row_of_made[position] if position in row_of_made else row_of[id(example.packed)]
         for position, example in enumerate(found.examples)
     ]
     return gather(parts, np.array(rows, dtype=np.intp))
@@ -229,7 +229,7 @@ def _map_chunks(
 def _map_batch(batch: pa.Table, function: Callable[..., Any], arguments: dict[str, Any]) -> pa.Table:
     """One batch of one chunk. Pickled by us: as columns of a table, objects would be taken apart and copied.
 
-    Arrays and contexts travel beside the pickle and not within it (PEP 574): each copy of them would be new memory.
+    Arrays travel beside the pickle and not within it (PEP 574): each copy of them would be new memory.
     """
     buffers: list[pickle.PickleBuffer] = []
     with collector_paused():

@@ -13,6 +13,9 @@ from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, asked_featu
 from planner.dataset.tokens import RUN, SEP, SPECIALS, UNK, asked_tokens, own_segment, run_tokens
 from planner.history import AGES, recency_buckets
 
+SLICE = 2**20
+"""Tokens looked up at once: as indices they take twice the memory, and new memory takes longer than the looking up."""
+
 
 @dataclass
 class Encoded:
@@ -47,7 +50,7 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
     for context in contexts:
         issue = context["issue"]
         asked = context["history"]["last_n_similar_runs"][:n_similar]
-        rows = [runs.number(summary, pieces, tag_bits) for summary in asked]
+        rows = runs.numbers(asked, pieces, tag_bits)
         tags = tag_bits.of(issue["tags"])
         created_ms.append(timestamp_to_ms(context["created_at"]))
         issues.append(runs.issue_numbers[issue["issue_id"]])
@@ -106,19 +109,24 @@ class _Runs:
         """Each run's tags as bits."""
         self.issue_numbers = _Table()
 
-    def number(self, summary: Mapping[str, Any], pieces: "_Pieces", tag_bits: "_Bits") -> int:
-        """The run's number."""
-        number = self._numbers.get(id(summary))
-        if number is None:
-            number = self._numbers[id(summary)] = len(self._summaries)
-            self._summaries.append(summary)
-            self.pieces.append(pieces.add((*run_tokens(summary), SEP)))
-            issue_id = summary.get("issue_id")
-            self.issues.append(-1 if issue_id is None else self.issue_numbers[issue_id])
-            self.tags.append(tag_bits.of(summary.get("tags") or ()))
-            self.tag_counts.append(self.tags[-1].bit_count())
-            self.started_ms.append(summary["started_ms"])
-            self.features.extend(run_features(summary))
+    def numbers(self, asked: Sequence[Mapping[str, Any]], pieces: "_Pieces", tag_bits: "_Bits") -> list[int]:
+        """The number of each of these runs."""
+        numbers = list(map(self._numbers.get, map(id, asked)))
+        return [
+            self._add(run, pieces, tag_bits) if number is None else number
+            for number, run in zip(numbers, asked, strict=True)
+        ]
+
+    def _add(self, run: Mapping[str, Any], pieces: "_Pieces", tag_bits: "_Bits") -> int:
+        number = self._numbers[id(run)] = len(self._summaries)
+        self._summaries.append(run)
+        self.pieces.append(pieces.add((*run_tokens(run), SEP)))
+        issue_id = run.get("issue_id")
+        self.issues.append(-1 if issue_id is None else self.issue_numbers[issue_id])
+        self.tags.append(tag_bits.of(run.get("tags") or ()))
+        self.tag_counts.append(self.tags[-1].bit_count())
+        self.started_ms.append(run["started_ms"])
+        self.features.extend(run_features(run))
         return number
 
 
@@ -214,8 +222,11 @@ def _pick(arrays: Sequence[NDArray[Any]], array_of: NDArray[np.intp], row_of: ND
 def fit_vocabulary(encoded: Encoded, train: range, specials: Sequence[str] = SPECIALS) -> list[str]:
     """The special tokens, then every token that occurs in the train examples, sorted."""
     spans = encoded.segments[train.start : train.stop]
-    used = encoded.tokens[spans[0, 0] : spans[-1, -1]] if len(spans) else np.array([], dtype=np.int32)
-    seen = {encoded.strings[i] for i in np.flatnonzero(np.bincount(used))}
+    first, last = (spans[0, 0], spans[-1, -1]) if len(spans) else (0, 0)
+    is_used: NDArray[np.bool_] = np.zeros(len(encoded.strings), dtype=bool)
+    for start in range(first, last, SLICE):
+        is_used[encoded.tokens[start : min(start + SLICE, last)]] = True
+    seen = {encoded.strings[i] for i in np.flatnonzero(is_used)}
     return [*specials, *sorted(seen - set(specials))]
 
 
@@ -223,4 +234,7 @@ def apply_vocabulary(encoded: Encoded, vocabulary: Sequence[str]) -> NDArray[np.
     """The tokens as ids in ``vocabulary``; tokens it lacks become [UNK]."""
     ids = {token: i for i, token in enumerate(vocabulary)}
     lookup = np.array([ids.get(token, ids[UNK]) for token in encoded.strings], dtype=np.int32)
-    return lookup[encoded.tokens] if len(lookup) else encoded.tokens
+    tokens = np.empty_like(encoded.tokens)
+    for start in range(0, len(tokens), SLICE):
+        tokens[start : start + SLICE] = lookup[encoded.tokens[start : start + SLICE]]
+    return tokens

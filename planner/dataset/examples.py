@@ -6,14 +6,15 @@ A run whose plan or context nobody recorded stays history: it may inform later c
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.beads import issue_context
-from planner.artifacts.records import PackedContext, RunRecord
+from planner.artifacts.packed import PackedContext
+from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input
 from planner.dataset.outcomes import ActionOutcome
@@ -25,10 +26,8 @@ class Example:
     """A context with its label and what came of it. Times are ms since the epoch, UTC; cost is US dollars."""
 
     example_id: str
-    context_json: bytes
-    """planner_input.v1 as canonical JSON: the datasets of large repos would not fit in memory as objects."""
-    space: ActionSpace
-    """The context's own action space."""
+    packed: PackedContext
+    """Its context: those of large repos would not fit in memory as objects."""
     label: Action
     decided_ms: int
     issue_id: str
@@ -53,9 +52,18 @@ class Example:
 
     @classmethod
     def of(cls, context: dict[str, Any], **fields: Any) -> "Example":
-        """An example of this context; ``fields`` are the others, besides ``space``."""
-        packed = PackedContext.of(context)
-        return cls(context_json=packed.text, space=packed.space, **fields)
+        """An example of this context; ``fields`` are the others."""
+        return cls(packed=PackedContext.of(context), **fields)
+
+    @property
+    def space(self) -> ActionSpace:
+        """The context's own action space."""
+        return self.packed.space
+
+    @property
+    def context_json(self) -> bytes:
+        """The planner_input.v1 as canonical JSON."""
+        return self.packed.text
 
     @property
     def context(self) -> dict[str, Any]:
@@ -110,8 +118,7 @@ def _example(run: RunRecord, context: PackedContext, label: Action) -> Example:
     summary = run.summary
     return Example(
         example_id=run.run_id,
-        context_json=context.text,
-        space=context.space,
+        packed=context,
         label=label,
         decided_ms=run.decided_ms,
         issue_id=context.issue_id,
@@ -130,14 +137,12 @@ def _known_part(
 
     Packed, and parsed when any had to go.
     """
-    known = [ended.get(run_id, started_ms) <= at_ms for run_id, started_ms in recorded.neighbours]
+    known = [ended.get(run_id, started_ms) <= at_ms for run_id, started_ms, _ in recorded.runs]
     if all(known):
         return recorded, None
     counts["neighbours_withdrawn"] += known.count(False)
-    context = orjson.loads(recorded.text)
-    neighbours = itertools.compress(context["history"]["last_n_similar_runs"], known)
-    context["history"] = {"last_n_similar_runs": list(neighbours)}
-    return PackedContext.of(context), context
+    context = replace(recorded, runs=list(itertools.compress(recorded.runs, known)))
+    return context, orjson.loads(context.text)
 
 
 def _rebuild(
@@ -178,4 +183,4 @@ def _rebuild(
         objective_id=run.objective_id,
     )
     # Each run's text is made once and not for every context that it is in.
-    return PackedContext.of(context, [similar.summary_text for similar in similar_runs]), context
+    return PackedContext.of(context, [similar.packed for similar in similar_runs]), context

@@ -5,6 +5,7 @@ Runs stay apart so that "the first N similar runs" is a view; a policy averages 
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,21 +58,34 @@ def context_features(context: Mapping[str, Any]) -> list[float]:
     """The context without its history, as long as CONTEXT_FEATURES, not normalised."""
     issue = context["issue"]
     tools = (context["system_state"] or {}).get("available_toolchains") or ()
-    hint = issue["dk_tool_hint"]
     return [
-        *(float(issue["dk_priority"] == p) for p in PRIORITIES),
-        *(float(issue["dk_risk"] == r) for r in RISKS),
-        *(float(issue["dk_size"] == s) for s in SIZES),
+        *_grades(issue["dk_priority"], issue["dk_risk"], issue["dk_size"]),
         float(context["job_type"] == "code"),
         float(context["universe_defaults"]["swarm_id"] not in (None, "serial_handoff")),
         math.log1p(issue["dk_attempts"]),
         float(len(issue["tags"])),
         float(len(tools)),
         float(len(context["history"]["last_n_similar_runs"])),
-        *_multi_hot("hint", [hint] if hint else [], HINT_BUCKETS),
-        *_multi_hot("tag", issue["tags"], TAG_BUCKETS),
-        *_multi_hot("kw", issue.get("keywords") or (), KEYWORD_BUCKETS),
+        *_texts(issue["dk_tool_hint"], tuple(issue["tags"]), tuple(issue.get("keywords") or ())),
     ]
+
+
+@lru_cache(maxsize=1024)
+def _grades(priority: str, risk: str, size: str) -> tuple[float, ...]:
+    return (
+        *(float(priority == p) for p in PRIORITIES),
+        *(float(risk == r) for r in RISKS),
+        *(float(size == s) for s in SIZES),
+    )
+
+
+@lru_cache(maxsize=16384)
+def _texts(hint: str | None, tags: tuple[str, ...], keywords: tuple[str, ...]) -> tuple[float, ...]:
+    return (
+        *_multi_hot("hint", [hint] if hint else [], HINT_BUCKETS),
+        *_multi_hot("tag", tags, TAG_BUCKETS),
+        *_multi_hot("kw", keywords, KEYWORD_BUCKETS),
+    )
 
 
 def run_features(run: Mapping[str, Any]) -> tuple[float, ...]:

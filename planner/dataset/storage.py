@@ -6,8 +6,9 @@ DIR/{train,val,test}/*.npy              what training reads: see Split
 """
 
 import hashlib
+import itertools
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -22,12 +23,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace
+from planner.artifacts.packed import PackedContext
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import canonical_json, read_document
-from planner.dataset.encode import Encoded, apply_vocabulary
+from planner.dataset.encode import Encoded, apply_vocabulary, fit_vocabulary
 from planner.dataset.examples import Example
 from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES
 from planner.dataset.outcomes import LATER_FIELDS, OUTCOME_FIELDS, Outcomes, make_outcomes, outcomes_of
+from planner.dataset.profiles import specials
 from planner.dataset.split import SPLITS
 from planner.dataset.tokens import TOKENS_PER_RUN
 from planner.errors import DatasetError
@@ -35,6 +38,10 @@ from planner.files import staged_directory
 
 ARRAYS = ("tokens", "segments", "context_features", "run_features", "labels", "masks", "passed", "duration_ms", "seen")
 CONFIDENCE = "label_confidence"
+ROW_GROUP = 4096
+"""Rows of one row group of the Parquet table."""
+NORMALISED = 16384
+"""Rows of features looked at together: all at once, in double precision, would be as much memory as the dataset."""
 MANIFEST = "dataset.json"
 
 
@@ -103,7 +110,7 @@ EXAMPLE_SCHEMA = pa.schema(
         ("duration_ms", pa.int64()),
         ("cost_usd", pa.float64()),
         ("seen_issue", pa.bool_()),
-        ("context", pa.string()),
+        ("context", pa.large_string()),
     ]
 )
 
@@ -159,10 +166,10 @@ def write_dataset(
     out: Path,
     *,
     examples: Sequence[Example],
-    encoded: Encoded,
+    encode: Callable[[], Encoded],
     splits: Mapping[str, range],
     space: ActionSpace,
-    vocabulary: Sequence[str],
+    vocabulary: Sequence[str] | None,
     seen_issues: set[str],
     n_similar: int,
     account: Mapping[str, Any],
@@ -171,27 +178,33 @@ def write_dataset(
 ) -> DatasetInfo:
     """Write a dataset whole or not at all, and return its dataset.json.
 
-    ``account`` holds the fields of DatasetInfo that tell how the examples came about; ``normalisation_of`` is the
-    dataset whose feature normalisation is kept (winners), otherwise it is fitted on train. ``context_names`` are the
-    columns of the encoded context features.
+    ``encode`` makes the examples' arrays; it is called while their tables are compressed. A ``vocabulary`` of None is
+    fitted on train. ``account`` holds the fields of DatasetInfo that tell how the examples came about, the token
+    profile among them unless it is the planner's own. ``normalisation_of`` is the dataset whose feature normalisation
+    is kept (winners), otherwise it is fitted on train. ``context_names`` are the columns of the encoded context
+    features.
     """
     check_out(out)
     with staged_directory(out) as staging, ThreadPoolExecutor(max_workers=1) as tables:
-        tokens = apply_vocabulary(encoded, vocabulary)
-        digest = hashlib.sha256(canonical_json({"space": space.to_document(), "vocabulary": list(vocabulary)}))
         parts = {name: [examples[i] for i in splits[name]] for name in SPLITS}
         seen = {name: np.array([e.issue_id in seen_issues for e in parts[name]], dtype=bool) for name in SPLITS}
-        columns = {name: _columns(parts[name], seen[name]) for name in SPLITS}
-        written = []
-        for name, part in parts.items():
+        columns = {name: _columns(part, seen[name]) for name, part in parts.items()}
+        contexts = {name: _joined([example.packed for example in part]) for name, part in parts.items()}
+        for name in parts:
             (staging / name).mkdir()
-            written.append(tables.submit(_write_table, staging / name, columns[name], part))
+        # Compressing needs nothing of Python, so it goes on beside all else.
+        written = [tables.submit(_write_table, staging / name, columns[name], contexts[name]) for name in parts]
+        encoded = encode()
+        if vocabulary is None:
+            vocabulary = fit_vocabulary(encoded, splits["train"], specials(account.get("token_profile", "planner")))
+        tokens = apply_vocabulary(encoded, vocabulary)
+        digest = hashlib.sha256(canonical_json({"space": space.to_document(), "vocabulary": list(vocabulary)}))
         for name, part in parts.items():
             arrays = _arrays(part, encoded, tokens, splits[name], space, seen[name])
             _write_arrays(staging / name, arrays, digest)
             digest.update(orjson.dumps(columns[name]))
-            for example in part:
-                digest.update(example.context_json)
+            for _, text in contexts[name]:
+                digest.update(text)
         for future in written:
             future.result()
         infos = {
@@ -286,13 +299,28 @@ def _write_arrays(directory: Path, arrays: Mapping[str, NDArray[Any]], digest: A
         digest.update(array.data)
 
 
-def _write_table(directory: Path, columns: Mapping[str, list[Any]], part: Sequence[Example]) -> None:
-    """In a thread, while the arrays are made: compressing needs nothing of Python."""
-    contexts = pa.array([example.context_json for example in part], pa.binary()).cast(pa.string())
+def _joined(contexts: Sequence[PackedContext]) -> list[tuple[NDArray[np.int64], bytes]]:
+    """The texts of every row group one after another, with the bounds of each within."""
+    groups = []
+    for start in range(0, len(contexts), ROW_GROUP):
+        pieces = [context.pieces() for context in contexts[start : start + ROW_GROUP]]
+        lengths = [sum(map(len, own)) for own in pieces]
+        groups.append((np.cumsum([0, *lengths]), b"".join(itertools.chain.from_iterable(pieces))))
+    return groups
+
+
+def _write_table(
+    directory: Path, columns: Mapping[str, list[Any]], contexts: Sequence[tuple[NDArray[np.int64], bytes]]
+) -> None:
+    """``contexts`` as :func:`_joined` makes them."""
+    arrays = [
+        pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(text))
+        for bounds, text in contexts
+    ]
     pq.write_table(
-        pa.table({**columns, "context": contexts}, schema=EXAMPLE_SCHEMA),
+        pa.table({**columns, "context": pa.chunked_array(arrays, pa.large_string())}, schema=EXAMPLE_SCHEMA),
         directory / "examples.parquet",
-        row_group_size=4096,
+        row_group_size=ROW_GROUP,
         compression="zstd",
         version="2.6",
         store_schema=False,
@@ -333,7 +361,9 @@ def _normalisation(
 def _fit(names: Sequence[str], values: NDArray[np.float32]) -> list[dict[str, Any]]:
     if not len(values):
         return [{"name": name, "mean": 0.0, "scale": 1.0} for name in names]
-    means, scales = values.astype(np.float64).mean(axis=0), values.astype(np.float64).std(axis=0)
+    slices = [values[start : start + NORMALISED] for start in range(0, len(values), NORMALISED)]
+    means = sum(part.sum(axis=0, dtype=np.float64) for part in slices) / len(values)
+    scales = np.sqrt(sum(((part - means) ** 2).sum(axis=0) for part in slices) / len(values))
     return [
         {"name": name, "mean": float(mean), "scale": float(scale) if scale > 1e-6 else 1.0}
         for name, mean, scale in zip(names, means, scales, strict=True)

@@ -24,6 +24,10 @@ _AROUND_RUN_TOKENS = 4
 _MAX_ITEMS = 8
 """Hashed items kept of one list inside a run's segment."""
 
+_Bins = tuple[int | str, ...]
+_remembered = lru_cache(maxsize=16384, typed=True)
+"""For parts of segments, which many contexts and runs have in common. Typed: 1 and True are equal, and two tokens."""
+
 
 def context_segments(context: Mapping[str, Any]) -> list[list[str]]:
     """The tokens of a planner_input.v1: the context's own segment, then one for each similar run, best first."""
@@ -48,31 +52,84 @@ def own_segment(context: Mapping[str, Any]) -> list[str]:
     health = state.get("toolchain_health") or {}
     return [
         BOS,
-        *_pair("UNIVERSE", context["universe_id"]),
-        *_pair("JOB_TYPE", context["job_type"]),
-        *_pair("DEFAULT_SWARM", defaults["swarm_id"]),
-        *_hashed("DEFAULT_OBJECTIVE", "KW", [defaults["objective_id"] or "none"]),
-        *_pair("DK_PRIORITY", issue["dk_priority"]),
-        *_pair("DK_RISK", issue["dk_risk"]),
-        *_pair("DK_SIZE", issue["dk_size"]),
-        *_pair("DK_TOOL_HINT", issue["dk_tool_hint"]),
-        *_pair("DK_ATTEMPTS", min(issue["dk_attempts"], 8)),
+        *_setting_tokens(
+            context["universe_id"], context["job_type"], defaults["swarm_id"], defaults["objective_id"] or "none"
+        ),
+        *_issue_tokens(
+            issue["dk_priority"],
+            issue["dk_risk"],
+            issue["dk_size"],
+            issue["dk_tool_hint"],
+            min(issue["dk_attempts"], 8),
+        ),
         *_hashed("TAGS", "TAG", issue["tags"]),
         *_hashed("KEYWORDS", "KW", issue.get("keywords") or ()),
-        *_pair("ACTIVE_WORKCELLS_BIN", state.get("active_workcells_bin")),
-        *_pair("QUEUE_DEPTH_BIN", state.get("queue_depth_bin")),
-        *_pair("HOUR_BUCKET", state.get("hour_bucket")),
-        *_pair("BUDGET_REMAINING_BIN", state.get("budget_remaining_bin")),
-        "[KEY:TOOLCHAINS]",
-        *[f"[TOOL:{name}]" for name in sorted(state.get("available_toolchains") or ())],
+        *_state_tokens(
+            state.get("active_workcells_bin"),
+            state.get("queue_depth_bin"),
+            state.get("hour_bucket"),
+            state.get("budget_remaining_bin"),
+            tuple(sorted(state.get("available_toolchains") or ())),
+        ),
         "[KEY:HEALTH]",
         *[token for name in sorted(health) for token in _pair(name, health[name])],
-        *_values("SWARM_IDS", space["swarm_ids"]),
-        *_values("MAX_CANDIDATES_BINS", space["max_candidates_bins"]),
-        *_values("MAX_MINUTES_BINS", space["max_minutes_bins"]),
-        *_values("MAX_ITERATIONS_BINS", space["max_iterations_bins"]),
+        *_space_tokens(
+            tuple(space["swarm_ids"]),
+            tuple(space["max_candidates_bins"]),
+            tuple(space["max_minutes_bins"]),
+            tuple(space["max_iterations_bins"]),
+        ),
         SEP,
     ]
+
+
+@_remembered
+def _setting_tokens(universe_id: str, job_type: str, swarm_id: str | None, objective_id: str) -> tuple[str, ...]:
+    return (
+        *_pair("UNIVERSE", universe_id),
+        *_pair("JOB_TYPE", job_type),
+        *_pair("DEFAULT_SWARM", swarm_id),
+        *_hashed("DEFAULT_OBJECTIVE", "KW", [objective_id]),
+    )
+
+
+@_remembered
+def _issue_tokens(priority: str, risk: str, size: str, tool_hint: str | None, attempts: int) -> tuple[str, ...]:
+    return (
+        *_pair("DK_PRIORITY", priority),
+        *_pair("DK_RISK", risk),
+        *_pair("DK_SIZE", size),
+        *_pair("DK_TOOL_HINT", tool_hint),
+        *_pair("DK_ATTEMPTS", attempts),
+    )
+
+
+@_remembered
+def _state_tokens(
+    workcells: str | None,
+    queue: str | None,
+    hour: str | None,
+    budget: str | None,
+    toolchains: tuple[str, ...],
+) -> tuple[str, ...]:
+    return (
+        *_pair("ACTIVE_WORKCELLS_BIN", workcells),
+        *_pair("QUEUE_DEPTH_BIN", queue),
+        *_pair("HOUR_BUCKET", hour),
+        *_pair("BUDGET_REMAINING_BIN", budget),
+        "[KEY:TOOLCHAINS]",
+        *[f"[TOOL:{name}]" for name in toolchains],
+    )
+
+
+@_remembered
+def _space_tokens(swarm_ids: _Bins, candidates: _Bins, minutes: _Bins, iterations: _Bins) -> tuple[str, ...]:
+    return (
+        *_values("SWARM_IDS", swarm_ids),
+        *_values("MAX_CANDIDATES_BINS", candidates),
+        *_values("MAX_MINUTES_BINS", minutes),
+        *_values("MAX_ITERATIONS_BINS", iterations),
+    )
 
 
 def run_tokens(run: Mapping[str, Any]) -> list[str]:
@@ -80,19 +137,42 @@ def run_tokens(run: Mapping[str, Any]) -> list[str]:
     executed, outcome, gates = run["action_executed"], run["outcome"], run["outcome"]["gates"]
     cost = run.get("cost_usd_est")
     tokens = [
-        f"[STATUS:{outcome['status']}]",
-        *_pair("SWARM", executed["swarm_id"]),
-        *_pair("CANDIDATES", executed["max_candidates"]),
-        *_pair("MINUTES", executed["max_minutes"]),
-        *_pair("ITERATIONS", executed["max_iterations"]),
-        f"[DURATION:{log_bucket(run['runtime']['duration_ms'] / 1000)}]",
-        f"[COST:{'NONE' if cost is None else log_bucket(100 * cost)}]",
+        *_executed_tokens(
+            outcome["status"],
+            executed["swarm_id"],
+            executed["max_candidates"],
+            executed["max_minutes"],
+            executed["max_iterations"],
+            log_bucket(run["runtime"]["duration_ms"] / 1000),
+            "NONE" if cost is None else log_bucket(100 * cost),
+        ),
         *_hashed("TAGS", "TAG", (run.get("tags") or ())[:_MAX_ITEMS]),
         *_hashed("FAIL_CODES", "FAIL", outcome["fail_codes"][:_MAX_ITEMS]),
         *_hashed("FAIL_GATES", "GATE", [gate["name"] for gate in gates if not gate["passed"]][:_MAX_ITEMS]),
         *_hashed("PASS_GATES", "GATE", [gate["name"] for gate in gates if gate["passed"]][:_MAX_ITEMS]),
     ]
     return tokens[: TOKENS_PER_RUN - _AROUND_RUN_TOKENS]
+
+
+@_remembered
+def _executed_tokens(
+    status: str,
+    swarm_id: str | None,
+    candidates: int | None,
+    minutes: int | None,
+    iterations: int | None,
+    duration: int,
+    cost: int | str,
+) -> tuple[str, ...]:
+    return (
+        f"[STATUS:{status}]",
+        *_pair("SWARM", swarm_id),
+        *_pair("CANDIDATES", candidates),
+        *_pair("MINUTES", minutes),
+        *_pair("ITERATIONS", iterations),
+        f"[DURATION:{duration}]",
+        f"[COST:{cost}]",
+    )
 
 
 def log_bucket(value: float) -> int:
@@ -119,7 +199,7 @@ def _hashed(key: str, kind: str, values: Iterable[str]) -> tuple[str, ...]:
     return _hash_tokens(key, kind, tuple(values))
 
 
-@lru_cache(maxsize=16384)
+@_remembered
 def _hash_tokens(key: str, kind: str, values: tuple[str, ...]) -> tuple[str, ...]:
     buckets = sorted({hash_bucket(kind.lower(), value) for value in values})
     return f"[KEY:{key}]", *(f"[{kind}_HASH_{bucket}]" for bucket in buckets)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from planner.artifacts.archives import read_archive
 from planner.artifacts.events import read_events
-from planner.artifacts.records import KnownRuns, PackedContext, Quarantine, RunRecord
+from planner.artifacts.packed import KnownRuns, PackedContext
+from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import RepoArtifacts, read_repo
 from planner.artifacts.worlds import read_world_runs
 from planner.contracts.document import validate
@@ -77,7 +78,7 @@ def check_read(directory: Path) -> RunRecord | None:
         return None
     RunSummary.model_validate(record.summary)
     assert 0 <= record.started_ms <= record.ended_ms
-    orjson.dumps(record, default=bytes.decode)
+    orjson.dumps(record, default=lambda value: list(value) if isinstance(value, tuple) else value.decode())
     return record
 
 
