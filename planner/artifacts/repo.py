@@ -11,6 +11,7 @@ from planner.artifacts.packed import KnownRuns
 from planner.artifacts.records import Quarantine, RunRecord, list_entries
 from planner.artifacts.universe import Universe, load_universes
 from planner.artifacts.worlds import read_world_runs
+from planner.collector import collector_paused
 from planner.errors import ArtifactError
 
 KERNEL_DIR = ".cyntra"
@@ -32,9 +33,10 @@ def read_repo(root: Path, kernel_dir: Path | None = None) -> RepoArtifacts:
     root, kernel = locate(root, kernel_dir)
     quarantine = Quarantine(root)
     universes = load_universes(root)
-    events = read_events(kernel / "logs" / "events.jsonl", quarantine)
-    runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
-    runs += read_archives(list_archives(kernel, quarantine), events, quarantine)
+    with collector_paused():
+        events = read_events(kernel / "logs" / "events.jsonl", quarantine)
+        runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
+        runs += read_archives(list_archives(kernel, quarantine), events, quarantine)
     return RepoArtifacts(
         root=root,
         issues=read_issues(root, quarantine),

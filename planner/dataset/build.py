@@ -5,12 +5,10 @@ where it was read. Sorting, history, splitting and writing happen in the driver,
 not depend on the parallelism; so does the encoding of contexts that history makes: their runs are at hand there.
 """
 
-import gc
 import itertools
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import list_archives, locate, read_archives, world_tags
 from planner.artifacts.universe import load_kernel_config, load_universes, minute_seconds
 from planner.artifacts.worlds import read_world_runs
+from planner.collector import collector_paused
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
@@ -60,18 +59,6 @@ def build_dataset(
     """
     with collector_paused():
         return _build(*locate(root, kernel_dir), out, profile, progress)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No cyclic garbage collection meanwhile: it would go over millions of live containers and find nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress: Progress) -> DatasetInfo:
