@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from planner.sections import SectionedCommand
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,13 +20,19 @@ DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
 INTERRUPTED_EXIT_CODE = 130
 
+_TRIED, _RUN, _COST = "What is tried", "How and where it runs", "What it may take"
+_INSTEAD, _TROUBLE, _REPLAY = "Instead of running", "After trouble", "Of replays alone"
+"""The sections of ``planner bench --help``."""
+
 sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
 
 
 def add_commands(app: typer.Typer) -> None:
     """Mount ``planner quickstart``, ``bench``, ``relabel``, ``simulate`` and ``sandbox``."""
-    for command in (quickstart, bench, relabel, simulate):
-        app.command()(command)
+    app.command()(quickstart)
+    app.command(cls=SectionedCommand)(bench)
+    app.command()(relabel)
+    app.command()(simulate)
     app.add_typer(sandbox_app, name="sandbox")
 
 
@@ -50,83 +58,157 @@ def bench(
     repo: Annotated[
         Path, typer.Argument(help="Root of a Cyntra repo under git; with --executor replay a folder of tables.")
     ] = Path(),
-    k: Annotated[int, typer.Option("--k", min=1, help="Different actions tried per issue.")] = 4,
-    repeats: Annotated[int, typer.Option(min=1, help="Executions per action; more than one averages noise out.")] = 1,
+    k: Annotated[
+        int, typer.Option("--k", min=1, help="Different actions tried per issue.", rich_help_panel=_TRIED)
+    ] = 4,
+    repeats: Annotated[
+        int,
+        typer.Option(min=1, help="Executions per action; more than one averages noise out.", rich_help_panel=_TRIED),
+    ] = 1,
     executor: Annotated[
         str,
         typer.Option(
-            help="cyntra (the kernel runs), simulate (in a repo from `planner simulate`), or replay (recorded trials)."
+            help="cyntra (the kernel runs), simulate (in a repo from `planner simulate`), or replay (recorded trials).",
+            rich_help_panel=_RUN,
         ),
     ] = "cyntra",
     cyntra: Annotated[
         str | None,
-        typer.Option(help="Kernel command, may be several words; `cyntra-sandbox` in a sandbox. [default: cyntra]"),
+        typer.Option(
+            help="Kernel command, may be several words; `cyntra-sandbox` in a sandbox. [default: cyntra]",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     select: Annotated[
-        str, typer.Option(help="How actions are chosen: coverage (spread evenly), policy (see --policy), or all.")
+        str,
+        typer.Option(
+            help="How actions are chosen: coverage (spread evenly), policy (see --policy), or all.",
+            rich_help_panel=_TRIED,
+        ),
     ] = "coverage",
     policy: Annotated[
         list[Path] | None,
-        typer.Option(help="Trained run whose favourite and most uncertain actions are tried; may be repeated."),
+        typer.Option(
+            help="Trained run whose favourite and most uncertain actions are tried; may be repeated.",
+            rich_help_panel=_TRIED,
+        ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Run every execution to its end, also one that cannot win any more.")
+        bool,
+        typer.Option(
+            "--full", help="Run every execution to its end, also one that cannot win any more.", rich_help_panel=_COST
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Run nothing: tell executions, worst-case hours and dollars.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Run nothing: tell executions, worst-case hours and dollars.", rich_help_panel=_INSTEAD
+        ),
     ] = False,
     doctor: Annotated[
-        bool, typer.Option("--doctor", help="Run nothing: tell what this machine can and cannot enforce.")
+        bool,
+        typer.Option(
+            "--doctor", help="Run nothing: tell what this machine can and cannot enforce.", rich_help_panel=_INSTEAD
+        ),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Executions at the same time. [default: the cluster's CPUs]")
+        int | None,
+        typer.Option(min=1, help="Executions at the same time. [default: the cluster's CPUs]", rich_help_panel=_RUN),
     ] = None,
     max_case_minutes: Annotated[
-        float | None, typer.Option(min=0, help="Minutes that all executions of a case may take. [default: no cap]")
+        float | None,
+        typer.Option(
+            min=0, help="Minutes that all executions of a case may take. [default: no cap]", rich_help_panel=_COST
+        ),
     ] = None,
     max_hours: Annotated[
-        float | None, typer.Option(min=0, help="Hours that all executions may take, added up. [default: no cap]")
+        float | None,
+        typer.Option(
+            min=0, help="Hours that all executions may take, added up. [default: no cap]", rich_help_panel=_COST
+        ),
     ] = None,
     max_dollars: Annotated[
-        float | None, typer.Option(min=0, help="US dollars, as far as tools tell their cost. [default: no cap]")
+        float | None,
+        typer.Option(
+            min=0, help="US dollars, as far as tools tell their cost. [default: no cap]", rich_help_panel=_COST
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many issues. [default: all]")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most this many issues. [default: all]", rich_help_panel=_TRIED)
+    ] = None,
     issue: Annotated[
-        list[str] | None, typer.Option(help="Only this issue, whatever its status; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Only this issue, whatever its status; may be repeated.", rich_help_panel=_TRIED),
     ] = None,
     ledger: Annotated[
-        Path | None, typer.Option(help="Where outcomes go. [default: REPO/.cyntra/planner/bench/ledger.sqlite]")
+        Path | None,
+        typer.Option(
+            help="Where outcomes go. [default: REPO/.cyntra/planner/bench/ledger.sqlite]", rich_help_panel=_RUN
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of actions.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of actions.", rich_help_panel=_TRIED)] = 0,
     wall_limit: Annotated[
         float,
-        typer.Option(min=1.0, help="Seconds an execution may last at most; by itself its minutes, for code 10 more."),
+        typer.Option(
+            min=1.0,
+            help="Seconds an execution may last at most; by itself its minutes, for code 10 more.",
+            rich_help_panel=_COST,
+        ),
     ] = 4 * 3600.0,
     max_memory: Annotated[
-        float, typer.Option(min=0.1, help="GiB that all processes of an execution may use together.")
+        float,
+        typer.Option(min=0.1, help="GiB that all processes of an execution may use together.", rich_help_panel=_COST),
     ] = 8.0,
-    max_processes: Annotated[int, typer.Option(min=4, help="Processes and threads of an execution together.")] = 2048,
-    universe: Annotated[str | None, typer.Option(help="Universe id. [default: the only one, if any]")] = None,
-    kernel_dir: Annotated[Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]")] = None,
+    max_processes: Annotated[
+        int, typer.Option(min=4, help="Processes and threads of an execution together.", rich_help_panel=_COST)
+    ] = 2048,
+    universe: Annotated[
+        str | None, typer.Option(help="Universe id. [default: the only one, if any]", rich_help_panel=_RUN)
+    ] = None,
+    kernel_dir: Annotated[
+        Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]", rich_help_panel=_RUN)
+    ] = None,
     env: Annotated[
         list[str] | None,
-        typer.Option(help="Environment variable that runs may see, for instance an API key's; may be repeated."),
+        typer.Option(
+            help="Environment variable that runs may see, for instance an API key's; may be repeated.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     work_dir: Annotated[
-        Path | None, typer.Option(help="Where the throwaway clones live. [default: the system's temporary directory]")
+        Path | None,
+        typer.Option(
+            help="Where the throwaway clones live. [default: the system's temporary directory]", rich_help_panel=_RUN
+        ),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Recorded trials of a case that are used (replay).")] = 6,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Recorded trials of a case that are used (replay).", rich_help_panel=_REPLAY)
+    ] = 6,
     minute_seconds: Annotated[
-        float, typer.Option(min=0.001, help="Seconds that a minute of budget lasts in recorded trials (replay).")
+        float,
+        typer.Option(
+            min=0.001,
+            help="Seconds that a minute of budget lasts in recorded trials (replay).",
+            rich_help_panel=_REPLAY,
+        ),
     ] = 60.0,
     address: Annotated[
-        str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
+        str | None,
+        typer.Option(
+            help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]", rich_help_panel=_RUN
+        ),
     ] = None,
     retry_faults: Annotated[
-        bool, typer.Option("--retry-faults", help="Run executions again that the machine spoiled.")
+        bool,
+        typer.Option("--retry-faults", help="Run executions again that the machine spoiled.", rich_help_panel=_TROUBLE),
     ] = False,
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Take the ledger from a bench on another host that is known to be dead.")
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Take the ledger from a bench on another host that is known to be dead.",
+            rich_help_panel=_TROUBLE,
+        ),
     ] = False,
 ) -> None:
     """Run every open issue under K different actions and record which one wins.

@@ -1,7 +1,9 @@
 """Tests of the `planner bench` command line."""
 
+import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.cli import add_commands
+from bench.cli import add_commands, bench
 from planner.cli import app as planner_app
 from planner.dataset.storage import load_dataset
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
@@ -39,6 +41,16 @@ def test_the_table_names_winners_and_the_summary_counts(
     assert (
         "read 27 issues (26 set aside); 1 cases: 1 executions run, 0 resumed from the ledger, 0 faulty" in result.output
     )
+
+
+def test_help_shows_every_option_once_and_in_a_section() -> None:
+    shown = CliRunner().invoke(planner_app, ["bench", "--help"]).output
+    sections = {part.split(":\n")[0]: re.findall(r"(?m)^  (--[a-z-]+)", part) for part in shown.split("\n\n")}
+    assert sections["Options"] == ["--help"]
+    assert sections["Instead of running"] == ["--dry-run", "--doctor"]
+    options = {name for names in sections.values() for name in names}
+    assert sum(map(len, sections.values())) == len(options) > 25
+    assert {f"--{name.replace('_', '-')}" for name in signature(bench).parameters} - {"--repo"} < options
 
 
 def test_help_needs_neither_ray_nor_torch() -> None:
