@@ -219,7 +219,7 @@ def prepare(
     issues = read_issues(repo, Quarantine(repo))
 
     def make_cases(stored: Sequence[BenchCase], selection: Selection) -> list[BenchCase]:
-        return build_cases(
+        cases = build_cases(
             repo,
             limit=limit,
             issue_ids=issue_ids,
@@ -230,6 +230,9 @@ def prepare(
             stored=stored,
             ground=ground,
         )
+        if isinstance(performer, CyntraExecutor):
+            performer.check_tools(cases)
+        return cases
 
     return Bench(
         executor=performer,

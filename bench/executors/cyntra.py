@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class CyntraExecutor:
         extra_path: Sequence[Path] = (),
         pass_on: Sequence[str] = (),
     ) -> "CyntraExecutor":
-        """Read the repo's config and issues and find the tools; BenchError when something needed is missing.
+        """Read the repo's config and issues and find the tools; BenchError when the kernel is missing.
 
         ``extra_path`` directories come before the user's PATH; ``pass_on`` names more variables that runs may see.
         """
@@ -73,9 +73,6 @@ class CyntraExecutor:
         if universe_id is not None and universe_id.startswith("-"):
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
         config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
-        toolchains = find_toolchains(config, repo, search_path)
-        if not toolchains:
-            raise BenchError(f"{repo}: none of the config's toolchains is on PATH: install one of their tools")
         names = dict.fromkeys([*PASSED_ON, *pass_on])
         environment = {name: os.environ[name] for name in names if name in os.environ}
         return cls(
@@ -84,12 +81,17 @@ class CyntraExecutor:
             base_config=config,
             base_text=yaml_text(config),
             issues=read_issues(repo, Quarantine(repo)),
-            toolchains=tuple(toolchains),
+            toolchains=tuple(find_toolchains(config, repo, search_path)),
             universe_id=universe_id,
             limits=limits,
             # Without any locale, Python would set one itself and hand it down.
             environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
         )
+
+    def check_tools(self, cases: Iterable[BenchCase]) -> None:
+        """BenchError when there is no agent's tool and any case needs one: a world job does not."""
+        if not self.toolchains and any(case.context.job_type != WORLD_JOB_TYPE for case in cases):
+            raise BenchError(f"{self.repo}: none of the config's toolchains is on PATH: install one of their tools")
 
     @property
     def instant(self) -> bool:

@@ -1,6 +1,5 @@
 """Tests of executions: what is forced, what is measured, what counts as a fault, and that the repo stays as it was."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -202,11 +201,6 @@ def test_an_execution_is_limited_by_its_minutes_the_users_limit_and_a_hard_cap(k
     assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL).wall_limit(SERIAL) == pytest.approx(601.5)
 
 
-def test_a_missing_kernel_or_missing_tools_are_named_before_anything_runs(
-    kernel_repo: KernelRepo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_kernel_is_named_before_anything_runs(kernel_repo: KernelRepo) -> None:
     with pytest.raises(BenchError, match="'no-such-kernel' is not on PATH"):
         CyntraExecutor.prepare(kernel_repo.root, ["no-such-kernel"])
-    monkeypatch.setenv("PATH", os.defpath)
-    with pytest.raises(BenchError, match="none of the config's toolchains is on PATH"):
-        CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL)

@@ -18,6 +18,7 @@ from bench.containment.limits import Leash, Limits
 from bench.containment.workdirs import make_work_dir, remove_tree
 from bench.executors.cyntra import CyntraExecutor
 from bench.executors.world import START_S, evolution_seed
+from bench.run import CyntraSettings, run_bench
 from bench.sandbox.create import create_sandbox
 from bench.sandbox.evolve import add_evolve_options, evolve
 from bench.sandbox.kernel import main
@@ -29,7 +30,7 @@ from planner.artifacts.repo import read_repo
 from planner.contracts.bench import BenchOutcome
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import load_dataset
-from planner.errors import ConfigError
+from planner.errors import BenchError, ConfigError
 from planner.evaluation.decisions import labels_of
 
 WORLDS = ("cave_1", "cave_2", "cave_3")
@@ -307,6 +308,16 @@ def test_an_evolution_that_cannot_win_any_more_is_censored(repo: Path) -> None:
     change_world(repo, "cave_1", size=60, maps=100_000)
     outcome = execute(repo, Action("serial_handoff", 1, 120, 2), limits=Limits(60), leash=Leash(0.3))
     assert (outcome.status, outcome.stopped_by, outcome.passed, outcome.score) == ("censored", "capped", False, None)
+
+
+def test_a_bench_of_worlds_alone_needs_no_agents_tool_and_one_with_code_names_what_is_missing(
+    repo: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", os.defpath)
+    report = run_bench(repo, cyntra=CyntraSettings(KERNEL), issue_ids=["3"], n_actions=2)
+    assert (report.run, report.faults) == (2, 0)
+    with pytest.raises(BenchError, match="none of the config's toolchains is on PATH"):
+        run_bench(repo, cyntra=CyntraSettings(KERNEL), n_actions=2)
 
 
 def test_a_world_job_flows_from_the_sandbox_by_way_of_the_dataset_to_an_outcome(
