@@ -1,7 +1,4 @@
-"""Synthetic archives in Cyntra's own file formats and sizes, for measurements and for tests of scale.
-
-A quarter of them record no planner_input, so that their contexts must be rebuilt through the history index.
-"""
+"""Synthetic archives in Cyntra's own file formats and sizes, for measurements and for tests of scale."""
 
 import random
 from collections import deque
@@ -23,8 +20,12 @@ RECENT = 256
 """How many of the latest runs a recorded planner_input draws its eight similar runs from."""
 
 
-def write_repo(root: Path, archives: int, seed: int = 0) -> None:
-    """Write a Cyntra repo with ``archives`` archived runs of issues to ``root``; the same for the same arguments."""
+def write_repo(root: Path, archives: int, seed: int = 0, recorded: bool = True) -> None:
+    """Write a Cyntra repo with ``archives`` archived runs of issues to ``root``; the same for the same arguments.
+
+    Three quarters of them record their planner_input, or none of them; where it is missing, a context must be rebuilt
+    through the history index.
+    """
     draw = random.Random(seed)
     issues = [_issue(number, draw) for number in range(1, max(2, archives // 8) + 1)]
     (root / ".beads").mkdir(parents=True)
@@ -38,7 +39,8 @@ def write_repo(root: Path, archives: int, seed: int = 0) -> None:
     started_ms = FIRST_MS
     for number in range(archives):
         started_ms += draw.randrange(1_000, 600_000)
-        events += _write_run(directory, number, draw.choice(issues), started_ms, space, recent, draw)
+        records = recorded and number % 4 != 0
+        events += _write_run(directory, number, draw.choice(issues), started_ms, space, recent, draw, records)
     (root / ".cyntra" / "logs" / "events.jsonl").write_bytes(b"".join(events))
 
 
@@ -65,6 +67,7 @@ def _write_run(
     space: ActionSpace,
     recent: deque[tuple[int, dict[str, Any]]],
     draw: random.Random,
+    records: bool,
 ) -> list[bytes]:
     """Write one archive, remember its summary in ``recent``, and return its lines of the event log."""
     swarm = draw.choice(space.swarm_ids)
@@ -86,7 +89,7 @@ def _write_run(
         "fallback_reason": None,
     }
     planner = {"executed_plan": plan, "timeout_seconds_override": None}
-    if number % 4:
+    if records:
         known = [run for ended, run in recent if ended <= started_ms]
         context = _context(issue, started_ms, known, space, draw)
         planner = {"planner_input": context, "planner_action": _decision(context, swarm, candidates), **planner}

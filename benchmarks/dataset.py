@@ -2,6 +2,7 @@
 
 python -m benchmarks.dataset                  5,000 and 20,000 archives, some minutes
 python -m benchmarks.dataset --sizes 500 2000 on a small machine
+python -m benchmarks.dataset --unrecorded     as if no run had recorded its context: all must be rebuilt
 """
 
 import argparse
@@ -32,16 +33,17 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 20_000], help="numbers of archives")
     parser.add_argument("--cpus", type=int, default=2, help="CPUs given to Ray")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--unrecorded", action="store_true", help="no run recorded its context")
     arguments = parser.parse_args()
     print("archives  parse, 1 thread  parse, Ray Data  build  build / parse  examples  dataset_hash")
     seconds = []
     with connect(num_cpus=arguments.cpus) as ray:
         _start_workers(ray, arguments.cpus)
         with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
-            _measure(Path(directory), 4 * READ_CHUNK, arguments.seed)
+            _measure(Path(directory), 4 * READ_CHUNK, arguments.seed, not arguments.unrecorded)
         for size in arguments.sizes:
             with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
-                row = _measure(Path(directory), size, arguments.seed)
+                row = _measure(Path(directory), size, arguments.seed, not arguments.unrecorded)
             seconds.append(row["build"])
             print(
                 f"{size:8d}  {row['parse']:13.1f} s  {row['ray']:13.1f} s  {row['build']:3.1f} s  "
@@ -69,9 +71,9 @@ def _start_workers(ray: Any, cpus: int) -> None:
     ray.get([start.remote() for _ in range(cpus)])
 
 
-def _measure(directory: Path, size: int, seed: int) -> dict[str, Any]:
+def _measure(directory: Path, size: int, seed: int, recorded: bool) -> dict[str, Any]:
     root = directory / "repo"
-    write_repo(root, size, seed)
+    write_repo(root, size, seed, recorded)
     os.sync()  # else the operating system writes these files while we measure
     archives = root / ".cyntra" / "archives"
     parse_archives(sorted(archives.iterdir()))  # once unmeasured, so that all three find the files in the page cache
