@@ -91,7 +91,7 @@ _PlannerInput = msgspec.defstruct(
 
 
 class _PlannerSection(msgspec.Struct):
-    planner_input: _PlannerInput | None = None  # type: ignore[valid-type]
+    planner_input: _PlannerInput | None = None  # type: ignore[valid-type] # made of the contract's fields
     executed_plan: Any = None
 
 

@@ -61,14 +61,9 @@ class Example:
         return self.packed.space
 
     @property
-    def context_json(self) -> bytes:
-        """The planner_input.v1 as canonical JSON."""
-        return self.packed.text
-
-    @property
     def context(self) -> dict[str, Any]:
         """The planner_input.v1, parsed anew."""
-        return orjson.loads(self.context_json)
+        return orjson.loads(self.packed.text)
 
 
 @dataclass

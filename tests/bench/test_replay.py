@@ -80,7 +80,7 @@ def test_lanes_consume_trials_from_left_to_right_and_share_or_have_their_minutes
 
 def test_an_action_that_needs_more_trials_than_were_recorded_is_not_observed(executor: ReplayExecutor) -> None:
     (case,) = cases_of(executor)
-    needed = {action.max_candidates_bin * action.max_iterations_bin for action in case.actions}  # type: ignore[operator]
+    needed = {int(action.max_candidates_bin) * int(action.max_iterations_bin) for action in case.actions}
     assert max(needed) == 4 and len(case.actions) == 2 * 5 * 6
     outcome = execute(executor, "serial_handoff", 3, 15, 2)
     assert outcome.status == "fault" and "needs more trials than the 4 recorded" in str(outcome.fault)
