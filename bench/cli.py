@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bench.sandbox.cli import add_commands as add_repo_commands
-from planner.sections import SectionedCommand
+from bench.testbeds.cli import add_commands as add_repo_commands
+from planner.help_sections import SectionedCommand
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.budget import Budget
+    from bench.engine.budget import Budget
 
 DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
@@ -216,10 +216,10 @@ def bench(
     """
     from rich.console import Console
 
-    from bench.budget import Budget
     from bench.containment.limits import GIB, Limits
-    from bench.display import ExecutionBar, print_report
-    from bench.run import EXECUTORS, SELECTIONS, CyntraSettings, ReplaySettings, run_bench
+    from bench.engine.budget import Budget
+    from bench.engine.display import ExecutionBar, print_report
+    from bench.engine.run import EXECUTORS, SELECTIONS, CyntraSettings, ReplaySettings, run_bench
 
     _check_choice(executor, EXECUTORS, "--executor")
     _check_choice(select, SELECTIONS, "--select")
@@ -290,7 +290,8 @@ def relabel(
     """Turn a bench's winners into a dataset that `planner train` takes."""
     from bench.judging.relabel import dataset_beside
     from bench.judging.relabel import relabel as write_winners
-    from planner.display import print_dataset, say
+    from planner.display.console import say
+    from planner.display.training import print_dataset
 
     base = dataset or dataset_beside(ledger)
     print_dataset(write_winners(ledger, base, out, holdout=holdout, by=by, repo=repo), out)
@@ -308,9 +309,9 @@ def _print_price(
     budget: "Budget",
     workers: int | None,
 ) -> None:
-    from bench.display import say
-    from bench.price import price_bench, price_lines
-    from bench.run import default_ledger, make_selection, prepare
+    from bench.engine.display import say
+    from bench.engine.price import price_bench, price_lines
+    from bench.engine.run import default_ledger, make_selection, prepare
 
     path = ledger or default_ledger(repo, options["executor"])
     price = price_bench(prepare(repo, **options), repo, path, make_selection(*selection), repeats, budget)
@@ -326,9 +327,9 @@ def _print_checks(
     work_dir: Path | None,
     workers: int | None,
 ) -> None:
-    from bench.display import say
     from bench.doctor.examine import examine
-    from bench.run import default_ledger, sandbox_path
+    from bench.engine.display import say
+    from bench.engine.run import default_ledger, sandbox_path
 
     settings = options["cyntra"]
     command = settings.command or ["cyntra"]

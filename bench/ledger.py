@@ -13,8 +13,7 @@ from typing import Any
 
 import orjson
 
-from bench.judging.objective import Objective
-from bench.processes import ProcessIdentity
+from bench.containment.process_identity import ProcessIdentity
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
 from planner.contracts.document import canonical_json, parse
@@ -216,11 +215,6 @@ class Ledger:
         """Finished executions for which nothing was run, because another one told their outcome."""
         query = "SELECT count(*) FROM executions WHERE json_extract(outcome, '$.derived_from') IS NOT NULL"
         return self._rows(query)[0][0]
-
-    def objective(self) -> Objective:
-        """The objective by which the ledger's outcomes are judged."""
-        document = self.settings().get("objective")
-        return Objective() if document is None else Objective.from_document(document)
 
     def settings(self) -> dict[str, Any]:
         """What the ledger was bound to; empty when it never was."""

@@ -10,20 +10,22 @@ from typing import Any
 
 import orjson
 
-from bench.judging.regret import score_runs
+from bench.engine.run import CyntraSettings, run_bench
+from bench.judging.judge_runs import score_runs
 from bench.judging.relabel import relabel
-from bench.run import CyntraSettings, run_bench
-from bench.sandbox.create import create_sandbox
-from bench.sandbox.record import record_history
+from bench.testbeds.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.record import record_history
 from cluster.connect import connect, usable_cpus
 from planner.artifacts.beads import read_issues
 from planner.artifacts.records import Quarantine
 from planner.artifacts.universe import choose_universe
 from planner.config import load_config
 from planner.dataset.build import build_dataset
-from planner.display import EpochBar, StageBars, console, print_dataset, print_regret, print_run, say
+from planner.display.console import EpochBar, StageBars, console, say
+from planner.display.regret import print_regret
+from planner.display.training import print_dataset, print_run
 from planner.errors import BenchError
-from planner.training.checkpoint import RunState, read_run
+from planner.runs.checkpoint import RunState, read_run
 from planner.training.driver import train_with_ray
 from planner.training.loop import start_run
 

@@ -26,15 +26,15 @@ from benchmarks.scenario import PENALTY, Scenario, read_scenario, write_fold
 from planner.config import load_config
 from planner.dataset.storage import Dataset
 from planner.errors import ConfigError, PlannerError
-from planner.evaluation.bootstrap import mean_interval, ratio_interval
 from planner.evaluation.decisions import decide_by_score
-from planner.evaluation.regret import best_per_case, chosen_rows
-from planner.models.forest import UtilityForest
-from planner.models.frequency import BestOnAverage
-from planner.models.learned import LearnedPolicy
-from planner.models.neighbours import NearestNeighbours, UtilityNeighbours
-from planner.models.policy import Policy
-from planner.models.trees import BoostedTrees
+from planner.policies.forest import UtilityForest
+from planner.policies.frequency import BestOnAverage
+from planner.policies.neighbours import NearestNeighbours, UtilityNeighbours
+from planner.policies.policy import Policy
+from planner.policies.trees import BoostedTrees
+from planner.runs.learned import LearnedPolicy
+from planner.scoring.bootstrap import mean_interval, ratio_interval
+from planner.scoring.regret import best_per_case, chosen_rows
 from planner.training.loop import start_run, train
 
 SINGLE_BEST = "single best (SBS)"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ledger import Ledger
-from bench.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.create import create_sandbox
 from cluster.connect import connect
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -23,15 +23,15 @@ from safetensors.torch import save_file
 
 from benchmarks.archives import write_repo
 from cluster.connect import connect
-from planner.bundle import bundle_metadata, write_bundle
 from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import Dataset, load_dataset
 from planner.decide import Bundle, decide
+from planner.export.bundle import bundle_metadata, write_bundle
 from planner.models.base import ModelSpec, build_model
 from planner.models.blocks import mlp_width
-from planner.models.learned import LearnedPolicy
-from planner.training.checkpoint import PolicyDocument
+from planner.runs.checkpoint import PolicyDocument
+from planner.runs.learned import LearnedPolicy
 
 ARCHIVES, EXTRA_TAGS = 400, 100
 WARM_UP = 3

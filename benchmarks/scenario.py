@@ -16,12 +16,13 @@ from planner.actions import Action, ActionSpace
 from planner.artifacts.beads import issue_context
 from planner.artifacts.universe import NO_UNIVERSE
 from planner.context import planner_input
-from planner.dataset.encode import Encoded
 from planner.dataset.examples import Example
-from planner.dataset.features import RUN_FEATURES
 from planner.dataset.outcomes import ActionOutcome
-from planner.dataset.storage import Dataset, load_dataset, write_dataset
-from planner.dataset.tokens import SPECIALS
+from planner.dataset.storage import Dataset, load_dataset
+from planner.dataset.write import write_dataset
+from planner.encoding.encode import Encoded
+from planner.encoding.features import RUN_FEATURES
+from planner.encoding.tokens import SPECIALS
 from planner.errors import DatasetError
 
 PENALTY = 10

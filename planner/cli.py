@@ -54,7 +54,8 @@ def dataset_build(
     """Read a repo's artifacts into a time-split dataset."""
     from cluster.connect import connect
     from planner.dataset.build import build_dataset
-    from planner.display import StageBars, print_dataset
+    from planner.display.console import StageBars
+    from planner.display.training import print_dataset
 
     out = out or repo / DATASET
     with StageBars() as bars, connect(address):
@@ -75,9 +76,9 @@ def dataset_check(
     """Say whether there is enough in a dataset to learn from it, and how far any imitation could get."""
     import orjson
 
-    from planner.dataset.checks import check_dataset, default_report_path, policies_trained_on
     from planner.dataset.storage import load_dataset
-    from planner.display import print_check
+    from planner.display.evaluation import print_check
+    from planner.evaluation.dataset_check import check_dataset, default_report_path, policies_trained_on
 
     opened = load_dataset(dataset)
     report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
@@ -105,7 +106,8 @@ def train(
     """Train a policy on a dataset with Ray Train, DDP over the workers."""
     from cluster.connect import connect
     from planner.config import load_config
-    from planner.display import EpochBar, print_run
+    from planner.display.console import EpochBar
+    from planner.display.training import print_run
     from planner.training.driver import train_with_ray
     from planner.training.loop import start_run
 
@@ -146,12 +148,13 @@ def evaluate(
     """Judge a trained policy beside today's rule: on logged runs, or on a bench's held-out cases."""
     import orjson
 
-    from planner.display import print_evaluation, print_regret
+    from planner.display.evaluation import print_evaluation
+    from planner.display.regret import print_regret
 
     runs = run or [_latest_run()]
     report: dict[str, Any]
     if bench is not None:
-        from bench.judging.regret import score_runs
+        from bench.judging.judge_runs import score_runs
 
         report = score_runs(bench, _named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
         print_regret(report)
@@ -178,9 +181,10 @@ def compare(
 ) -> None:
     """Fit every policy on one dataset and set them side by side; interrupted, it goes on where it stopped."""
     from cluster.connect import connect
-    from planner.display import StageBars, print_comparison
+    from planner.display.comparison import print_comparison
+    from planner.display.console import StageBars
     from planner.evaluation.compare import compare as compare_policies
-    from planner.evaluation.judge import Promise
+    from planner.evaluation.comparison_rows import Promise
 
     out = out or dataset.parent / "compare"
     with StageBars() as bars, connect(address):
@@ -205,7 +209,7 @@ def calibrate(
     confidence: Confidence = 0.95,
 ) -> None:
     """Fit temperatures and choose the threshold under which a policy abstains."""
-    from planner.display import print_calibration
+    from planner.display.evaluation import print_calibration
     from planner.evaluation.calibrate import calibrate_run
 
     run = run or _latest_run()
@@ -223,7 +227,7 @@ def export(
     ] = None,
 ) -> None:
     """Export a trained policy as a bundle that decides without torch."""
-    from planner.bundle import export_bundle
+    from planner.export.bundle import export_bundle
 
     check = export_bundle(run or _latest_run(), out, dataset_path=dataset, profile=profile)["check"]
     typer.echo(

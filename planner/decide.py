@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from planner.actions import HEADS, Action, ActionSpace, executed_plan
 from planner.contracts.document import timestamp_to_ms, validate
 from planner.contracts.kernel import PlannerInput, input_hash
-from planner.dataset.encode import Encoded
-from planner.dataset.profiles import encode
-from planner.dataset.tokens import PAD, UNK
+from planner.encoding.encode import Encoded
+from planner.encoding.profiles import encode
+from planner.encoding.tokens import PAD, UNK
 from planner.errors import PlannerError
-from planner.evaluation.calibration import scale
-from planner.models.heuristic import SERIAL, HeuristicPolicy, nearest_valid
+from planner.policies.heuristic import SERIAL, HeuristicPolicy, nearest_valid
+from planner.scoring.calibration import scale
 
 Mode = Literal["off", "log", "enforce"]
 EPOCH_START = "1970-01-01T00:00:00Z"

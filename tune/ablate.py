@@ -20,11 +20,11 @@ from planner.config import TrainConfig, load_config
 from planner.contracts.document import canonical_json
 from planner.dataset.storage import Dataset, Split, load_dataset
 from planner.errors import ConfigError
+from planner.evaluation.comparison_rows import Contender, Promise, judge, trained_contender
 from planner.evaluation.decisions import Decisions, decide_by_score, decide_head_by_head
-from planner.evaluation.judge import Contender, Promise, judge, trained_contender
 from planner.evaluation.tables import markdown
 from planner.models.base import checked_settings, settings_of
-from planner.models.learned import LearnedPolicy
+from planner.runs.learned import LearnedPolicy
 from planner.training.many import Progress, train_many
 from tune.space import Settings, apply_settings
 

@@ -88,7 +88,8 @@ def ablate(
 ) -> None:
     """Vary one setting at a time, each variant trained with several seeds; interrupted, it goes on where it stopped."""
     from cluster.connect import connect
-    from planner.display import StageBars, print_ablation
+    from planner.display.comparison import print_ablation
+    from planner.display.console import StageBars
     from tune.ablate import ablate as run_ablation
 
     out = out or dataset.parent / "ablate"

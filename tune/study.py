@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from planner.config import TrainConfig
 from planner.errors import CheckpointError, ConfigError
-from planner.training.checkpoint import RunState, read_run
+from planner.runs.checkpoint import RunState, read_run
 from tune.space import Settings, apply_settings, space_of, starting_point
 from tune.trial import EPOCHS, METRIC, REASON
 

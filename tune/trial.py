@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.config import TrainConfig
-from planner.training.checkpoint import RunState, read_run
+from planner.runs.checkpoint import RunState, read_run
 
 METRIC = "best_val_log_likelihood"
 """Best validation joint log-likelihood per example so far, in nats; higher is better."""

@@ -1,7 +1,7 @@
 """The program that starts supervisors: one for each process that supervises runs, and each supervisor a fork of it.
 
 A supervisor of its own would cost a start of Python in every execution, four times what it does in its whole life.
-Started by ``bench.containment.supervised`` with a stream socket as its argument. A request there is a line of JSON,
+Started by ``bench.containment.run_supervised`` with a stream socket as its argument. A request there is a line of JSON,
 ``{"arguments": [...], "environment": {...}}``, that comes with four file descriptors: control pipe, report pipe, lock
 and log. The socket's end, which is the end of the process that started it, is its own; supervisors go on.
 """

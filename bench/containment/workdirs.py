@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.containment.process_identity import ProcessIdentity
 from bench.containment.strays import kill_strays
-from bench.processes import ProcessIdentity
 from planner.errors import BenchError
 
 LOCK_NAME = "in-use.lock"

@@ -5,9 +5,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.containment.fast_python import fast_python
 from bench.containment.limits import Limits
-from bench.containment.programs import fast_python
-from bench.containment.supervised import RunReport, run_supervised
+from bench.containment.run_supervised import RunReport, run_supervised
 from bench.doctor.check import PROBE_LIMIT_S, Check, attempt
 
 MB = 1_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.containment.limits import GIB, Limits
 from bench.containment.workdirs import in_use, is_in_use, remove_tree
 from bench.doctor.check import Check, attempt
-from bench.executors.clone import git
+from bench.planning.git import git
 
 DISK_PER_RUN = 2 * GIB
 INODES_PER_RUN = 50_000

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.doctor.check import Check, attempt
-from bench.executors.cyntra import find_command
-from bench.executors.toolchains import find_toolchains, toolchain_names
+from bench.executors.cyntra.executor import find_command
+from bench.planning.toolchains import find_toolchains, toolchain_names
 from planner.artifacts.universe import load_kernel_config
 
 

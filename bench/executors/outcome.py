@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.containment.supervised import RunReport
-from bench.executors.overlay import PLAN_SECONDS_PER_MINUTE
+from bench.containment.run_supervised import RunReport
+from bench.executors.cyntra.overlay import PLAN_SECONDS_PER_MINUTE
 from planner.actions import Action
 from planner.artifacts.events import read_events
 from planner.artifacts.files import open_regular

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.candidates import Choice
-from bench.cases import Situation, case_id_of, natural_order, system_state
 from bench.containment.limits import Leash
+from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.outcome import cut, fault
-from bench.executors.overlay import SERIAL, SPECULATE
+from bench.planning.cases import Situation, case_id_of, natural_order, system_state
+from bench.planning.selections import Choice
 from planner.actions import Action, ActionSpace, executed_plan
 from planner.artifacts.beads import issue_context
 from planner.artifacts.universe import Universe

@@ -4,14 +4,15 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cases import Ground
 from bench.containment.limits import Leash
 from bench.executors.outcome import cut
-from bench.simulation.archive import failures
-from bench.simulation.world import TOOLS, SimulatedRun, World
+from bench.planning.cases import Ground
+from bench.testbeds.simulation.archive import failures
+from bench.testbeds.simulation.world import TOOLS, SimulatedRun, World
 from planner.actions import Action, executed_plan
 from planner.artifacts.beads import read_issues
-from planner.artifacts.records import Quarantine, moment, section
+from planner.artifacts.lenient import moment, section
+from planner.artifacts.records import Quarantine
 from planner.artifacts.universe import load_kernel_config
 from planner.contracts.bench import BenchCase, BenchOutcome, Launch
 from planner.contracts.document import timestamp_to_ms

@@ -9,10 +9,10 @@ from bench.judging.results import CaseResults
 from planner.actions import ActionSpace
 from planner.context import N_SIMILAR
 from planner.contracts.kernel import PlannerInput
-from planner.dataset.tokens import SPECIALS
-from planner.models.inputs import inputs_of_contexts
-from planner.models.neighbours import nearest_rows
-from planner.models.tabular import CLIP, feature_rows
+from planner.encoding.inputs import inputs_of_contexts
+from planner.encoding.tokens import SPECIALS
+from planner.policies.neighbours import nearest_rows
+from planner.policies.tabular import CLIP, feature_rows
 
 NEIGHBOURS = 16
 

@@ -65,6 +65,12 @@ class Objective:
             tuple((name, goal) for name, goal in document["metrics"]), document["tolerance"], document["certainty"]
         )
 
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> "Objective":
+        """The objective by which a ledger with these settings is judged."""
+        document = settings.get("objective")
+        return cls() if document is None else cls.from_document(document)
+
     def to_document(self) -> dict[str, Any]:
         """The objective as JSON."""
         return {**asdict(self), "metrics": [list(metric) for metric in self.metrics]}

@@ -13,7 +13,7 @@ from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts.bench import BenchCase
 from planner.dataset.outcomes import Outcomes
 from planner.decide import Caps, objection, within
-from planner.evaluation.regret import Preference, score
+from planner.scoring.regret import Preference, score
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def online_report(
 ) -> dict[str, Any]:
     """How many of a policy's decisions caps would cut and how many it leaves to today's rule, and what that costs.
 
-    ``default`` is today's rule's preference. All regrets are means of utility (see planner.evaluation.regret).
+    ``default`` is today's rule's preference. All regrets are means of utility (see planner.scoring.regret).
     """
     executed, reasons = act(decided, cases, caps)
     counts = Counter(reason for reason in reasons if reason is not None)

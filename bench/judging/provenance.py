@@ -5,7 +5,7 @@ from pathlib import Path
 
 from planner.dataset.storage import load_dataset
 from planner.errors import CheckpointError, DatasetError
-from planner.training.checkpoint import read_run
+from planner.runs.checkpoint import read_run
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.dataset.examples import Example
-from planner.dataset.profiles import encode
-from planner.dataset.storage import MANIFEST, load_dataset, write_dataset
+from planner.dataset.storage import MANIFEST, load_dataset
+from planner.dataset.write import write_dataset
+from planner.encoding.profiles import encode
 from planner.errors import BenchError
 
 HOLDOUT = 0.4

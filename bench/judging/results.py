@@ -112,8 +112,8 @@ def read_bench(ledger_path: Path) -> BenchResults:
     with Ledger.read(ledger_path) as ledger:
         cases = ledger.cases()
         executions = ledger.executions()
-        objective = ledger.objective()
         settings = ledger.settings()
+    objective = Objective.of_settings(settings)
     outcomes: dict[str, dict[Action, list[BenchOutcome]]] = {case.case_id: {} for case in cases}
     faults: dict[str, list[int]] = {case.case_id: [] for case in cases}
     for execution in executions:

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from planner.artifacts.events import WorkcellEvents
-from planner.artifacts.packed import KnownRuns, PackedContext, parse_rollout
-from planner.artifacts.records import Quarantine, RunRecord, moment, number, section, strings
+from planner.artifacts.lenient import moment, number, section, strings
+from planner.artifacts.recorded_context import KnownRuns, PackedContext, parse_rollout
+from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.summaries import run_summary
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan

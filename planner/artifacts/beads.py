@@ -8,7 +8,8 @@ from typing import Any, get_args
 import orjson
 
 from planner.artifacts.files import MAX_LINE_BYTES, MAX_LOG_BYTES, open_regular, read_lines
-from planner.artifacts.records import Quarantine, strings
+from planner.artifacts.lenient import strings
+from planner.artifacts.records import Quarantine
 from planner.contracts.kernel import Priority, Risk, Size
 from planner.errors import ContractError
 

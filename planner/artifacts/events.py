@@ -6,7 +6,8 @@ from pathlib import Path
 import orjson
 
 from planner.artifacts.files import MAX_LOG_BYTES, open_regular, read_lines
-from planner.artifacts.records import Quarantine, moment, section
+from planner.artifacts.lenient import moment, section
+from planner.artifacts.records import Quarantine
 from planner.errors import ContractError
 
 

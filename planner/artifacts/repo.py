@@ -7,12 +7,12 @@ from typing import Any
 from planner.artifacts.archives import read_archive
 from planner.artifacts.beads import read_issues
 from planner.artifacts.events import WorkcellEvents, read_events
-from planner.artifacts.packed import KnownRuns
+from planner.artifacts.recorded_context import KnownRuns
 from planner.artifacts.records import Quarantine, RunRecord, list_entries
 from planner.artifacts.universe import Universe, load_universes
 from planner.artifacts.worlds import read_world_runs
-from planner.collector import collector_paused
 from planner.errors import ArtifactError
+from planner.gc_pause import collector_paused
 
 KERNEL_DIR = ".cyntra"
 

@@ -11,7 +11,7 @@ import yaml
 
 from planner.actions import ActionSpace
 from planner.artifacts.files import open_regular
-from planner.artifacts.records import mappings, section, string, strings
+from planner.artifacts.lenient import mappings, section, string, strings
 from planner.errors import ArtifactError, ContractError
 
 MAX_CONFIG_BYTES = 2**20

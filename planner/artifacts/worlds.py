@@ -3,18 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from planner.artifacts.records import (
-    Quarantine,
-    RunRecord,
-    list_entries,
-    load_json_object,
-    mappings,
-    moment,
-    number,
-    section,
-    string,
-    strings,
-)
+from planner.artifacts.lenient import mappings, moment, number, section, string, strings
+from planner.artifacts.records import Quarantine, RunRecord, list_entries, load_json_object
 from planner.artifacts.summaries import run_summary
 from planner.errors import ContractError
 

@@ -19,20 +19,20 @@ import pyarrow as pa
 from planner.actions import ActionSpace
 from planner.artifacts.beads import read_issues
 from planner.artifacts.events import WorkcellEvents, read_events
-from planner.artifacts.packed import PackedContext
+from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import list_archives, locate, read_archives, world_tags
 from planner.artifacts.universe import load_kernel_config, load_universes, minute_seconds
 from planner.artifacts.worlds import read_world_runs
-from planner.collector import collector_paused
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
-from planner.dataset.encode import Encoded, gather
 from planner.dataset.examples import Example, ExampleSet, make_examples
-from planner.dataset.profiles import encode
 from planner.dataset.split import time_split
-from planner.dataset.storage import check_out, write_dataset
+from planner.dataset.write import check_out, write_dataset
+from planner.encoding.encode import Encoded, gather
+from planner.encoding.profiles import encode
+from planner.gc_pause import collector_paused
 
 READ_CHUNK = 4096
 """Archives read by one Ray Data batch, at most."""

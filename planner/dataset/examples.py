@@ -13,7 +13,7 @@ import orjson
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.beads import issue_context
-from planner.artifacts.packed import PackedContext
+from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import N_SIMILAR, planner_input

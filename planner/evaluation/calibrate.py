@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from planner.dataset.storage import load_dataset
+from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.errors import DatasetError
-from planner.evaluation.calibration import choose_threshold, scale, temperatures_of
 from planner.evaluation.decisions import as_the_kernel_sees_them, decide_jointly, labels_of, losses
 from planner.evaluation.evaluate import check_same_space
 from planner.evaluation.metrics import expected_calibration_error
-from planner.models.inputs import inputs_of_split
-from planner.models.learned import LearnedPolicy
-from planner.training.checkpoint import CalibrationDocument, read_run, write_calibration
+from planner.runs.checkpoint import CalibrationDocument, read_run, write_calibration
+from planner.runs.learned import LearnedPolicy
+from planner.scoring.calibration import choose_threshold, scale, temperatures_of
 
 
 def calibrate_run(

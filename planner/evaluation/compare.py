@@ -14,15 +14,15 @@ import orjson
 from planner.config import arch_names, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ConfigError
+from planner.evaluation.comparison_rows import Contender, Promise, contender, judge, trained_contender
 from planner.evaluation.decisions import decide_by_rule, decide_by_values
-from planner.evaluation.judge import Contender, Promise, contender, judge, trained_contender
 from planner.evaluation.tables import markdown
-from planner.models.forest import UtilityForest
-from planner.models.frequency import BestOnAverage, PerGroup, SingleBest
-from planner.models.neighbours import NearestNeighbours, UtilityNeighbours
-from planner.models.policy import Policy
-from planner.models.trees import BoostedTrees
-from planner.models.value import ValueEnsemble
+from planner.policies.forest import UtilityForest
+from planner.policies.frequency import BestOnAverage, PerGroup, SingleBest
+from planner.policies.neighbours import NearestNeighbours, UtilityNeighbours
+from planner.policies.policy import Policy
+from planner.policies.trees import BoostedTrees
+from planner.runs.value import ValueEnsemble
 from planner.training.many import Progress, train_many
 
 FITTED: dict[str, Callable[[Dataset], Policy]] = {

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace
-from planner.dataset.storage import Dataset, Split, label_of
-from planner.evaluation.regret import (
+from planner.dataset.storage import Dataset, Split, inputs_of_split, label_of
+from planner.policies.heuristic import HeuristicPolicy, nearest_valid
+from planner.policies.policy import Policy
+from planner.runs.learned import LearnedPolicy
+from planner.runs.value import ValueEnsemble
+from planner.scoring.regret import (
     JointScores,
     Preference,
     chosen_rows,
@@ -17,11 +21,6 @@ from planner.evaluation.regret import (
     lost_utility,
     policy_preference,
 )
-from planner.models.heuristic import HeuristicPolicy, nearest_valid
-from planner.models.inputs import inputs_of_split
-from planner.models.learned import LearnedPolicy
-from planner.models.policy import Policy
-from planner.models.value import ValueEnsemble
 
 
 @dataclass(frozen=True)

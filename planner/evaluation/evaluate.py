@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
-from planner.dataset.storage import Dataset, Split, load_dataset
+from planner.dataset.storage import Dataset, Split, inputs_of_split, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.decisions import (
     Decisions,
@@ -18,9 +18,8 @@ from planner.evaluation.decisions import (
     labels_of,
 )
 from planner.evaluation.metrics import Logged, entropy, metrics
-from planner.models.inputs import inputs_of_split
-from planner.models.learned import LearnedPolicy
-from planner.training.checkpoint import read_run
+from planner.runs.checkpoint import read_run
+from planner.runs.learned import LearnedPolicy
 
 ABSTAIN_BELOW = 0.05
 """Joint confidence under which an uncalibrated policy's decision counts as abstained, unless the caller says."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action
-from planner.evaluation.bootstrap import mean_interval
 from planner.evaluation.decisions import Decisions, losses
+from planner.scoring.bootstrap import mean_interval
 
 ECE_BINS = 10
 

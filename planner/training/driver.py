@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from planner.errors import ClusterError, PlannerError
-from planner.training.checkpoint import RunState, read_run
+from planner.runs.checkpoint import RunState, read_run
 
 Progress = Callable[[dict[str, Any]], None]
 """Called with each finished epoch's metrics."""

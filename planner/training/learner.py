@@ -12,7 +12,7 @@ from planner.config import TrainConfig
 from planner.dataset.outcomes import Outcomes
 from planner.dataset.storage import Dataset
 from planner.models.base import ModelSpec, NeuralPolicy, build_model
-from planner.training.checkpoint import (
+from planner.runs.checkpoint import (
     PolicyDocument,
     RunState,
     checkpoint_path,

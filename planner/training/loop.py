@@ -13,12 +13,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from planner.config import TrainConfig
-from planner.dataset.storage import Dataset, Split, load_dataset
+from planner.dataset.storage import Dataset, Split, inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError, DatasetError, TrainingError
 from planner.models.base import ModelSpec, build_model
-from planner.models.inputs import inputs_of_split
-from planner.training.batches import batch_positions, batcher_for
-from planner.training.checkpoint import (
+from planner.runs.batches import batch_positions, batcher_for
+from planner.runs.checkpoint import (
     PolicyDocument,
     RunState,
     check_same_space,

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from planner.config import TrainConfig
-from planner.training.checkpoint import read_run
+from planner.runs.checkpoint import read_run
 from planner.training.loop import start_run, train
 
 SECONDS = "seconds.json"

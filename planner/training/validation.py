@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
 from planner.config import TrainConfig
-from planner.dataset.storage import Dataset
+from planner.dataset.storage import Dataset, inputs_of_split
 from planner.errors import ConfigError
-from planner.evaluation.regret import regrets
 from planner.models.base import NeuralPolicy
-from planner.models.inputs import inputs_of_split
-from planner.models.learned import predict
-from planner.models.value import action_values
-from planner.training.checkpoint import RunState, Selection
+from planner.runs.checkpoint import RunState, Selection
+from planner.runs.learned import predict
+from planner.runs.value import action_values
+from planner.scoring.regret import regrets
 from planner.training.losses import ValueLoss
 
 MIN_COMPARED = 30

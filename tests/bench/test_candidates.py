@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.candidates import AllActions, Choice, Coverage, PlanLimits, concrete_actions, runnable_actions
+from bench.planning.selections import AllActions, Choice, Coverage, PlanLimits, concrete_actions, runnable_actions
 from planner.actions import Action, ActionSpace
 
 CODE = ActionSpace.default(["serial_handoff", "speculate_vote"])

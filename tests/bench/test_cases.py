@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.candidates import Coverage
-from bench.cases import build_cases, natural_order, select_issues
+from bench.planning.cases import build_cases, natural_order, select_issues
+from bench.planning.selections import Coverage
 from planner.actions import ActionSpace, action_from_document
 from planner.errors import BenchError
 from tests.bench.conftest import KernelRepo

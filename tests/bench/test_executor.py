@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bench.cases import build_cases
 from bench.containment.limits import Limits
 from bench.containment.strays import MARK
 from bench.containment.workdirs import make_work_dir, remove_tree
-from bench.executors.cyntra import LONGEST_RUN, CyntraExecutor
+from bench.executors.cyntra.executor import LONGEST_RUN, CyntraExecutor
+from bench.planning.cases import build_cases
 from planner.actions import Action
 from planner.contracts.bench import BenchOutcome
 from planner.errors import BenchError

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.cases import build_cases, git_ground
 from bench.containment.limits import Leash
 from bench.containment.workdirs import make_work_dir
+from bench.engine.run import sandbox_path
 from bench.executors import Executor
-from bench.executors.cyntra import CyntraExecutor
+from bench.executors.cyntra.executor import CyntraExecutor
 from bench.executors.simulate import SimulateExecutor, simulated_ground
-from bench.run import sandbox_path
-from bench.sandbox.create import create_sandbox
-from bench.simulation.repo import simulate_repo
+from bench.planning.cases import build_cases, git_ground
+from bench.testbeds.sandbox.create import create_sandbox
+from bench.testbeds.simulation.repo import simulate_repo
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo

@@ -13,11 +13,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench.cases import build_cases, select_issues
 from bench.containment.workdirs import remove_tree
-from bench.executors.clone import make_clone
-from bench.executors.cyntra import CyntraExecutor
-from bench.executors.toolchains import read_launches
+from bench.executors.cyntra.clone import make_clone
+from bench.executors.cyntra.executor import CyntraExecutor
+from bench.executors.cyntra.toolchains import read_launches
+from bench.planning.cases import build_cases, select_issues
 from planner.actions import Action
 from planner.artifacts.repo import read_repo
 from planner.artifacts.universe import load_kernel_config

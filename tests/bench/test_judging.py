@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bench.judging.baselines import nearest
+from bench.judging.judge_runs import _decide, score_runs
 from bench.judging.objective import Objective, action_outcome
 from bench.judging.online import Decided, act, caps_of, exceeds, online_report
-from bench.judging.regret import _decide, score_runs
 from bench.judging.relabel import action_space, relabel
 from bench.judging.results import hold_out, read_results, spending
 from planner.actions import ActionSpace
@@ -17,8 +17,8 @@ from planner.config import load_config
 from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError
-from planner.evaluation.regret import fixed_choices
-from planner.models.learned import LearnedPolicy
+from planner.runs.learned import LearnedPolicy
+from planner.scoring.regret import fixed_choices
 from planner.training.loop import start_run, train
 from tests.bench.ledgers import LIMIT_MS, REPLAY, SERIAL, VOTE, bound, rows_of, ten_cases, told, trained, write_ledger
 from tests.bench.test_ledger import bench_case

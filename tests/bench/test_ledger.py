@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.containment.process_identity import ProcessIdentity
 from bench.ledger import Ledger, Spent
-from bench.processes import ProcessIdentity
 from planner.actions import Action, ActionSpace
 from planner.contracts.bench import BenchCase
 from planner.errors import BenchError

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.containment.limits import Leash
+from bench.engine.derived_outcomes import derive
 from bench.executors.replay import SPACE, ReplayCase, ReplayExecutor, Trial, is_observed
-from bench.nested import derive
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
 from tests.bench.test_ledger import bench_case

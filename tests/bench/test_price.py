@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.budget import Budget
-from bench.candidates import Coverage
+from bench.engine.budget import Budget
+from bench.engine.price import Price, price_bench, price_lines
+from bench.engine.run import CyntraSettings, prepare
 from bench.ledger import Ledger
-from bench.price import Price, price_bench, price_lines
-from bench.run import CyntraSettings, prepare
-from bench.sandbox.create import create_sandbox
-from bench.sandbox.record import record_history
+from bench.planning.selections import Coverage
+from bench.testbeds.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.record import record_history
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.bench.test_objective import outcome
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.engine.run import CyntraSettings, run_bench
 from bench.ledger import Ledger
-from bench.run import CyntraSettings, run_bench
-from bench.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.create import create_sandbox
 from planner.actions import action_from_document
 from tests.bench.conftest import SOLVES, KernelRepo
 

@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.candidates import AllActions
-from bench.cases import add_cases
 from bench.containment.limits import Leash
+from bench.engine.run import ReplaySettings, run_bench
 from bench.executors.replay import ReplayExecutor
 from bench.judging.results import read_results
-from bench.run import ReplaySettings, run_bench
+from bench.planning.cases import add_cases
+from bench.planning.selections import AllActions
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.contracts.document import timestamp_to_ms

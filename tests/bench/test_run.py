@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from bench.engine.run import BenchReport, CyntraSettings, default_command, run_bench
 from bench.ledger import Ledger
-from bench.run import BenchReport, CyntraSettings, default_command, run_bench
-from bench.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.create import create_sandbox
 from planner.errors import BenchError
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.sandbox.create import MAX_ISSUES, create_sandbox
-from bench.sandbox.record import ForcedAction, forcing_config, record_history
-from bench.sandbox.toolchains.launchers import TOOLS, toolchain_dir
+from bench.testbeds.sandbox.create import MAX_ISSUES, create_sandbox
+from bench.testbeds.sandbox.record import ForcedAction, forcing_config, record_history
+from bench.testbeds.sandbox.toolchains.launchers import TOOLS, toolchain_dir
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput, input_hash
 from planner.errors import BenchError
@@ -97,7 +97,16 @@ def force(repo: Path, action: ForcedAction, **settings: Any) -> None:
 
 
 def kernel_command(*arguments: str, config: str = "forced.yaml") -> list[str]:
-    return [sys.executable, "-m", "bench.sandbox.kernel", "--config", f".cyntra/{config}", "run", "--once", *arguments]
+    return [
+        sys.executable,
+        "-m",
+        "bench.testbeds.sandbox.kernel",
+        "--config",
+        f".cyntra/{config}",
+        "run",
+        "--once",
+        *arguments,
+    ]
 
 
 def kernel_environment(tools: Path) -> dict[str, str]:
@@ -452,7 +461,7 @@ def test_a_tool_works_out_of_a_copied_package(tmp_path: Path, sandbox: Path) -> 
     """As from an installed wheel: nothing but the package's own files is there."""
     site = tmp_path / "site"
     shutil.copytree(REPOSITORY / "bench", site / "bench", ignore=shutil.ignore_patterns("__pycache__"))
-    code = "from bench.sandbox.toolchains.launchers import toolchain_dir; from pathlib import Path; "
+    code = "from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir; from pathlib import Path; "
     code += f"print(toolchain_dir(Path({str(tmp_path / 'bin')!r})))"
     subprocess.run([sys.executable, "-c", code], cwd=site, check=True, capture_output=True)
     done = subprocess.run([tmp_path / "bin" / "crush"], cwd=sandbox, input="", capture_output=True, text=True)

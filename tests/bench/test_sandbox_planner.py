@@ -13,15 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.sandbox.create import create_sandbox
-from bench.sandbox.toolchains.launchers import toolchain_dir
+from bench.testbeds.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
 from planner.actions import Action
-from planner.bundle import export_bundle
 from planner.config import load_config
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput
 from planner.dataset.storage import load_dataset
-from planner.training.checkpoint import checkpoint_path
+from planner.export.bundle import export_bundle
+from planner.runs.checkpoint import checkpoint_path
 from planner.training.loop import start_run, train
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,7 +76,15 @@ def run_kernel(repo: Path, tmp_path: Path) -> Callable[..., tuple[dict[str, Any]
 
     def run(*arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The one archive's planner section (the same in manifest and rollout), and the events."""
-        command = [sys.executable, "-m", "bench.sandbox.kernel", "--config", ".cyntra/config.yaml", "run", "--once"]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.testbeds.sandbox.kernel",
+            "--config",
+            ".cyntra/config.yaml",
+            "run",
+            "--once",
+        ]
         environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
         done = subprocess.run(
             [*command, "--issue", "1", *arguments], cwd=repo, env=environment, capture_output=True, text=True
@@ -163,7 +171,16 @@ def test_an_issue_that_is_forced_by_its_id_runs_as_the_rule_says(
 
 
 def test_a_planner_without_a_bundle_is_a_wrong_command_line(repo: Path) -> None:
-    command = [sys.executable, "-m", "bench.sandbox.kernel", "run", "--once", "--issue", "1", "--planner-enabled"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.testbeds.sandbox.kernel",
+        "run",
+        "--once",
+        "--issue",
+        "1",
+        "--planner-enabled",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, cwd=repo, env=environment, capture_output=True, text=True)
     assert done.returncode == 2

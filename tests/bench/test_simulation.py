@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from bench.containment.limits import Leash
+from bench.engine.run import run_bench
 from bench.executors.simulate import SimulateExecutor
 from bench.judging.relabel import relabel
 from bench.judging.results import read_results
 from bench.ledger import Ledger
-from bench.run import run_bench
-from bench.simulation.operator import EXPLORES, Operator
-from bench.simulation.repo import simulate_repo
-from bench.simulation.world import DAY_MS, START_MS, TOOLS, Lane, SimulatedRun, World, tool_order
+from bench.testbeds.simulation.operator import EXPLORES, Operator
+from bench.testbeds.simulation.repo import simulate_repo
+from bench.testbeds.simulation.world import DAY_MS, START_MS, TOOLS, Lane, SimulatedRun, World, tool_order
 from planner.actions import Action, action_from_document
 from planner.artifacts.repo import read_repo
 from planner.artifacts.universe import load_kernel_config
@@ -31,7 +31,7 @@ from planner.contracts.document import timestamp_to_ms, validate
 from planner.contracts.kernel import PlannerInput
 from planner.dataset.build import build_dataset
 from planner.errors import BenchError
-from planner.models.heuristic import HeuristicPolicy
+from planner.policies.heuristic import HeuristicPolicy
 
 WORLD = World(seed=0, days=30)
 SERIAL = Action("serial_handoff", 1, 60, "NA")

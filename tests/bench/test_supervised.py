@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bench.containment.limits import Leash, Limits
+from bench.containment.run_supervised import RunReport, run_supervised
 from bench.containment.strays import MARK, kill_strays
-from bench.containment.supervised import RunReport, run_supervised
 from bench.containment.workdirs import is_in_use
 from planner.errors import BenchError
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.containment import programs
-from bench.executors.toolchains import Toolchain, find_toolchains, read_launches, write_wrappers
+from bench.containment import fast_python as programs
+from bench.executors.cyntra.toolchains import read_launches, write_wrappers
+from bench.planning.toolchains import Toolchain, find_toolchains
 from planner.contracts.bench import Launch
 
 ENDED_MS = 10**15

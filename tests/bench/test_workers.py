@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from bench.budget import Budget
 from bench.containment.limits import Leash
 from bench.containment.strays import MARK
 from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_stale_roots
+from bench.engine.budget import Budget
+from bench.engine.workers import Capping, WorkerPool
 from bench.executors.outcome import censored, fault
 from bench.judging.objective import Objective
 from bench.ledger import Ledger, Progress
-from bench.workers import Capping, WorkerPool
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
 from tests.bench.test_ledger import bench_case

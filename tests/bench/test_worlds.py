@@ -13,17 +13,17 @@ import orjson
 import pytest
 import yaml
 
-from bench.cases import build_cases
 from bench.containment.limits import Leash, Limits
 from bench.containment.workdirs import make_work_dir, remove_tree
-from bench.executors.cyntra import CyntraExecutor
-from bench.executors.world import START_S, evolution_seed
-from bench.run import CyntraSettings, run_bench
-from bench.sandbox.create import create_sandbox
-from bench.sandbox.evolve import add_evolve_options, evolve
-from bench.sandbox.kernel import main
-from bench.sandbox.record import record_history
-from bench.sandbox.toolchains.launchers import toolchain_dir
+from bench.engine.run import CyntraSettings, run_bench
+from bench.executors.cyntra.executor import CyntraExecutor
+from bench.executors.cyntra.world_jobs import START_S, evolution_seed
+from bench.planning.cases import build_cases
+from bench.testbeds.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.evolve import add_evolve_options, evolve
+from bench.testbeds.sandbox.kernel import main
+from bench.testbeds.sandbox.record import record_history
+from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import read_repo
@@ -35,7 +35,7 @@ from planner.evaluation.decisions import labels_of
 
 WORLDS = ("cave_1", "cave_2", "cave_3")
 GATES = ["connectivity_v001", "difficulty_v001", "openness_v001"]
-KERNEL = (sys.executable, "-m", "bench.sandbox.kernel")
+KERNEL = (sys.executable, "-m", "bench.testbeds.sandbox.kernel")
 SECONDS_PER_MINUTE = 0.02
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.ledger import Ledger
-from bench.sandbox.create import create_sandbox
+from bench.testbeds.sandbox.create import create_sandbox
 from planner.config import load_config
 from tests.cluster.heads import Head, ray_head
 from tests.tune.processes import BIN, run_planner

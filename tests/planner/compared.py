@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from planner.dataset.encode import encode_contexts
 from planner.dataset.examples import Example
 from planner.dataset.outcomes import ActionOutcome
-from planner.dataset.storage import load_dataset, write_dataset
+from planner.dataset.storage import load_dataset
+from planner.dataset.write import write_dataset
+from planner.encoding.encode import encode_contexts
 
 
 def write_compared(

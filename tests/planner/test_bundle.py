@@ -15,16 +15,16 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from planner.actions import HEADS
-from planner.bundle import ExportError, compare, export_bundle
 from planner.config import load_config
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan, PlannerAction
-from planner.dataset.kernel_tokens import kernel_segments
 from planner.dataset.storage import load_dataset
 from planner.decide import Bundle, BundleError, Caps, decide, load_bundle
+from planner.encoding.kernel_tokens import kernel_segments
 from planner.errors import PlannerError
-from planner.models.learned import LearnedPolicy
-from planner.training.checkpoint import CalibrationDocument, checkpoint_path, write_calibration
+from planner.export.bundle import ExportError, compare, export_bundle
+from planner.runs.checkpoint import CalibrationDocument, checkpoint_path, write_calibration
+from planner.runs.learned import LearnedPolicy
 from planner.training.loop import start_run, train
 from tests.planner.mutations import WRONG, places, replaced, without
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from planner.config import load_config
-from planner.dataset.storage import load_dataset
+from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.evaluation.calibrate import calibrate_run
-from planner.evaluation.calibration import choose_threshold, fit_temperature, hoeffding_bentkus, scale, smallest_sample
-from planner.models.inputs import inputs_of_split
-from planner.models.learned import LearnedPolicy
+from planner.runs.learned import LearnedPolicy
+from planner.scoring.calibration import choose_threshold, fit_temperature, hoeffding_bentkus, scale, smallest_sample
 from planner.training.loop import start_run, train
 
 

@@ -13,11 +13,11 @@ import orjson
 import pytest
 
 from planner.config import load_config
-from planner.dataset.checks import check_dataset, judge, policies_trained_on
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import DatasetError
+from planner.evaluation.dataset_check import check_dataset, judge, policies_trained_on
 from planner.evaluation.evaluate import evaluate_run
-from planner.models.frequency import SMOOTHING, SingleBest
+from planner.policies.frequency import SMOOTHING, SingleBest
 from planner.training.loop import start_run, train
 
 
@@ -150,7 +150,7 @@ def test_an_empty_validation_is_a_reason_of_its_own(corpus_dataset: Path, tmp_pa
 def test_a_handful_of_examples_is_not_compared_with_one_another(
     synthetic: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.dataset.checks.MIN_EXAMPLES", 10_000)
+    monkeypatch.setattr("planner.evaluation.dataset_check.MIN_EXAMPLES", 10_000)
     report = check_dataset(load_dataset(synthetic[1]))
     assert report["agreement"] == [] and not report["enough"]
     assert report["reasons"][0].startswith("fewer than 10000 examples")

@@ -9,7 +9,7 @@ import pytest
 from bench.judging.relabel import relabel
 from planner.errors import ConfigError
 from planner.evaluation.compare import MEMBERS, compare
-from planner.evaluation.judge import Promise
+from planner.evaluation.comparison_rows import Promise
 from tests.bench.ledgers import ten_cases, write_ledger
 
 

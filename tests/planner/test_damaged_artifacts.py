@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from planner.artifacts.archives import read_archive
 from planner.artifacts.events import read_events
-from planner.artifacts.packed import KnownRuns, PackedContext
+from planner.artifacts.recorded_context import KnownRuns, PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import RepoArtifacts, read_repo
 from planner.artifacts.worlds import read_world_runs

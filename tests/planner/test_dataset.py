@@ -19,7 +19,7 @@ from planner.dataset import build
 from planner.dataset.build import build_dataset
 from planner.dataset.split import time_split
 from planner.dataset.storage import load_dataset
-from planner.dataset.tokens import SPECIALS
+from planner.encoding.tokens import SPECIALS
 from planner.errors import DatasetError
 from tests.conftest import CORPUS, copy_corpus
 

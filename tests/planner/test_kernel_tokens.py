@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from planner.config import load_config
-from planner.dataset.kernel_tokens import KERNEL_SPECIALS, kernel_runs, kernel_segments
-from planner.dataset.profiles import encode
-from planner.dataset.storage import load_dataset
-from planner.models.inputs import inputs_of_contexts, inputs_of_split
-from planner.training.checkpoint import read_policy
+from planner.dataset.storage import inputs_of_split, load_dataset
+from planner.encoding.inputs import inputs_of_contexts
+from planner.encoding.kernel_tokens import KERNEL_SPECIALS, kernel_runs, kernel_segments
+from planner.encoding.profiles import encode
+from planner.runs.checkpoint import read_policy
 from planner.training.loop import start_run, train
 from tests.conftest import CORPUS, FIXTURES
 from tests.planner.mutations import replaced

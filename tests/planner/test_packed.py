@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.artifacts.packed import KnownRuns, PackedContext, pack_run, parse_rollout
+from planner.artifacts.recorded_context import KnownRuns, PackedContext, pack_run, parse_rollout
 from planner.contracts.document import canonical_json
 from tests.conftest import CORPUS
 from tests.planner.mutations import WRONG, places, replaced, without

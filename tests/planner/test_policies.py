@@ -11,12 +11,11 @@ import pytest
 from planner.actions import Action
 from planner.config import arch_names, load_config
 from planner.dataset.outcomes import ActionOutcome
-from planner.dataset.storage import Dataset, load_dataset
+from planner.dataset.storage import Dataset, inputs_of_split, load_dataset
 from planner.evaluation.compare import FITTED, FITTED_ON_OUTCOMES
 from planner.evaluation.decisions import decide_by_score
-from planner.models.inputs import inputs_of_split
-from planner.models.learned import LearnedPolicy
-from planner.models.policy import Policy
+from planner.policies.policy import Policy
+from planner.runs.learned import LearnedPolicy
 from planner.training.loop import start_run, train
 from tests.planner.compared import write_compared
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from planner.artifacts.planner_section import record
+from planner.artifacts.record_decision import record
 from planner.errors import ArtifactError, ContractError
 from tests.conftest import CORPUS
 

@@ -8,7 +8,7 @@ import pytest
 from planner.actions import Action, ActionSpace
 from planner.dataset.outcomes import UNKNOWN_MS, ActionOutcome, Outcomes, make_outcomes, outcomes_of
 from planner.errors import ActionError
-from planner.evaluation.regret import (
+from planner.scoring.regret import (
     Preference,
     best_among,
     best_per_case,

@@ -8,11 +8,11 @@ import pytest
 
 from planner.artifacts.summaries import run_summary
 from planner.contracts.document import ms_to_timestamp
-from planner.dataset.encode import encode_contexts
-from planner.dataset.features import CONTEXT_FEATURES, RUN_FEATURES, context_features
-from planner.dataset.storage import load_dataset
-from planner.dataset.tokens import TOKENS_PER_RUN, context_segments, hash_bucket, log_bucket
-from planner.models.inputs import inputs_of_contexts, inputs_of_split
+from planner.dataset.storage import inputs_of_split, load_dataset
+from planner.encoding.encode import encode_contexts
+from planner.encoding.features import CONTEXT_FEATURES, RUN_FEATURES, context_features
+from planner.encoding.inputs import inputs_of_contexts
+from planner.encoding.tokens import TOKENS_PER_RUN, context_segments, hash_bucket, log_bucket
 
 NOW = 1_790_000_000_000
 

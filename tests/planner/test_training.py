@@ -19,13 +19,12 @@ from planner.actions import Action
 from planner.config import TrainConfig, load_config
 from planner.dataset.build import build_dataset
 from planner.dataset.outcomes import ActionOutcome
-from planner.dataset.storage import load_dataset
+from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError, DatasetError, PlannerError, TrainingError
-from planner.models.inputs import inputs_of_split
-from planner.models.learned import LearnedPolicy
+from planner.runs.batches import batch_positions
+from planner.runs.checkpoint import read_run
+from planner.runs.learned import LearnedPolicy
 from planner.training.__main__ import main
-from planner.training.batches import batch_positions
-from planner.training.checkpoint import read_run
 from planner.training.driver import train_with_ray
 from planner.training.loop import start_run, train, training_examples
 from tests.planner.compared import write_compared

@@ -12,12 +12,12 @@ from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.decisions import decide_by_score
-from planner.evaluation.regret import mean_gains
-from planner.models.forest import UtilityForest
-from planner.models.frequency import BestOnAverage
-from planner.models.neighbours import UtilityNeighbours
-from planner.models.policy import Policy
-from planner.models.utilities import NEVER_TRIED, known_utilities
+from planner.policies.forest import UtilityForest
+from planner.policies.frequency import BestOnAverage
+from planner.policies.neighbours import UtilityNeighbours
+from planner.policies.policy import Policy
+from planner.policies.utilities import NEVER_TRIED, known_utilities
+from planner.scoring.regret import mean_gains
 from tests.planner.compared import write_compared
 
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")

@@ -13,12 +13,11 @@ from planner.actions import Action, ActionSpace
 from planner.config import load_config
 from planner.contracts.bench import BenchOutcome
 from planner.dataset.outcomes import ActionOutcome
-from planner.dataset.storage import load_dataset
+from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError
 from planner.evaluation.decisions import decide_by_rule, decide_by_values
-from planner.models.inputs import inputs_of_split
-from planner.models.value import ActionValues, ValueEnsemble, expected_times, safe_savings, time_limits
-from planner.training.checkpoint import read_run
+from planner.runs.checkpoint import read_run
+from planner.runs.value import ActionValues, ValueEnsemble, expected_times, safe_savings, time_limits
 from planner.training.loop import start_run, train
 from tests.planner.compared import write_compared
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from planner.errors import ConfigError
-from planner.training.checkpoint import read_run
+from planner.runs.checkpoint import read_run
 from tune.ablate import ablate
 
 

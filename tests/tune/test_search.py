@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 
 from planner.config import load_config
 from planner.errors import ConfigError, DatasetError
-from planner.models.learned import LearnedPolicy
-from planner.training.checkpoint import read_run
+from planner.runs.checkpoint import read_run
+from planner.runs.learned import LearnedPolicy
 from tune.search import SearchResult, run_search
 from tune.study import SearchProgress
 

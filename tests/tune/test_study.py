@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from planner.config import TrainConfig, load_config
 from planner.errors import ConfigError
-from planner.training.checkpoint import RunState, write_run
+from planner.runs.checkpoint import RunState, write_run
 from tune.space import apply_settings
 from tune.study import SearchStudy
 

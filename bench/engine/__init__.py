@@ -1,0 +1,1 @@
+"""How executions are spread, paid, stopped, and resumed."""

@@ -1,0 +1,82 @@
+"""What `planner bench` shows: a bar while executions run, then the table of winners."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench.engine.run import BenchReport
+from bench.ledger import Progress as LedgerProgress
+
+SHOWN_CASES = 60
+"""How many cases the table has."""
+SHOWN_ISSUES = 20
+"""How many of the issues that were set aside for one reason are named."""
+
+
+class ExecutionBar:
+    """A progress bar over executions."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        # Executions take seconds, and drawing takes as long as a look at the ledger.
+        self._bar = Progress(*columns, console=console, refresh_per_second=2)
+        self._task = self._bar.add_task("bench", total=None)
+
+    def __enter__(self) -> "ExecutionBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, progress: LedgerProgress) -> None:
+        """Draw the ledger's counts."""
+        text = (
+            f"executions: {progress.passed} passed, {progress.capped} capped, {progress.faults} faults, "
+            f"{progress.started} running"
+        )
+        self._bar.update(self._task, description=text, completed=progress.finished, total=progress.total)
+
+
+def print_report(console: Console, report: BenchReport) -> None:
+    """The winner of every case, what was set aside or left out, and the counts."""
+    table = Table("issue", "winner", "conf.", "equals", "passed", "capped", "faults")
+    for case in report.cases[:SHOWN_CASES]:
+        verdict = case.verdict
+        winner = (
+            ("none", "-", "-")
+            if verdict is None
+            else (str(verdict.action), f"{verdict.confidence:.2f}", str(len(verdict.equals) - 1))
+        )
+        passed = f"{case.passed} of {case.finished - case.capped - case.faults}"
+        table.add_row(case.issue_id, *winner, passed, str(case.capped), str(case.faults))
+    console.print(table)
+    if len(report.cases) > SHOWN_CASES:
+        say(console, f"... and {len(report.cases) - SHOWN_CASES} more cases in the ledger")
+    order = ", then ".join(f"{goal} {name}" for name, goal in report.metrics)
+    say(
+        console,
+        f"winner: passes most, then {order}, then the smallest plan; conf.: how likely none passes more often; "
+        "equals: actions it cannot be told from",
+    )
+    by_reason: dict[str, list[str]] = {}
+    for issue_id, reason in report.set_aside.items():
+        by_reason.setdefault(reason, []).append(repr(issue_id))
+    for reason, issue_ids in by_reason.items():
+        named = ", ".join(issue_ids[:SHOWN_ISSUES])
+        more = f" and {len(issue_ids) - SHOWN_ISSUES} more" if len(issue_ids) > SHOWN_ISSUES else ""
+        say(console, f"set aside: {reason}: {named}{more}")
+    for reason, n_executions in report.left_out.items():
+        say(console, f"left out: {n_executions} executions, because {reason}; they stay planned")
+    say(
+        console,
+        f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
+        f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty "
+        f"({report.retried} were started more than once), {report.derived} told by runs with more minutes; "
+        f"ledger {report.ledger_path}",
+    )
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,356 @@
+"""Executions in parallel on Ray: a pool of actors, one execution at a time each, while the driver keeps the ledger."""
+
+import contextlib
+import itertools
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.containment.limits import Leash
+from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
+from bench.engine.budget import Account, Budget
+from bench.engine.derived_outcomes import derive
+from bench.engine.ray_health import Raylet
+from bench.engine.remote_deadline import Recall, followed
+from bench.executors import Executor
+from bench.executors.outcome import fault
+from bench.judging.objective import Objective, cap_ms, plan_size
+from bench.ledger import Ledger, PlannedExecution, Progress
+from planner.actions import Action, action_from_document
+from planner.contracts.bench import ActionDocument, BenchCase, BenchExecution, BenchOutcome
+from planner.contracts.document import parse
+
+MAX_ATTEMPTS = 3
+"""How often an execution may be started that ends in a fault, or whose worker dies under it."""
+CLEANUP_PATIENCE_S = 20.0
+"""How long the supervisors of dead workers are waited for; they are done within seconds."""
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Capping:
+    """When an execution is stopped because its action cannot win any more; see bench.judging.objective.cap_ms."""
+
+    objective: Objective
+    repeats: int
+
+    def cap_ms(self, case: BenchCase, outcomes: Mapping[Action, Sequence[BenchOutcome]], action: Action) -> int | None:
+        """The cap on the next execution of ``action``."""
+        return cap_ms(outcomes, action, self.repeats, self.objective.for_job(case.context.job_type))
+
+
+class Done:
+    """The executions of a case that yielded an outcome."""
+
+    def __init__(self) -> None:
+        self.executions: list[BenchExecution] = []
+        self.outcomes: dict[Action, list[BenchOutcome]] = {}
+
+    def add(self, execution: BenchExecution) -> None:
+        """Take note of a finished execution, unless it is a fault."""
+        if execution.outcome.status != "fault":
+            self.executions.append(execution)
+            self.outcomes.setdefault(_action(execution), []).append(execution.outcome)
+
+    def of_repeat(self, repeat: int) -> Iterator[tuple[Action, str, BenchOutcome]]:
+        """Those with this number among the repeats of their action."""
+        for execution in self.executions:
+            if execution.repeat == repeat:
+                yield _action(execution), execution.execution_id, execution.outcome
+
+
+class ExecutionWorker:
+    """The actor: performs one execution at a time."""
+
+    def __init__(self, executor: Executor, capping: Capping | None) -> None:
+        self._executor = executor
+        self._capping = capping
+
+    def execute(
+        self, case: bytes, executions: Sequence[PlannedExecution], known: Sequence[bytes], work_dir: str, recall: str
+    ) -> list[bytes]:
+        """Perform executions of one case, one after the other; their outcomes as JSON.
+
+        ``known`` are the case's executions that are done; ``recall`` is where the driver shortens an execution that
+        takes time. The work directory stays until :meth:`discard`.
+        """
+        document = parse(BenchCase, case, "case")
+        done = Done()
+        for text in known:
+            done.add(parse(BenchExecution, text, "execution"))
+        make_work_dir(Path(work_dir))
+        outcomes = []
+        with in_use(Path(work_dir)):
+            for execution in executions:
+                outcome = self._derived(document, execution, done)
+                if outcome is None:
+                    leash = self._leash(document, execution, done)
+                    with contextlib.nullcontext() if self._executor.instant else followed(leash, recall):
+                        outcome = self._executor.execute(
+                            document, execution.action, Path(work_dir), execution.repeat, leash
+                        )
+                done.add(_finished(execution, outcome))
+                outcomes.append(outcome.model_dump_json().encode())
+        return outcomes
+
+    def _derived(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> BenchOutcome | None:
+        if self._capping is None or case.context.job_type != "code":
+            return None
+        return derive(execution.action, done.of_repeat(execution.repeat), self._executor)
+
+    def _leash(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> Leash:
+        leash = Leash()
+        cap = None if self._capping is None else self._capping.cap_ms(case, done.outcomes, execution.action)
+        if cap is not None:
+            leash.shorten(cap / 1000, "capped")
+        return leash
+
+    def discard(self, work_dir: str) -> None:
+        """Remove a work directory, once the outcome is recorded."""
+        remove_tree(Path(work_dir))
+
+
+@dataclass
+class _Case:
+    """What the driver keeps of one case."""
+
+    case: BenchCase
+    document: bytes
+    waiting: list[PlannedExecution] = field(default_factory=list)
+    done: Done = field(default_factory=Done)
+    running: int = 0
+
+
+@dataclass
+class _Running:
+    """Executions that a worker is doing."""
+
+    worker: Any
+    executions: list[PlannedExecution]
+    case: _Case
+    work_dir: str
+    recall: Recall
+    started: float
+    cancelled: bool = False
+
+    @property
+    def elapsed_ms(self) -> int:
+        """How long it has been running."""
+        return round(1000 * (time.monotonic() - self.started))
+
+
+class WorkerPool:
+    """Does planned executions on ``n_workers`` actors and records each outcome as soon as it is there.
+
+    Cases go side by side, the executions of one case one after the other as long as there are other cases to do: few
+    agents first, and of the same agents the most minutes. So a plan that passes caps those after it, and tells the
+    outcomes of the same plan with fewer minutes (``capping``; None = every execution is run, and to its end).
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        ledger: Ledger,
+        executor: Executor,
+        *,
+        work_base: Path,
+        n_workers: int,
+        on_progress: Callable[[Progress], None],
+        capping: Capping | None = None,
+        budget: Budget = Budget(),
+        max_attempts: int = MAX_ATTEMPTS,
+    ) -> None:
+        self._ray = ray
+        self._ledger = ledger
+        self._executor = executor
+        self._capping = capping
+        self._base = work_base
+        self._root = own_root(work_base)
+        self._n_workers = n_workers
+        self._on_progress = on_progress
+        self._account = Account(budget, ledger.spent())
+        self._max_attempts = max_attempts
+        self._numbers = itertools.count()
+        self._workers: list[Any] = []
+        self._idle: list[Any] = []
+        self._cases: dict[str, _Case] = {}
+        self._running: dict[Any, _Running] = {}
+        self._discarded: list[Any] = []
+        self.left_out: Counter[str] = Counter()
+        """Cap of the budget -> executions that were not done because of it."""
+
+    def run(self, cases: Sequence[BenchCase]) -> None:
+        """Do every planned execution of ``cases``; whatever ends this, no process and no clone is left behind.
+
+        BenchError when Ray breaks down or the ledger cannot be written.
+        """
+        self._gather(cases)
+        remove_stale_roots(self._base, CLEANUP_PATIENCE_S)
+        raylet = Raylet(self._ray)
+        try:
+            actor = self._actor_class()
+            for _ in range(min(self._n_workers, sum(len(case.waiting) for case in self._cases.values()))):
+                self._add_worker(actor)
+            while True:
+                self._keep_to_budget()
+                while self._idle and (case := self._next_case()) is not None:
+                    self._start(case)
+                if not self._running:
+                    self._leave_out(self._cases.values(), self._account.unaffordable(0))
+                    break
+                ended = self._ray.wait(list(self._running), timeout=POLL_S)[0]
+                raylet.check()
+                for reference in ended:
+                    self._collect(reference, actor)
+                self._on_progress(self._ledger.progress())
+            if self._discarded:
+                self._ray.wait(self._discarded, num_returns=len(self._discarded), timeout=CLEANUP_PATIENCE_S)
+        finally:
+            for worker in self._workers:
+                self._ray.kill(worker)
+            raylet.close()
+            remove_root(self._root, CLEANUP_PATIENCE_S)
+
+    def _gather(self, cases: Sequence[BenchCase]) -> None:
+        self._cases = {case.case_id: _Case(case, case.model_dump_json().encode()) for case in cases}
+        for execution in self._ledger.planned():
+            if execution.case_id in self._cases:
+                self._cases[execution.case_id].waiting.append(execution)
+        for case in self._cases.values():
+            case.waiting.sort(key=_order)
+        for finished in self._ledger.executions():
+            if finished.case_id in self._cases:
+                self._cases[finished.case_id].done.add(finished)
+
+    def _next_case(self) -> _Case | None:
+        """The case with the fewest running executions among those that wait; of equals the first."""
+        if self._account.unaffordable(len(self._running)):
+            return None
+        return min((case for case in self._cases.values() if case.waiting), key=lambda case: case.running, default=None)
+
+    def _start(self, case: _Case) -> None:
+        worker = self._idle.pop()
+        n_executions = len(case.waiting) if self._executor.instant else 1
+        executions, case.waiting = case.waiting[:n_executions], case.waiting[n_executions:]
+        work_dir = str(self._root / str(next(self._numbers)))
+        self._ledger.start([execution.execution_id for execution in executions])
+        known = [execution.model_dump_json().encode() for execution in case.done.executions]
+        recall = Recall()
+        reference = worker.execute.remote(case.document, executions, known, work_dir, recall.key)
+        self._running[reference] = _Running(worker, executions, case, work_dir, recall, time.monotonic())
+        case.running += 1
+
+    def _collect(self, reference: Any, actor: Any) -> None:
+        running = self._running.pop(reference)
+        running.case.running -= 1
+        running.recall.close()
+        try:
+            texts = self._ray.get(reference)
+            outcomes = [parse(BenchOutcome, text, "outcome of an execution") for text in texts]
+        except self._ray.exceptions.RayTaskError as error:
+            outcomes = [fault(f"the executor failed: {error.cause!r}") for _ in running.executions]
+        except self._ray.exceptions.RayError as error:
+            # A worker that Ray cannot reach may still live: its execution must not go on beside the next attempt.
+            self._ray.kill(running.worker)
+            self._workers.remove(running.worker)
+            self._add_worker(actor)
+            self._lost(running, error)
+            return
+        self._record(running, outcomes)
+        self._discarded.append(running.worker.discard.remote(running.work_dir))
+        self._idle.append(running.worker)
+        self._cap_siblings(running.case)
+
+    def _record(self, running: _Running, outcomes: Sequence[BenchOutcome]) -> None:
+        """Into the ledger with what counts; a fault is tried again, and what the budget has cut stays planned."""
+        final = {}
+        for execution, outcome in zip(running.executions, outcomes, strict=True):
+            if outcome.derived_from is None:
+                self._account.add(execution.case_id, outcome.duration_ms, outcome.cost_usd or 0.0)
+            if outcome.stopped_by == "cancelled":
+                self._ledger.plan_again(execution.execution_id, "stopped by a cap of the budget", outcome.duration_ms)
+            elif outcome.status == "fault" and execution.attempts + 1 < self._max_attempts:
+                self._ledger.plan_again(execution.execution_id, str(outcome.fault), outcome.duration_ms)
+                running.case.waiting.append(replace(execution, attempts=execution.attempts + 1))
+            else:
+                if outcome.status == "fault" and execution.attempts:
+                    reason = f"{outcome.fault} (the last of {execution.attempts + 1} attempts)"
+                    outcome = outcome.model_copy(update={"fault": reason})
+                final[execution.execution_id] = outcome
+                running.case.done.add(_finished(execution, outcome))
+        if final:
+            self._ledger.finish(final)
+
+    def _lost(self, running: _Running, error: Exception) -> None:
+        """The worker died: its executions are done again, or given up as faults."""
+        reason = f"its worker died (out of memory?): {str(error).splitlines()[0]}"
+        self._record(running, [fault(reason, duration_ms=running.elapsed_ms) for _ in running.executions])
+
+    def _cap_siblings(self, case: _Case) -> None:
+        """Shorten what still runs of a case after one of its executions has ended."""
+        for running in self._running.values() if self._capping is not None else ():
+            if running.case is case and self._capping is not None:
+                execution = running.executions[0]
+                cap = self._capping.cap_ms(case.case, case.done.outcomes, execution.action)
+                if cap is not None:
+                    running.recall.shorten(cap / 1000, "capped")
+
+    def _keep_to_budget(self) -> None:
+        """Stop what runs, and leave out what waits, beyond the budget."""
+        elapsed: Counter[str] = Counter()
+        for running in self._running.values():
+            elapsed[running.case.case.case_id] += running.elapsed_ms
+        whole = self._account.exhausted(elapsed.total())
+        for case_id, case in self._cases.items():
+            reason = whole or self._account.case_exhausted(case_id, elapsed[case_id])
+            if reason is not None:
+                self._leave_out([case], reason)
+                self._cancel(case, reason)
+
+    def _leave_out(self, cases: Iterable[_Case], reason: str | None) -> None:
+        for case in cases:
+            if case.waiting:
+                self.left_out[reason or "not done"] += len(case.waiting)
+                case.waiting = []
+
+    def _cancel(self, case: _Case, reason: str) -> None:
+        for running in self._running.values():
+            if running.case is case and not running.cancelled:
+                running.cancelled = True
+                self.left_out[reason] += len(running.executions)
+                running.recall.shorten(0.0, "cancelled")
+
+    def _actor_class(self) -> Any:
+        cpus = self._ray.cluster_resources().get("CPU", 1.0)
+        # More workers than CPUs is sensible, for agents mostly wait for a model's answer.
+        share = math.floor(min(1.0, cpus / self._n_workers) * 1000) / 1000
+        return self._ray.remote(num_cpus=share, max_restarts=0, max_task_retries=0)(ExecutionWorker)
+
+    def _add_worker(self, actor: Any) -> None:
+        worker = actor.remote(self._executor, self._capping)
+        self._workers.append(worker)
+        self._idle.append(worker)
+
+
+def _order(execution: PlannedExecution) -> tuple[float, float]:
+    minutes = execution.action.max_minutes_bin
+    return plan_size(execution.action._replace(max_minutes_bin="NA")), -math.inf if minutes == "NA" else -minutes
+
+
+def _finished(execution: PlannedExecution, outcome: BenchOutcome) -> BenchExecution:
+    return BenchExecution(
+        schema_version="cyntra.bench_execution.v1",
+        execution_id=execution.execution_id,
+        case_id=execution.case_id,
+        action=ActionDocument(**execution.action._asdict()),
+        repeat=execution.repeat,
+        outcome=outcome,
+    )
+
+
+def _action(execution: BenchExecution) -> Action:
+    return action_from_document(execution.action.model_dump())

@@ -1,0 +1,1 @@
+"""One execution by the real Cyntra, in a clone of its own."""

@@ -1,0 +1,198 @@
+"""Executes actions by the real ``cyntra`` command line (or the sandbox's), each in its own throwaway clone."""
+
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.containment.limits import Leash, Limits
+from bench.containment.run_supervised import run_supervised
+from bench.executors.cyntra.clone import make_clone
+from bench.executors.cyntra.overlay import overlay_config, yaml_text
+from bench.executors.cyntra.toolchains import read_launches, write_wrappers
+from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_world
+from bench.executors.outcome import fault, read_outcome
+from bench.planning.toolchains import Toolchain, find_toolchains
+from planner.actions import Action
+from planner.artifacts.beads import read_issues
+from planner.artifacts.records import Quarantine
+from planner.artifacts.universe import load_kernel_config, minute_seconds
+from planner.contracts.bench import BenchCase, BenchOutcome
+from planner.errors import BenchError, PlannerError
+
+PASSED_ON = ("HOME", "LANG", "LC_ALL", "TERM")
+"""The variables of the environment that every run may see; the user adds to them, for instance an API key's."""
+SLACK_S = 600.0
+"""What a run may take beyond its agents' minutes: gates have no limit of their own."""
+LONGEST_RUN = Limits(wall_s=4 * 3600.0)
+"""No execution is given more time, whatever its action says."""
+
+
+@dataclass(frozen=True)
+class CyntraExecutor:
+    """What executions have in common. Made by :meth:`prepare` in the driver and sent to Ray's workers as it is."""
+
+    repo: Path
+    command: tuple[str, ...]
+    """The kernel's command line up to its options, its first word an absolute path."""
+    base_config: dict[str, Any]
+    base_text: str
+    """The base config as YAML."""
+    issues: dict[str, dict[str, Any]]
+    toolchains: tuple[Toolchain, ...]
+    universe_id: str | None
+    limits: Limits
+    """What every execution may use; its time is bounded by the action's minutes as well."""
+    environment: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def prepare(
+        cls,
+        repo: Path,
+        command: Sequence[str],
+        *,
+        kernel_dir: Path | None = None,
+        universe_id: str | None = None,
+        limits: Limits = LONGEST_RUN,
+        extra_path: Sequence[Path] = (),
+        pass_on: Sequence[str] = (),
+    ) -> "CyntraExecutor":
+        """Read the repo's config and issues and find the tools; BenchError when the kernel is missing.
+
+        ``extra_path`` directories come before the user's PATH; ``pass_on`` names more variables that runs may see.
+        """
+        repo = repo.resolve()
+        search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
+        program = find_command(command[0], search_path)
+        if program is None:
+            raise BenchError(f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra")
+        if universe_id is not None and universe_id.startswith("-"):
+            raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
+        config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
+        names = dict.fromkeys([*PASSED_ON, *pass_on])
+        environment = {name: os.environ[name] for name in names if name in os.environ}
+        return cls(
+            repo=repo,
+            command=(str(Path(program).absolute()), *command[1:]),
+            base_config=config,
+            base_text=yaml_text(config),
+            issues=read_issues(repo, Quarantine(repo)),
+            toolchains=tuple(find_toolchains(config, repo, search_path)),
+            universe_id=universe_id,
+            limits=limits,
+            # Without any locale, Python would set one itself and hand it down.
+            environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
+        )
+
+    def check_tools(self, cases: Iterable[BenchCase]) -> None:
+        """BenchError when there is no agent's tool and any case needs one: a world job does not."""
+        if not self.toolchains and any(case.context.job_type != WORLD_JOB_TYPE for case in cases):
+            raise BenchError(f"{self.repo}: none of the config's toolchains is on PATH: install one of their tools")
+
+    @property
+    def instant(self) -> bool:
+        """Every execution is a real run."""
+        return False
+
+    def execute(
+        self, case: BenchCase, action: Action, work_dir: Path, repeat: int = 0, leash: Leash | None = None
+    ) -> BenchOutcome:
+        """Clone, force the action, run Cyntra under a supervisor, read the outcome from what it wrote.
+
+        Every ``repeat`` is a run of its own; its number seeds the evolution of a world job.
+        """
+        try:
+            return self._execute(case, action, work_dir, repeat, leash)
+        except (PlannerError, OSError) as error:
+            return fault(str(error))
+
+    def lane_limit_ms(self, action: Action) -> int | None:
+        """How long each agent of ``action`` may work; None for "NA" minutes."""
+        minutes = action.max_minutes_bin
+        return None if minutes == "NA" else round(1000 * minutes * self._minute_seconds)
+
+    def wall_limit(self, action: Action, slack_s: float = SLACK_S) -> float:
+        """Seconds that an execution may last: its minutes and ``slack_s``, but no more than the limits set."""
+        minutes = action.max_minutes_bin
+        planned = math.inf if minutes == "NA" else minutes * self._minute_seconds + slack_s
+        return min(planned, self.limits.wall_s)
+
+    def _limits(self, action: Action, slack_s: float = SLACK_S) -> Limits:
+        return replace(self.limits, wall_s=self.wall_limit(action, slack_s))
+
+    @property
+    def _minute_seconds(self) -> float:
+        """The real kernel knows real minutes only, whatever a sandbox's config says to its stand-in."""
+        return 60.0 if Path(self.command[0]).name == "cyntra" else minute_seconds(self.base_config)
+
+    def _execute(
+        self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash | None
+    ) -> BenchOutcome:
+        self._check_feasible(case, action)
+        if case.context.job_type == WORLD_JOB_TYPE:
+            return execute_world(
+                case,
+                action,
+                work_dir,
+                repeat,
+                repo=self.repo,
+                issue=self.issues[case.issue_id],
+                command=self.command,
+                config=self.base_text,
+                environment=self.environment,
+                limits=self._limits(action, START_S),
+                leash=leash,
+            )
+        clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
+        temporary.mkdir()
+        launch_log = work_dir / "launches.jsonl"
+        make_clone(self.repo, case, self.issues[case.issue_id], clone, copy_universes=self.universe_id is not None)
+        wrappers = write_wrappers(tools, self.toolchains, launch_log)
+        self._write_config(clone / ".cyntra", action, wrappers)
+        log_path = work_dir / "kernel.log"
+        started_ms = time.time_ns() // 1_000_000
+        report = run_supervised(
+            [*self.command, *self._arguments(case)],
+            run_dir=clone,
+            work_dir=work_dir,
+            environment=self._environment(tools, temporary),
+            log_path=log_path,
+            limits=self._limits(action),
+            leash=leash,
+        )
+        launches = read_launches(launch_log, started_ms + report.wall_ms)
+        return read_outcome(clone, action, report, launches, log_path)
+
+    def _check_feasible(self, case: BenchCase, action: Action) -> None:
+        if case.issue_id not in self.issues:
+            raise BenchError(f"issue {case.issue_id!r} is no longer in {self.repo / '.beads/issues.jsonl'}")
+        wanted = action.max_candidates_bin
+        if case.context.job_type != WORLD_JOB_TYPE and wanted != "NA" and wanted > len(self.toolchains):
+            names = [toolchain.name for toolchain in self.toolchains]
+            raise BenchError(f"{wanted} candidates need as many toolchains, found {len(names)}: {', '.join(names)}")
+
+    def _write_config(self, kernel_dir: Path, action: Action, wrappers: Mapping[str, Path]) -> None:
+        overlay = overlay_config(self.base_config, action, self.toolchains, wrappers)
+        (kernel_dir / "base.yaml").write_text(self.base_text, "utf-8")
+        (kernel_dir / "config.yaml").write_text(yaml_text(overlay), "utf-8")
+
+    def _arguments(self, case: BenchCase) -> list[str]:
+        arguments = ["--config", ".cyntra/config.yaml", "run", "--once", "--issue", case.issue_id]
+        return arguments if self.universe_id is None else [*arguments, "--universe", self.universe_id]
+
+    def _environment(self, tools: Path, temporary: Path) -> dict[str, str]:
+        return {
+            **self.environment,
+            "PATH": os.pathsep.join([str(tools), self.environment["PATH"]]),
+            "TMPDIR": str(temporary),
+        }
+
+
+def find_command(name: str, search_path: str | None = None) -> str | None:
+    """The executable called ``name`` on PATH or beside this Python, whose environment may not be activated."""
+    return shutil.which(name, path=search_path) or shutil.which(name, path=str(Path(sys.executable).parent))

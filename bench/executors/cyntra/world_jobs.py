@@ -1,0 +1,136 @@
+"""Executes actions on world jobs: one evolution by ``cyntra evolve``, and its outcome read from the evolution's files.
+
+Candidates are forced as the population and iterations as the generations. Cyntra's evolve has no limit on time, so the
+minutes are the supervisor's wall limit: an evolution that is stopped there leaves no result, and has timed out.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.containment.limits import Leash, Limits
+from bench.containment.run_supervised import RunReport, run_supervised
+from bench.executors.cyntra.clone import make_clone
+from bench.executors.cyntra.overlay import PLAN_SECONDS_PER_MINUTE
+from bench.executors.outcome import (
+    censored,
+    excessive_artifacts,
+    fault,
+    log_tail,
+    not_one,
+    plan_difference,
+    read_runs,
+    spoiled_by,
+    told_by,
+)
+from planner.actions import Action
+from planner.artifacts.beads import world_of
+from planner.artifacts.records import RunRecord
+from planner.contracts.bench import BenchCase, BenchOutcome
+from planner.errors import BenchError
+
+WORLD_JOB_TYPE = "fab-world"
+START_S = 1.0
+"""What an evolution may take beyond its minutes: the time until Cyntra has begun."""
+
+
+def execute_world(
+    case: BenchCase,
+    action: Action,
+    work_dir: Path,
+    repeat: int,
+    *,
+    repo: Path,
+    issue: Mapping[str, Any],
+    command: Sequence[str],
+    config: str,
+    environment: Mapping[str, str],
+    limits: Limits,
+    leash: Leash | None = None,
+) -> BenchOutcome:
+    """Evolve the issue's world in a clone of ``repo`` in ``work_dir``; BenchError when that cannot be done.
+
+    ``config`` is the repo's own, as YAML: everything that is forced is on the command line.
+    """
+    arguments = evolve_arguments(case, action, issue, repeat)
+    clone, temporary, log_path = work_dir / "clone", work_dir / "tmp", work_dir / "kernel.log"
+    temporary.mkdir()
+    make_clone(repo, case, issue, clone, copy_universes=True)
+    (clone / ".cyntra" / "config.yaml").write_text(config, "utf-8")
+    report = run_supervised(
+        [*command, "--config", ".cyntra/config.yaml", *arguments],
+        run_dir=clone,
+        work_dir=work_dir,
+        environment={**environment, "TMPDIR": str(temporary)},
+        log_path=log_path,
+        limits=limits,
+        leash=leash,
+    )
+    return read_world_outcome(clone, action, report, log_path)
+
+
+def evolve_arguments(case: BenchCase, action: Action, issue: Mapping[str, Any], repeat: int) -> list[str]:
+    """What follows the group's options; "NA" is left to Cyntra. BenchError when the issue names no world."""
+    world_id = world_of(issue)
+    if world_id is None:
+        raise BenchError(f"issue {case.issue_id!r} is a world job without a world: give it a tag world:<world id>")
+    arguments = ["evolve", f"--universe={case.context.universe_id}", f"--world={world_id}"]
+    arguments += [f"--swarm={action.swarm_id}", f"--seed={evolution_seed(case.case_id, repeat)}"]
+    if case.context.universe_defaults.objective_id:
+        arguments.append(f"--objective={case.context.universe_defaults.objective_id}")
+    if action.max_candidates_bin != "NA":
+        arguments.append(f"--population={action.max_candidates_bin}")
+    if action.max_iterations_bin != "NA":
+        arguments.append(f"--generations={action.max_iterations_bin}")
+    return arguments
+
+
+def evolution_seed(case_id: str, repeat: int) -> int:
+    """The seed of every action's evolution in this case and repeat: actions are compared on the same draws."""
+    return int(hashlib.sha256(f"{case_id}/{repeat}".encode()).hexdigest()[:7], 16)
+
+
+def read_world_outcome(clone: Path, action: Action, report: RunReport, log_path: Path) -> BenchOutcome:
+    """The outcome of an evolution that was forced to execute ``action``; agent time is its candidates' time."""
+    excess = excessive_artifacts(clone)
+    evolutions = [] if excess else [run for run in read_runs(clone) if run.kind == "evolution"]
+    run = evolutions[-1] if evolutions else None
+    measured: dict[str, Any] = {
+        "stopped_by": report.stopped_by,
+        "duration_ms": report.wall_ms,
+        # Candidates are built one after another.
+        "agent_ms": report.wall_ms if run is None else run.summary["runtime"]["duration_ms"],
+        "cost_usd": None,
+        "cpu_ms": report.cpu_ms,
+        "score": None if run is None else run.score,
+        "exit_code": report.exit_code,
+        "launches": [],
+    }
+    if report.stopped_by in ("capped", "cancelled") and not report.left:
+        return censored(**measured | {"score": None})
+    reason = (
+        excess
+        or spoiled_by(report)
+        or not_one(evolutions, report, "evolution")
+        or (run and plan_difference(_forced(action), run.executed_plan))
+    )
+    if reason:
+        return fault(f"{reason}{log_tail(log_path)}", **measured)
+    return told_by(run, None if run is None else _executed_plan(run, action), **measured)
+
+
+def _forced(action: Action) -> dict[str, Any]:
+    """An action as fields of an executed_plan, as far as Cyntra enforces it: minutes are enforced by us."""
+    return {
+        "swarm_id_executed": action.swarm_id,
+        "max_candidates_executed": action.max_candidates_bin,
+        "max_iterations_executed": action.max_iterations_bin,
+    }
+
+
+def _executed_plan(run: RunRecord, action: Action) -> dict[str, Any]:
+    """The evolution's plan with the minutes that we enforced: its files cannot tell them."""
+    minutes = action.max_minutes_bin
+    seconds = None if minutes == "NA" else minutes * PLAN_SECONDS_PER_MINUTE
+    return {**(run.executed_plan or {}), "timeout_seconds_executed": seconds}

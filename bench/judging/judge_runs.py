@@ -1,0 +1,236 @@
+"""`planner evaluate --bench`: regret of trained runs against the best of K, on a bench's held-out cases."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.judging.baselines import nearest, of_one_group
+from bench.judging.objective import limit_ms
+from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
+from bench.judging.provenance import Provenance, provenance
+from bench.judging.relabel import HOLDOUT, action_space, repo_of
+from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
+from bench.ledger import Ledger
+from planner.actions import Action, ActionSpace, action_from_document
+from planner.artifacts.universe import choose_universe
+from planner.dataset.outcomes import Outcomes, make_outcomes
+from planner.encoding.inputs import inputs_of_contexts
+from planner.errors import ArtifactError, BenchError
+from planner.runs.learned import LearnedPolicy
+from planner.scoring.regret import (
+    Preference,
+    best_among,
+    best_per_case,
+    fixed_choices,
+    policy_preference,
+    regret_won,
+    score,
+    single_best,
+    uniform,
+)
+
+RULE = "heuristic"
+"""Today's rule, whose plan is the first action of every case."""
+SINGLE_BEST = "single best action"
+POINT = 0.01
+"""The regret that the price of labels is given for."""
+
+
+def score_runs(
+    ledger_path: Path,
+    runs: Mapping[str, Path],
+    *,
+    holdout: float = HOLDOUT,
+    by: HoldOutBy = "time",
+    max_run_minutes: int | None = None,
+) -> dict[str, Any]:
+    """Scores of trained runs (name -> run) beside rules that know nothing, rules fitted on the learning cases, and the
+    best per case; all are judged on the held-out cases, those of seen and of unseen problems apart.
+
+    A policy that would choose an action that was not executed takes its favourite among the executed ones.
+    ``max_run_minutes`` caps what the policies may do online (default: the universe's, where the ledger lies in its
+    repo). BenchError without a run, or with one that has learned from held-out cases.
+    """
+    if not runs:
+        raise BenchError("give at least one trained run to judge")
+    bench = read_bench(ledger_path)
+    learning, held_out = hold_out(bench.cases, holdout, by)
+    learned = {name: provenance(path) for name, path in runs.items()}
+    _check_unseen(learned, held_out)
+    policies = {name: LearnedPolicy(path) for name, path in runs.items()}
+    minute_seconds = _minute_seconds(bench, policies)
+    space = action_space(bench.cases)
+    known, outcomes = (_outcomes(part, space, minute_seconds) for part in (learning, held_out))
+    cases = [result.case for result in held_out]
+    defaults = fixed_choices([action_from_document(c.actions[0].model_dump()) for c in cases], outcomes, space)
+    decided = {name: _decide(policy, held_out, outcomes, space) for name, policy in policies.items()}
+    preferences = {
+        "random": uniform(outcomes),
+        RULE: defaults,
+        SINGLE_BEST: single_best(known, outcomes),
+        "per-group best": best_among(known, of_one_group(learning, held_out), outcomes),
+        "nearest neighbours": best_among(known, nearest(learning, held_out, space), outcomes),
+        **{name: preference for name, (_, preference) in decided.items()},
+        "best per case": best_per_case(outcomes),
+    }
+    clusters = np.unique([result.problem for result in held_out], return_inverse=True)[1].astype(np.int64)
+    seen = _seen(learning, held_out, learned)
+    groups = {"all": np.ones(len(held_out), dtype=bool), "seen": seen, "unseen": ~seen}
+    tables = {
+        group: [asdict(score(n, p, outcomes, examples=of_group, clusters=clusters)) for n, p in preferences.items()]
+        for group, of_group in groups.items()
+        if of_group.any()
+    }
+    max_minutes = _max_run_minutes(bench) if max_run_minutes is None else max_run_minutes
+    caps = [caps_of(case, max_minutes) for case in cases]
+    everything = spending([*bench.cases, *bench.left_out], minute_seconds)
+    return {
+        "ledger": str(ledger_path),
+        "holdout": holdout,
+        "held_out_by": by,
+        "learning_cases": len(learning),
+        "held_out_cases": len(held_out),
+        "held_out_problems": int(clusters.max()) + 1,
+        "held_out_seen": int(seen.sum()),
+        "held_out_before_learning_ended": sum(r.decided_ms < learning[-1].decided_ms for r in held_out),
+        "utility": bench.cases[0].objective.utility_text,
+        "minute_seconds": minute_seconds,
+        "executions": everything.executions,
+        "agent_minutes_spent": everything.agent_minutes,
+        **bench.account,
+        "unknown_provenance": sorted({reason for one in learned.values() for reason in one.unknown}),
+        "policies": tables["all"],
+        "seen": tables.get("seen", []),
+        "unseen": tables.get("unseen", []),
+        "max_run_minutes": max_minutes,
+        "online": [
+            online_report(name, choice, preference, defaults, cases, caps, outcomes, clusters)
+            for name, (choice, preference) in decided.items()
+        ],
+        "price": _prices(bench, learning, runs, learned, preferences, outcomes, clusters, minute_seconds),
+    }
+
+
+def _check_unseen(learned: Mapping[str, Provenance], held_out: Sequence[CaseResults]) -> None:
+    ids = {result.case.case_id for result in held_out}
+    for name, one in learned.items():
+        if common := ids & one.example_ids:
+            raise BenchError(
+                f"{name}: learned from {len(common)} of the {len(ids)} held-out cases: give the --holdout and --by "
+                "that its winners were relabelled with"
+            )
+
+
+def _seen(
+    learning: Sequence[CaseResults], held_out: Sequence[CaseResults], learned: Mapping[str, Provenance]
+) -> NDArray[np.bool_]:
+    """The held-out cases whose problem is among the learning cases, or in what some run was trained on, (n,)."""
+    known = {result.problem for result in learning}.union(*(one.issue_ids for one in learned.values()))
+    return np.array([result.problem in known for result in held_out], dtype=bool)
+
+
+def _minute_seconds(bench: BenchResults, policies: Mapping[str, LearnedPolicy]) -> float:
+    if bench.minute_seconds is not None:
+        return bench.minute_seconds
+    found = {policy.document.minute_seconds for policy in policies.values()}
+    if len(found) > 1:
+        raise BenchError(
+            f"the runs were trained where a minute of budget lasts {sorted(found)} s: judge those of one repo together"
+        )
+    return found.pop()
+
+
+def _max_run_minutes(bench: BenchResults) -> int | None:
+    """The cap of the universe that was benched; None where it cannot be found."""
+    repo = repo_of(bench.path)
+    try:
+        return None if repo is None else choose_universe(repo, bench.settings.get("universe_id")).max_run_minutes
+    except ArtifactError:
+        return None
+
+
+def _outcomes(results: Sequence[CaseResults], space: ActionSpace, minute_seconds: float) -> Outcomes:
+    return make_outcomes([result.action_outcomes(limit_ms(minute_seconds)) for result in results], space)
+
+
+def _decide(
+    policy: LearnedPolicy, results: Sequence[CaseResults], outcomes: Outcomes, space: ActionSpace
+) -> tuple[Decided, Preference]:
+    """A policy's favourites, and how much it prefers what was executed."""
+    contexts = [result.case.context.model_dump(exclude_unset=True) for result in results]
+    document = policy.document
+    inputs = inputs_of_contexts(
+        contexts, policy.space, document.vocabulary, document.dataset_n_similar, document.token_profile
+    )
+    heads = policy.head_log_probs(inputs)
+    job_types = [context["job_type"] for context in contexts]
+    actions: list[Action] = []
+    confidence = np.zeros(len(contexts))
+    for at, job_type in enumerate(job_types):
+        joint = policy.space.joint_log_probs([head[at] for head in heads], job_type)
+        actions.append(policy.space.valid_actions(job_type)[int(joint.argmax())])
+        confidence[at] = np.exp(joint.max())
+    if document.token_profile == "kernel":
+        confidence = kernel_confidence(heads, actions, policy.space)
+    threshold = None if policy.calibration is None else policy.calibration.threshold
+    preference = policy_preference(
+        lambda rows, job_type: policy.space.joint_log_probs([head[rows] for head in heads], job_type),
+        policy.space,
+        job_types,
+        outcomes,
+        space,
+    )
+    return Decided(actions, confidence, threshold), preference
+
+
+def _prices(
+    bench: BenchResults,
+    learning: Sequence[CaseResults],
+    runs: Mapping[str, Path],
+    learned: Mapping[str, Provenance],
+    preferences: Mapping[str, Preference],
+    outcomes: Outcomes,
+    clusters: NDArray[np.int64],
+    minute_seconds: float,
+) -> list[dict[str, Any]]:
+    """What the labels of each run that learned from winners cost for each point of regret that it won.
+
+    It is set against the run that it started from, if that is judged too, and otherwise against today's rule.
+    """
+    with Ledger.read(bench.path) as ledger:
+        spent = ledger.spent()
+    labels = spending(learning, minute_seconds)
+    finished_ms = sum(o.duration_ms for result in learning for group in result.outcomes.values() for o in group)
+    all_ms = sum(spent[result.case.case_id].time_ms for result in learning)
+    paths = {path.resolve(): name for name, path in runs.items()}
+    prices = []
+    for name, one in learned.items():
+        if not one.from_winners:
+            continue
+        start = None if one.started_from is None else one.started_from.resolve()
+        before = paths.get(start, RULE) if start is not None else RULE
+        won, low, high = regret_won(preferences[before], preferences[name], outcomes, clusters=clusters)
+        simplest, *_ = regret_won(preferences[before], preferences[SINGLE_BEST], outcomes)
+        points = won / POINT
+        prices.append(
+            {
+                "policy": name,
+                "before": before,
+                "regret_won": won,
+                "regret_won_low": low,
+                "regret_won_high": high,
+                "regret_won_by_single_best": simplest,
+                "executions": labels.executions,
+                "agent_minutes": labels.agent_minutes,
+                "dollars": labels.dollars,
+                "executions_with_dollars": labels.executions_with_dollars,
+                "minutes_without_outcome": max(0, all_ms - finished_ms) / 1000 / minute_seconds,
+                "agent_minutes_per_point": labels.agent_minutes / points if points > 0 else None,
+                "dollars_per_point": labels.dollars / points if points > 0 and labels.dollars is not None else None,
+            }
+        )
+    return prices

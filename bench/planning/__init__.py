@@ -1,0 +1,1 @@
+"""Which cases are benched, and which actions each of them is tried under."""

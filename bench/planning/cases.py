@@ -1,0 +1,228 @@
+"""The cases of a bench: which issues of a repo, in which context, from which commit, under which actions."""
+
+import hashlib
+import itertools
+import re
+import subprocess
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.planning.git import git
+from bench.planning.selections import Choice, Coverage, PlanLimits, Selection, runnable_actions
+from bench.planning.toolchains import find_toolchains
+from planner.actions import ActionSpace, action_from_document
+from planner.artifacts.beads import job_type_of, world_of
+from planner.artifacts.universe import load_kernel_config
+from planner.context import ContextBuilder
+from planner.contracts.bench import BenchCase
+from planner.contracts.document import validate
+from planner.errors import ArtifactError, BenchError
+from planner.policies.heuristic import HeuristicPolicy
+
+SCHEDULABLE = ("open", "ready")
+ESCALATION_TAGS = frozenset({"escalation", "needs-human", "human-escalated", "@human-escalated"})
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.:@+ -]*")
+MAX_ID_BYTES = 120
+"""Half of a file name's, for Cyntra adds to it."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the executions of a bench start from."""
+
+    base_commit: str
+    toolchains: Sequence[str]
+    """The tools that are there, in order of priority."""
+    moments_ms: Mapping[str, int] = field(default_factory=dict)
+    """Issue id -> the moment of its context, ms since the epoch, UTC; an issue without one is decided now."""
+
+
+@dataclass(frozen=True)
+class IssueChoice:
+    """The issues that can be benched, in natural order of their ids, and why each other one cannot."""
+
+    issue_ids: list[str]
+    set_aside: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One case before its actions are chosen."""
+
+    issue_id: str
+    base_commit: str
+    choice: Choice
+
+
+def build_cases(
+    repo: Path,
+    *,
+    limit: int | None = None,
+    issue_ids: Sequence[str] | None = None,
+    kernel_dir: Path | None = None,
+    universe_id: str | None = None,
+    created_ms: int | None = None,
+    n_actions: int = 4,
+    selection: Selection | None = None,
+    stored: Sequence[BenchCase] = (),
+    ground: Ground | None = None,
+) -> list[BenchCase]:
+    """One case per issue, at most ``limit``, each with ``n_actions`` distinct actions (fewer if the space has no more).
+
+    An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts for which
+    ``ground`` has none (default: now); without a ground it is :func:`git_ground`'s, without a selection Coverage(0).
+    BenchError when an issue in ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
+    """
+    repo = repo.resolve()
+    ground = ground or git_ground(repo, kernel_dir)
+    builder = _context_builder(repo, kernel_dir, universe_id)
+    wanted = select_issues(builder.issues, issue_ids).issue_ids
+    kept = [case for case in stored if issue_ids is None or case.issue_id in wanted]
+    known = {case.issue_id for case in kept}
+    new = [issue_id for issue_id in wanted if issue_id not in known]
+    config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
+    now_ms = round(time.time() * 1000) if created_ms is None else created_ms
+    situations = _situations(builder, new, ground, config, now_ms)
+    return add_cases(kept, stored, situations, selection or Coverage(0), n_actions, limit)
+
+
+def add_cases(
+    kept: Sequence[BenchCase],
+    stored: Sequence[BenchCase],
+    situations: Iterable[Situation],
+    selection: Selection,
+    n_actions: int,
+    limit: int | None,
+) -> list[BenchCase]:
+    """The cases that are ``kept`` and one for each situation, ``limit`` at most; ``stored`` are all there ever were."""
+    cases = list(kept)
+    for case in stored:
+        selection.count(action_from_document(action.model_dump()) for action in case.actions)
+    for situation in situations if limit is None else itertools.islice(situations, max(0, limit - len(cases))):
+        document = {
+            "schema_version": "cyntra.bench_case.v1",
+            "case_id": situation.choice.case_id,
+            "issue_id": situation.issue_id,
+            "base_commit": situation.base_commit,
+            "context": situation.choice.context,
+            "actions": [action._asdict() for action in selection.choose(situation.choice, n_actions)],
+            "selection": selection.name,
+        }
+        cases.append(validate(BenchCase, document, f"issue {situation.issue_id!r}"))
+    return cases[:limit]
+
+
+def _situations(
+    builder: ContextBuilder, issue_ids: Sequence[str], ground: Ground, config: dict[str, Any], now_ms: int
+) -> Iterator[Situation]:
+    agent_limits = PlanLimits(len(ground.toolchains) or None, builder.universe.max_run_minutes)
+    # A world's candidates are no agents: as many as wanted, whatever tools there are.
+    world_limits = replace(agent_limits, max_candidates=None)
+    policy = HeuristicPolicy(config, max_run_minutes=builder.universe.max_run_minutes)
+    # History only goes forward.
+    for issue_id in sorted(issue_ids, key=lambda issue_id: ground.moments_ms.get(issue_id, now_ms)):
+        moment_ms = ground.moments_ms.get(issue_id, now_ms)
+        state = system_state(ground.toolchains, moment_ms)
+        context = builder.build(issue_id, created_ms=moment_ms, system_state=state)
+        space = ActionSpace.from_document(context["action_space"])
+        limits = agent_limits if context["job_type"] == "code" else world_limits
+        choice = Choice(
+            case_id=case_id_of(issue_id, ground.base_commit, context["universe_id"]),
+            context=context,
+            default=policy.decide(context),
+            pool=runnable_actions(space, context["job_type"], limits),
+            executed=builder.last_action(issue_id, moment_ms, space),
+            limits=limits,
+        )
+        yield Situation(issue_id, ground.base_commit, choice)
+
+
+def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> IssueChoice:
+    """The schedulable issues, or exactly those in ``issue_ids``, whatever their status.
+
+    BenchError when an issue that was asked for does not exist or cannot be run safely.
+    """
+    set_aside = {issue_id: reason for issue_id, issue in issues.items() if (reason := _obstacle(issue_id, issue))}
+    if issue_ids is None:
+        return IssueChoice(sorted(set(issues) - set(set_aside), key=natural_order), set_aside)
+    for issue_id in issue_ids:
+        if issue_id not in issues:
+            raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
+        if not _is_file_name(issue_id):
+            raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
+    chosen = sorted(set(issue_ids), key=natural_order)
+    return IssueChoice(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
+
+
+def git_ground(repo: Path, kernel_dir: Path | None = None, search_path: str | None = None) -> Ground:
+    """The commit of ``main``, and the tools on ``search_path`` (default: this process's PATH)."""
+    base_commit = main_commit(repo)
+    path = (kernel_dir or repo / ".cyntra") / "config.yaml"
+    config = load_kernel_config(path) if path.exists() else {}
+    return Ground(base_commit, [toolchain.name for toolchain in find_toolchains(config, repo, search_path)])
+
+
+def main_commit(repo: Path) -> str:
+    """The commit of the repo's local branch ``main``; BenchError when there is no repo or no such branch."""
+    try:
+        return git(repo, "rev-parse", "--verify", "--quiet", "refs/heads/main^{commit}")
+    except subprocess.CalledProcessError as error:
+        if "not a git repository" in error.stderr:
+            raise BenchError(f"{repo}: not a git repository: give the root of a Cyntra repo under git") from None
+        if error.stderr:
+            raise BenchError(f"{repo}: git cannot read the repo: {error.stderr.strip()}") from None
+        raise BenchError(
+            f"{repo}: no local branch main: Cyntra starts every run from it; make one with `git branch main`"
+        ) from None
+
+
+def case_id_of(issue_id: str, base_commit: str, universe_id: str) -> str:
+    """A name for the case that is the same on every machine and safe as a file name."""
+    key = "\0".join((issue_id, base_commit, universe_id))
+    return "case-" + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def system_state(toolchains: Sequence[str], created_ms: int) -> dict[str, Any]:
+    """The machine as an execution will meet it: alone in its clone, so the only workcell is its own."""
+    return {
+        "active_workcells_bin": "1_2",
+        "queue_depth_bin": None,
+        "available_toolchains": list(toolchains),
+        "toolchain_health": None,
+        "hour_bucket": f"{datetime.fromtimestamp(created_ms / 1000, UTC).hour:02d}",
+        "budget_remaining_bin": None,
+    }
+
+
+def natural_order(issue_id: str) -> list[tuple[int, int, str]]:
+    """A sort key under which "9" comes before "10" and "CY-9" before "CY-10"."""
+    parts = re.split(r"([0-9]+)", issue_id)
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def _is_file_name(issue_id: str) -> bool:
+    return _FILE_NAME.fullmatch(issue_id) is not None and len(issue_id.encode()) <= MAX_ID_BYTES
+
+
+def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
+    if not _is_file_name(issue_id):
+        return "its id cannot be a file name, which Cyntra makes of it"
+    if issue.get("status") not in SCHEDULABLE:
+        return f"status {issue.get('status')!r}"
+    tags = issue.get("tags")
+    if isinstance(tags, list) and any(tag in ESCALATION_TAGS for tag in tags if isinstance(tag, str)):
+        return "left to a human (escalation)"
+    if job_type_of(issue) == "fab-world" and world_of(issue) is None:
+        return "a world job without a tag world:<world id>"
+    return None
+
+
+def _context_builder(repo: Path, kernel_dir: Path | None, universe_id: str | None) -> ContextBuilder:
+    try:
+        return ContextBuilder(repo, kernel_dir, universe_id)
+    except ArtifactError as error:
+        raise BenchError(str(error)) from None

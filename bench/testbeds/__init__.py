@@ -1,0 +1,1 @@
+"""A repo, a kernel and a world to try the planner on, for machines without Cyntra."""

@@ -1,0 +1,67 @@
+"""Commands that make repos to try the planner on: ``planner simulate`` and ``planner sandbox``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Mount both."""
+    app.command()(simulate)
+    app.add_typer(sandbox_app, name="sandbox")
+
+
+def simulate(
+    directory: Annotated[Path, typer.Argument(help="Where the repo's artifacts go; must not exist or be empty.")],
+    runs: Annotated[int, typer.Option(min=1, help="Runs of the history.")] = 5000,
+    issues: Annotated[int, typer.Option(min=1, help="Issues that were worked on.")] = 800,
+    open_issues: Annotated[int, typer.Option("--open", min=0, help="Further issues, never run, for the bench.")] = 400,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Write the artifacts of a Cyntra repo whose runs were drawn from a model, in seconds and without any agent.
+
+    `planner dataset build` reads it like a real one; `planner bench --executor simulate` draws what its open issues
+    would have come to under other actions. It is a test bed: it says nothing about real agents.
+    """
+    from bench.testbeds.simulation.repo import simulate_repo
+    from planner.display.console import StageBars, say
+
+    with StageBars() as bars:
+        made = simulate_repo(
+            directory, runs=runs, issues=issues, open_issues=open_issues, seed=seed, progress=bars.update
+        )
+    say(
+        f"{directory}: {made.runs} runs ({made.passed} passed) of {made.issues} issues in {made.days} days, "
+        f"{made.open_issues} open issues"
+    )
+
+
+@sandbox_app.command("create")
+def sandbox_create(
+    directory: Annotated[Path, typer.Argument(help="Where the repo goes; must not exist or be empty.")],
+    issues: Annotated[int, typer.Option(min=1, help="Injected faults, one issue each.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same repo.")] = 0,
+    runs: Annotated[int, typer.Option(min=0, help="Runs of the stand-in kernel to make as history.")] = 0,
+    worlds: Annotated[int, typer.Option(min=0, help="Worlds to evolve, one world job each.")] = 0,
+) -> None:
+    """Write a git repo with a faulty Python package, issues, a Cyntra config and a universe."""
+    from bench.testbeds.sandbox.create import create_sandbox
+    from bench.testbeds.sandbox.record import record_history
+    from planner.display.console import StageBars
+
+    create_sandbox(directory, issues=issues, seed=seed, worlds=worlds)
+    if runs:
+        with StageBars() as bars:
+            record_history(directory, runs=runs, seed=seed, progress=lambda done, n: bars.update("record", done, n))
+    typer.echo(f"{directory}: {issues} issues, {worlds} worlds, {runs} runs recorded")
+
+
+@sandbox_app.command("tools")
+def sandbox_tools() -> None:
+    """Print the directory of the scripted repair tools: PATH="$(planner sandbox tools):$PATH" cyntra-sandbox run ..."""
+    from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
+
+    typer.echo(toolchain_dir())

@@ -1,0 +1,85 @@
+"""What sets the four repair tools apart: which mistakes each looks for, how it checks, how long and at what price."""
+
+from typing import NamedTuple
+
+from bench.testbeds.sandbox.toolchains.evaluate import (
+    Evaluator,
+    ForkedFunctionEvaluator,
+    ForkedModuleEvaluator,
+    FunctionEvaluator,
+    ShellEvaluator,
+)
+
+
+class Profile(NamedTuple):
+    """One tool's way to search."""
+
+    families: tuple[str, ...]
+    """Families of single edits, in the order in which they are tried."""
+    pair_families: tuple[str, ...]
+    """Families from which two edits are combined once no single edit helps; empty for none."""
+    evaluator: type[Evaluator]
+    """How a candidate is checked."""
+    max_candidates: int
+    """The tool gives up after so many."""
+    base_tokens: int
+    """Tokens spent on reading the task."""
+    tokens_per_candidate: int
+    """Tokens spent on each candidate."""
+    dollars_per_million_tokens: float
+    """The price of a token."""
+
+
+PROFILES = {
+    # Quick at operators and limits, and the only one that looks for two such mistakes in a whole function.
+    "codex": Profile(
+        families=("boundary", "off_by_one", "comparison", "arithmetic", "boolean"),
+        pair_families=("boundary", "off_by_one", "comparison", "arithmetic", "boolean"),
+        evaluator=ForkedModuleEvaluator,
+        max_candidates=1000,
+        base_tokens=5000,
+        tokens_per_candidate=30,
+        dollars_per_million_tokens=9.0,
+    ),
+    # Understands names and calls, checks every idea with the real gate.
+    "claude": Profile(
+        families=(
+            "call",
+            "arguments",
+            "negation",
+            "index",
+            "comparison",
+            "boundary",
+            "boolean",
+            "variable",
+            "off_by_one",
+            "arithmetic",
+        ),
+        pair_families=(),
+        evaluator=ShellEvaluator,
+        max_candidates=300,
+        base_tokens=6000,
+        tokens_per_candidate=120,
+        dollars_per_million_tokens=14.0,
+    ),
+    # Cheap and fast, good at values: constants, defaults, positions.
+    "opencode": Profile(
+        families=("default", "constant", "off_by_one", "index"),
+        pair_families=("default", "constant", "index", "call", "arguments"),
+        evaluator=FunctionEvaluator,
+        max_candidates=1200,
+        base_tokens=4000,
+        tokens_per_candidate=15,
+        dollars_per_million_tokens=2.0,
+    ),
+    # A careful generalist that stops early.
+    "crush": Profile(
+        families=("arguments", "default", "boundary", "boolean", "negation", "comparison", "arithmetic", "variable"),
+        pair_families=(),
+        evaluator=ForkedFunctionEvaluator,
+        max_candidates=250,
+        base_tokens=4500,
+        tokens_per_candidate=60,
+        dollars_per_million_tokens=4.0,
+    ),
+}

@@ -1,0 +1,106 @@
+"""One policy or dataset looked at closely: evaluation, calibration, check."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from planner.display.console import _short, console, say
+
+
+def print_check(report: dict[str, Any]) -> None:
+    """What a dataset holds, the ceiling of imitation, losses on validation, and the verdict."""
+    for name, split in report["splits"].items():
+        say(f"{name}: {split['examples']} examples, {_short(split['unseen_issues'])} of them of issues unseen in train")
+    table = Table("head", "possible", "in train", "rarest", "examples per value", title="action values", padding=(0, 0))
+    for name, row in report["values"].items():
+        counts = (row["possible"], row["seen"], row["rarest"])
+        table.add_row(name, *map(str, counts), f"{row['examples_per_seen']:.1f}")
+    console.print(table)
+    names = ("near-duplicates", "examples", "agree", "by chance", "95 % above chance", "best by features")
+    table = Table(*names, title="label agreement", padding=(0, 0))
+    for row in report["agreement"]:
+        table.add_row(
+            row["near_duplicates"],
+            str(row["examples"]),
+            f"{row['agreement']:.3f}",
+            f"{row['chance']:.3f}",
+            f"{row['excess_low']:+.3f} to {row['excess_high']:+.3f}",
+            "{:.2f} to {:.2f}".format(*row["ceiling"]),
+        )
+    console.print(table)
+    say("best by features: between what and what the exact match of a policy on these features can come at best")
+    heads = [*report["values"], "exact_match"]
+    table = Table("policy", *heads, title="loss on validation (nats)", padding=(0, 0))
+    for name, losses in report["validation"].items():
+        table.add_row(name, *(f"{losses[head]:.3f}" for head in heads))
+    console.print(table)
+    say("verdict: " + ("enough to try" if report["enough"] else "too little data"))
+    for reason in report["reasons"]:
+        say(f"  because {reason}")
+
+
+def print_evaluation(report: dict[str, Any]) -> None:
+    """One table per split: groups and policies down, metrics across."""
+    columns = {
+        "examples": "n",
+        "accuracy_swarm_id": "swarm",
+        "accuracy_max_candidates_bin": "cand.",
+        "accuracy_max_minutes_bin": "min.",
+        "accuracy_max_iterations_bin": "iter.",
+        "exact_match": "exact",
+        "mean_duration_s": "time s",
+        "success_under_budget": "success",
+        "entropy_swarm": "H swarm",
+        "entropy_candidates": "H cand.",
+        "top1_share": "top-1",
+        "ece": "ECE",
+        "regret": "regret",
+        "risk_accepted": "risk",
+        "abstain_rate": "abst.",
+        "risk_default": "default",
+    }
+    capped = 0
+    for split, groups in report["splits"].items():
+        table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
+        for group, result in groups.items():
+            if group != "all" and result["examples"] == groups["all"]["examples"]:
+                continue
+            for policy, values in result["policies"].items():
+                capped = max(capped, values["capped_choices"])
+                table.add_row(group, policy, *(_short(values[key]) for key in columns))
+            table.add_section()
+        console.print(table)
+    if capped:
+        say(f"regret: a lower bound where a capped action is chosen, in up to {capped} examples; its risk is 1")
+    say("time and success: over examples where the policy agrees with the executed swarm and candidates")
+    say(f"abst.: joint confidence below {report['abstain_below']:.3g}, left to today's rule")
+    say(
+        "risk: mean loss of the accepted decisions, default: of today's rule where it abstained; a decision loses its "
+        "regret where the bench tried several actions, else 1 when it disagrees with the executed one"
+    )
+    if report["calibration"]:
+        promise = report["calibration"]
+        say(
+            f"promised: risk at most {promise['max_risk']:g} with confidence {promise['confidence']:g}"
+            + ("" if promise["guaranteed"] else " (could not be shown on validation: it always abstains)")
+        )
+
+
+def print_calibration(calibration: Any, run: Path) -> None:
+    """Temperatures, calibration error before and after, and the promise."""
+    temperatures = ", ".join(f"{head} {value:.2f}" for head, value in calibration.temperatures.items())
+    say(f"temperatures: {temperatures}")
+    say(
+        f"calibration error on {calibration.examples} validation examples: "
+        f"{_short(calibration.ece_before)} before, {_short(calibration.ece_after)} after"
+    )
+    promise = f"accepted decisions lose at most {calibration.max_risk:g}, with confidence {calibration.confidence:g}"
+    if calibration.guaranteed:
+        say(
+            f"abstain below {calibration.threshold:.3f}: {promise}; accepts {calibration.accepted} of "
+            f"{calibration.examples}, which lose {calibration.risk:.3f}"
+        )
+    else:
+        say(f"always abstain: {promise} cannot be shown on these examples; allow more risk or bring more data")
+    say(f"run: {run}; next: planner evaluate {run}")

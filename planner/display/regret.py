@@ -1,0 +1,122 @@
+"""Regret on a bench's held-out cases."""
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Column, Table
+
+from planner.display.console import _short, console, say
+
+
+def print_regret(report: dict[str, Any]) -> None:
+    """Tables of policies on a bench's held-out cases; seen and unseen problems apart where there are both."""
+    _print_scores(report["policies"], None)
+    if report["seen"] and report["unseen"]:
+        for group in ("seen", "unseen"):
+            _print_scores(report[group], f"{report[group][0]['cases']} cases of {group} problems")
+    say(
+        f"{report['held_out_cases']} held-out cases of {report['held_out_problems']} problems, the latest by "
+        f"{report['held_out_by']}; {report['learning_cases']} others to learn from"
+    )
+    say(
+        f"{report['held_out_seen']} held-out cases are of problems that learning saw too; "
+        f"{report['held_out_before_learning_ended']} are earlier than the last learning case"
+    )
+    say(
+        f"left out: {report['faults_left_out']} faults of {report['cases_with_faults']} cases, and "
+        f"{report['cases_left_out']} cases that compare no two actions"
+    )
+    for reason in report["unknown_provenance"]:
+        say(f"what a run learned from is not known in full: {reason}")
+    say("pass regret: share of passes lost against the best executed action; by itself it says little")
+    say(
+        "time, agent and $ regret: over the cases whose chosen action passes (share of all: `passes`), what it takes "
+        "beyond the least of any passing action executed there: wall s, s of all agents together, dollars"
+    )
+    say(f"regret: lost utility against the best action that ran to its end; utility = {report['utility']}")
+    say("own choice: share of cases in which the policy's favourite was among the executed actions")
+    say("intervals: 95 %, bootstrap over cases, those of one problem drawn together; the others are in the JSON file")
+    for row in report["policies"]:
+        if row["capped_choices"]:
+            say(
+                f"{row['policy']}: {row['capped_choices']:.4g} choices were capped: their pass is unknown, their "
+                f"regret a lower bound (had they all failed, it would be {row['regret_at_most']:.4f})"
+            )
+    if any(row["capped_choices"] for row in report["policies"]):
+        say("to judge exactly, bench the held-out cases with --full: a policy that likes capped actions looks too good")
+    for row in report["online"]:
+        _say_online(row)
+    for row in report["price"]:
+        _say_price(row)
+
+
+def _print_scores(rows: list[dict[str, Any]], title: str | None) -> None:
+    dollars = any(row["dollar_regret"] is not None for row in rows)
+    shown = {"pass_regret": "pass regret", "time_regret_s": "time regret s", "agent_regret_s": "agent regret s"}
+    shown |= {"dollar_regret": "$ regret"} if dollars else {}
+    shown |= {"regret": "regret"}
+    columns = ("policy", "pass", "time s", "agent s", "passes", *shown.values(), "own choice")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), title=title, title_justify="left", padding=(0, 0))
+    for row in rows:
+        table.add_row(
+            row["policy"],
+            _short(row["pass_rate"]),
+            f"{row['mean_time_s']:.4g}",
+            f"{row['mean_agent_time_s']:.4g}",
+            f"{row['passing_cases'] / row['cases']:.2f}",
+            # The other intervals are in the numbers' file: a table has to fit a terminal.
+            *(
+                escape(_with_bounds(row, name)) if name in ("pass_regret", "regret") else _plain(row[name])
+                for name in shown
+            ),
+            _short(row["free_choice"]),
+        )
+    console.print(table)
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _with_bounds(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "-"
+    return "{:.3g} [{:.3g}, {:.3g}]".format(*(round(row[f"{name}{end}"], 4) for end in ("", "_low", "_high")))
+
+
+def _say_online(row: dict[str, Any]) -> None:
+    text = (
+        f"{row['policy']} online: caps cut {row['wanted_more_than_caps']} of {row['decisions']} decisions, "
+        f"{row['executed_more_than_caps']} plans exceed them after that; "
+    )
+    if row["threshold"] is None:
+        text += "it never abstains, because it was not calibrated"
+    else:
+        text += f"it abstains from {row['abstained']} (confidence below {row['threshold']:.3g})"
+    if row["abstained_regret_of_todays_rule"] is not None:
+        text += (
+            f", where today's rule has a regret of {row['abstained_regret_of_todays_rule']:.4f}, its own choice "
+            f"{row['abstained_regret_of_policy']:.4f}"
+        )
+    say(text + f"; regret with both: {row['regret']:.4f} [{row['regret_low']:.4f}, {row['regret_high']:.4f}]")
+
+
+def _say_price(row: dict[str, Any]) -> None:
+    won = (
+        f"{row['regret_won']:+.4f} [{row['regret_won_low']:+.4f}, {row['regret_won_high']:+.4f}] of regret against "
+        f"{row['before']}"
+    )
+    cost = f"{row['agent_minutes']:.4g} agent minutes"
+    if row["dollars"] is not None:
+        cost += f" and ${row['dollars']:.4g} ({row['executions_with_dollars']} of {row['executions']} told theirs)"
+    if row["minutes_without_outcome"]:
+        cost += f"; {row['minutes_without_outcome']:.4g} minutes went to faults and lost attempts besides"
+    simplest = f"; the single best action of the same labels wins {row['regret_won_by_single_best']:+.4f}"
+    if row["agent_minutes_per_point"] is None:
+        say(f"{row['policy']}: no regret was won ({won}); its labels cost {cost}{simplest}")
+        return
+    per_point = f"{row['agent_minutes_per_point']:.4g} agent minutes"
+    if row["dollars_per_point"] is not None:
+        per_point += f" and ${row['dollars_per_point']:.4g}"
+    doubt = "" if row["regret_won_low"] > 0 else ", which cannot be told from nothing"
+    say(f"{row['policy']} won {won}{doubt}; its labels cost {cost}: {per_point} a point (0.01){simplest}")

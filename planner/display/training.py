@@ -1,0 +1,36 @@
+"""How a dataset and a training run came out."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from planner.contracts.dataset import DatasetInfo
+from planner.contracts.document import ms_to_timestamp
+from planner.display.console import console, say
+
+
+def print_dataset(info: DatasetInfo, path: Path) -> None:
+    """Counts, splits and everything that was set aside."""
+    table = Table("split", "examples", "seen issues", "first decision", "last decision", padding=(0, 0))
+    for name, split in info.splits.items():
+        times = [ms_to_timestamp(ms)[:19] if ms is not None else "" for ms in (split.first_ms, split.last_ms)]
+        table.add_row(name, str(split.examples), str(split.of_seen_issues), *times)
+    console.print(table)
+    counts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in info.counts.items())
+    say(f"{counts}; contexts: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in info.contexts.items()))
+    for reason, n in info.unlabelled.items():
+        say(f"history only: {n} runs: {reason}")
+    for entry in info.quarantine:
+        say(f"{entry.consequence}: {entry.path}: {entry.reason}")
+    say(f"dataset: {path} (hash {info.dataset_hash[:16]})")
+
+
+def print_run(run: Path, state: Any) -> None:
+    """How a training run ended."""
+    metric = state.selected_by.replace("_", " ").replace("log likelihood", "log-likelihood")
+    best = "no validation" if state.best_metric is None else f"validation {metric} {state.best_metric:.3f}"
+    say(f"{state.epoch + 1} epochs, best epoch {state.best_epoch + 1}: {best}")
+    if state.note:
+        say(f"note: {state.note}")
+    say(f"run: {run}; next: planner evaluate {run}")

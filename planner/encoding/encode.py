@@ -1,0 +1,240 @@
+"""Contexts to arrays: tokens as ids of a growing string table, and features. Pure functions, no Ray."""
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.contracts.document import timestamp_to_ms
+from planner.encoding.features import CONTEXT_FEATURES, RUN_FEATURES, asked_features, context_features, run_features
+from planner.encoding.tokens import RUN, SEP, SPECIALS, UNK, asked_tokens, own_segment, run_tokens
+from planner.history import AGES, recency_buckets
+
+SLICE = 2**20
+"""Tokens looked up at once: as indices they take twice the memory, and new memory takes longer than the looking up."""
+
+
+@dataclass
+class Encoded:
+    """n contexts as arrays. Token ids point into ``strings``.
+
+    ``segments[i]`` are the n_similar + 2 boundaries of example i's segments in ``tokens``: its own, then one per run;
+    an absent run has an empty segment.
+    """
+
+    strings: list[str]
+    tokens: NDArray[np.int32]
+    segments: NDArray[np.int64]
+    context_features: NDArray[np.float32]
+    run_features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+
+def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> Encoded:
+    """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept.
+
+    A run that is in several contexts as one and the same object is looked at once.
+    """
+    pieces, runs, tag_bits = _Pieces(), _Runs(), _Bits()
+    openings = [pieces.add((RUN, *asked_tokens(age, same))) for same in (False, True) for age in range(AGES)]
+    own_pieces: list[int] = []
+    counts, issues, tag_counts = array("q"), array("q"), array("q")
+    created_ms, context_rows = array("d"), array("d")
+    row, shared = array("q"), array("q")
+    """Of each run of each context: its number in ``runs``, and how many tags it has in common with the context."""
+    for context in contexts:
+        issue = context["issue"]
+        asked = context["history"]["last_n_similar_runs"][:n_similar]
+        rows = runs.numbers(asked, pieces, tag_bits)
+        tags = tag_bits.of(issue["tags"])
+        created_ms.append(timestamp_to_ms(context["created_at"]))
+        issues.append(runs.issue_numbers[issue["issue_id"]])
+        tag_counts.append(tags.bit_count())
+        counts.append(len(rows))
+        row.extend(rows)
+        shared.extend([(tags & runs.tags[number]).bit_count() for number in rows])
+        own_pieces.append(pieces.add(own_segment(context)))
+        context_rows.extend(context_features(context))
+
+    # What is left is the same for every context and every run, so numpy does it for all at once.
+    count, row_of, shared_tags = np.array(counts), np.array(row), np.array(shared)
+    asking: NDArray[np.intp] = np.repeat(np.arange(len(count)), count)
+    """The context that each run belongs to."""
+    age = recency_buckets(np.array(created_ms)[asking] - np.array(runs.started_ms)[row_of])
+    same = np.array(issues)[asking] == np.array(runs.issues)[row_of]
+    joint_tags = np.array(tag_counts)[asking] + np.array(runs.tag_counts)[row_of] - shared_tags
+    first = np.cumsum(count + 1) - count - 1
+    """Of each context, the number of its own segment among all segments."""
+    halves = np.full((len(row_of) + len(count), 2), _Pieces.EMPTY)
+    is_own: NDArray[np.bool_] = np.zeros(len(halves), dtype=bool)
+    is_own[first] = True
+    halves[is_own, 1] = own_pieces
+    halves[~is_own, 0] = np.array(openings)[age + AGES * same]
+    halves[~is_own, 1] = np.array(runs.pieces)[row_of]
+    tokens, ends = pieces.join(halves.ravel())
+    nth = np.minimum(np.arange(n_similar + 1), count[:, None])
+    segments: NDArray[np.int64] = np.zeros((len(count), n_similar + 2), dtype=np.int64)
+    segments[:, 1:] = ends[1::2][first[:, None] + nth]
+    segments[1:, 0] = segments[:-1, -1]
+    run_rows: NDArray[np.float32] = np.zeros((len(segments), n_similar, len(RUN_FEATURES)), dtype=np.float32)
+    if len(row_of):
+        own = np.array(runs.features).reshape(len(runs.pieces), -1)[row_of]
+        overlap = shared_tags / np.maximum(joint_tags, 1)
+        run_rows[np.arange(n_similar) < count[:, None]] = asked_features(own, age, same, overlap)
+    return Encoded(
+        strings=pieces.strings,
+        tokens=tokens,
+        segments=segments,
+        context_features=np.array(context_rows).astype(np.float32).reshape(-1, len(CONTEXT_FEATURES)),
+        run_features=run_rows,
+    )
+
+
+class _Runs:
+    """Past runs, encoded as far as they do not depend on who asks: the same run is in many contexts."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._summaries: list[Mapping[str, Any]] = []
+        """Kept, for an object's id is its own only as long as it lives."""
+        self.pieces, self.issues, self.tag_counts = array("q"), array("q"), array("q")
+        """Of each run: the rest of its segment, its issue's number, how many tags it has."""
+        self.started_ms, self.features = array("d"), array("d")
+        self.tags: list[int] = []
+        """Each run's tags as bits."""
+        self.issue_numbers = _Table()
+
+    def numbers(self, asked: Sequence[Mapping[str, Any]], pieces: "_Pieces", tag_bits: "_Bits") -> list[int]:
+        """The number of each of these runs."""
+        numbers = list(map(self._numbers.get, map(id, asked)))
+        return [
+            self._add(run, pieces, tag_bits) if number is None else number
+            for number, run in zip(numbers, asked, strict=True)
+        ]
+
+    def _add(self, run: Mapping[str, Any], pieces: "_Pieces", tag_bits: "_Bits") -> int:
+        number = self._numbers[id(run)] = len(self._summaries)
+        self._summaries.append(run)
+        self.pieces.append(pieces.add((*run_tokens(run), SEP)))
+        issue_id = run.get("issue_id")
+        self.issues.append(-1 if issue_id is None else self.issue_numbers[issue_id])
+        self.tags.append(tag_bits.of(run.get("tags") or ()))
+        self.tag_counts.append(self.tags[-1].bit_count())
+        self.started_ms.append(run["started_ms"])
+        self.features.extend(run_features(run))
+        return number
+
+
+class _Pieces:
+    """Runs of tokens that segments consist of, each stored once and known by its number."""
+
+    EMPTY = 0
+
+    def __init__(self) -> None:
+        self._table = _Table()
+        self._tokens: list[int] = []
+        self._ends = array("q", [0])
+
+    @property
+    def strings(self) -> list[str]:
+        """What the token ids stand for."""
+        return list(self._table)
+
+    def add(self, tokens: Iterable[str]) -> int:
+        """Store a piece; returns its number."""
+        self._tokens.extend(map(self._table.__getitem__, tokens))
+        self._ends.append(len(self._tokens))
+        return len(self._ends) - 1
+
+    def join(self, numbers: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The pieces of these numbers one after another, and where each of them ends."""
+        ends = np.array(self._ends)
+        lengths = np.diff(ends, prepend=0)
+        return _spans(np.array(self._tokens, dtype=np.int32), (ends - lengths)[numbers], lengths[numbers])
+
+
+def _spans(
+    values: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """These spans of ``values`` one after another, and where each of them ends."""
+    ends = np.cumsum(lengths)
+    return values[np.arange(lengths.sum()) + np.repeat(starts - ends + lengths, lengths)], ends
+
+
+class _Table(dict[str, int]):
+    """String -> its number; a new string gets the next one."""
+
+    def __missing__(self, string: str) -> int:
+        self[string] = number = len(self)
+        return number
+
+
+class _Bits:
+    """Sets of strings as bits of one number, so that what two of them share is quickly counted."""
+
+    def __init__(self) -> None:
+        self._table = _Table()
+
+    def of(self, strings: Iterable[str]) -> int:
+        """The set of these strings."""
+        bits = 0
+        for string in strings:
+            bits |= 1 << self._table[string]
+        return bits
+
+
+def gather(parts: Sequence[Encoded], rows: NDArray[np.intp]) -> Encoded:
+    """The contexts at ``rows`` of the parts one after another, in that order, with one string table.
+
+    Straight to where they belong: every copy on the way would be as much new memory as the dataset.
+    """
+    table = _Table()
+    tokens = [np.array([table[token] for token in part.strings], dtype=np.int32)[part.tokens] for part in parts]
+    first = np.cumsum([0, *map(len, parts)])
+    part_of = first.searchsorted(rows, side="right") - 1
+    within = rows - first[part_of]
+    segments = _pick([part.segments for part in parts], part_of, within)
+    starts, ends = segments[:, 0], segments[:, -1]
+    spans = zip(part_of.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    return Encoded(
+        list(table),
+        np.concatenate([np.empty(0, dtype=np.int32), *(tokens[part][start:end] for part, start, end in spans)]),
+        segments + (np.cumsum(ends - starts) - ends)[:, None],
+        _pick([part.context_features for part in parts], part_of, within),
+        _pick([part.run_features for part in parts], part_of, within),
+    )
+
+
+def _pick(arrays: Sequence[NDArray[Any]], array_of: NDArray[np.intp], row_of: NDArray[np.intp]) -> NDArray[Any]:
+    """The rows ``row_of`` of the arrays ``array_of``."""
+    picked = np.empty((len(row_of), *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+    for number, rows in enumerate(arrays):
+        mine = np.flatnonzero(array_of == number)
+        picked[mine] = rows[row_of[mine]]
+    return picked
+
+
+def fit_vocabulary(encoded: Encoded, train: range, specials: Sequence[str] = SPECIALS) -> list[str]:
+    """The special tokens, then every token that occurs in the train examples, sorted."""
+    spans = encoded.segments[train.start : train.stop]
+    first, last = (spans[0, 0], spans[-1, -1]) if len(spans) else (0, 0)
+    is_used: NDArray[np.bool_] = np.zeros(len(encoded.strings), dtype=bool)
+    for start in range(first, last, SLICE):
+        is_used[encoded.tokens[start : min(start + SLICE, last)]] = True
+    seen = {encoded.strings[i] for i in np.flatnonzero(is_used)}
+    return [*specials, *sorted(seen - set(specials))]
+
+
+def apply_vocabulary(encoded: Encoded, vocabulary: Sequence[str]) -> NDArray[np.int32]:
+    """The tokens as ids in ``vocabulary``; tokens it lacks become [UNK]."""
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    lookup = np.array([ids.get(token, ids[UNK]) for token in encoded.strings], dtype=np.int32)
+    tokens = np.empty_like(encoded.tokens)
+    for start in range(0, len(tokens), SLICE):
+        tokens[start : start + SLICE] = lookup[encoded.tokens[start : start + SLICE]]
+    return tokens

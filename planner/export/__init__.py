@@ -1,0 +1,1 @@
+"""How a policy leaves this house: bundles that decide without torch."""

@@ -1,0 +1,1 @@
+"""Which decision each fitted or fixed policy takes; needs no torch."""

@@ -1,0 +1,1 @@
+"""A trained run: its checkpoints, loading it, applying it."""

@@ -1,0 +1,247 @@
+"""Checkpoints: safetensors for numbers, JSON for everything else. Loading one executes no code but the model's class.
+
+RUN/run.json                        settings, dataset, progress, which checkpoints are last and best
+RUN/metrics.jsonl                   one line per epoch, keyed by epoch
+RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, policy.json; with averaged weights also
+                                    trained.safetensors
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import orjson
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from planner.actions import HEADS
+from planner.config import TrainConfig
+from planner.contracts.dataset import DatasetInfo, FeatureInfo, TokenProfile
+from planner.contracts.kernel import ActionSpaceDocument
+from planner.errors import CheckpointError
+from planner.files import staged_directory, write_atomically
+from planner.provenance import tool_versions
+
+Model = TypeVar("Model", bound=BaseModel)
+Selection = Literal["log_likelihood", "pass_log_likelihood", "regret"]
+"""What the best epoch of a run is best in, on validation."""
+
+
+class PolicyDocument(BaseModel):
+    """policy.json: everything besides the weights that is needed to load a policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    class_path: str
+    model: dict[str, Any]
+    n_similar: int
+    action_space: ActionSpaceDocument
+    kernel_config: dict[str, Any]
+    minute_seconds: float
+    token_profile: TokenProfile = "planner"
+    vocabulary: list[str]
+    context_features: list[FeatureInfo]
+    run_features: list[FeatureInfo]
+    dataset_hash: str
+    dataset_n_similar: int
+    epoch: int
+    tool_versions: dict[str, str]
+
+    @classmethod
+    def of(cls, config: TrainConfig, info: DatasetInfo) -> "PolicyDocument":
+        """The document of a run's policy; its epoch is filled in when it is saved."""
+        return cls(
+            class_path=config.class_path,
+            model=config.model,
+            n_similar=config.n_similar,
+            action_space=info.action_space,
+            kernel_config=info.kernel_config,
+            minute_seconds=info.minute_seconds,
+            token_profile=info.token_profile,
+            vocabulary=info.vocabulary,
+            context_features=info.context_features,
+            run_features=info.run_features,
+            dataset_hash=info.dataset_hash,
+            dataset_n_similar=info.n_similar,
+            epoch=-1,
+            tool_versions=tool_versions(),
+        )
+
+
+class CalibrationDocument(BaseModel):
+    """calibration.json: temperatures and abstain threshold of a checkpoint, and what they were fitted on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperatures: dict[str, float]
+    """Head -> temperature; a joint head is named joint."""
+    threshold: float
+    """Joint confidence below which a decision is left to the default; above 1 when nothing could be promised."""
+    guaranteed: bool
+    max_risk: float
+    """Promised bound on the mean loss of accepted decisions: regret where several actions were executed, else the share
+    that disagrees with the label."""
+    confidence: float
+    """Probability with which the promise holds."""
+    accepted: int
+    examples: int
+    risk: float | None
+    """Mean loss of the accepted validation decisions."""
+    ece_before: float | None
+    ece_after: float | None
+    dataset_hash: str
+
+
+class RunState(BaseModel):
+    """run.json: what a run is made from and how far it came."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any]
+    dataset: str
+    dataset_hash: str
+    init_from: str | None
+    workers: int
+    epoch: int = -1
+    """Last finished epoch, from 0; -1 before the first."""
+    last: str | None = None
+    best: str | None = None
+    best_metric: float | None = None
+    """The best checkpoint's validation metric, per example, that ``selected_by`` names."""
+    selected_by: Selection = "log_likelihood"
+    """log_likelihood: joint, of the label; pass_log_likelihood: of passes, where only the value head is trained;
+    regret: utility lost against the best executed action. Regret is best when low, the others when high."""
+    best_epoch: int = -1
+    finished: bool = False
+    note: str | None = None
+    """What a reader of the result must know, for instance that validation was empty."""
+
+
+def read_run(run: Path) -> RunState:
+    """A run's state; CheckpointError when ``run`` is no run directory."""
+    return _read(RunState, run / "run.json", "a training run; start one with `planner train`")
+
+
+def write_run(run: Path, state: RunState) -> None:
+    """Replace run.json in one step."""
+    write_atomically(run / "run.json", orjson.dumps(state.model_dump(), option=orjson.OPT_INDENT_2))
+
+
+def save_checkpoint(
+    run: Path, policy: PolicyDocument, models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> str:
+    """Write checkpoints/epoch-NNN whole or not at all; returns its path relative to the run.
+
+    ``models`` maps the name of a file to the model whose weights it holds.
+    """
+    directory = run / "checkpoints" / f"epoch-{policy.epoch:03d}"
+    with staged_directory(directory) as staging:
+        for name, model in models.items():
+            save_file({key: tensor.contiguous() for key, tensor in model.state_dict().items()}, staging / name)
+        save_file(_optimizer_tensors(optimizer), staging / "optimizer.safetensors")
+        (staging / "policy.json").write_bytes(orjson.dumps(policy.model_dump(), option=orjson.OPT_INDENT_2))
+    return directory.relative_to(run).as_posix()
+
+
+def prune_checkpoints(run: Path, keep: set[str]) -> None:
+    """Remove every checkpoint that is not in ``keep`` (paths relative to the run)."""
+    for path in (run / "checkpoints").iterdir():
+        if path.relative_to(run).as_posix() not in keep:
+            shutil.rmtree(path)
+
+
+def checkpoint_path(path: Path) -> Path:
+    """The checkpoint directory that ``path`` means: itself, or the best one of a run."""
+    if (path / "policy.json").exists():
+        return path
+    state = read_run(path)
+    if state.best is None:
+        raise CheckpointError(f"{path}: the run has no checkpoint yet; finish it with `planner train --resume`")
+    return path / state.best
+
+
+def read_policy(checkpoint: Path) -> PolicyDocument:
+    """policy.json of a checkpoint directory."""
+    return _read(PolicyDocument, checkpoint / "policy.json", "a checkpoint")
+
+
+def read_calibration(checkpoint: Path) -> CalibrationDocument | None:
+    """calibration.json of a checkpoint directory; None when it has not been calibrated."""
+    path = checkpoint / "calibration.json"
+    return _read(CalibrationDocument, path, "a calibration") if path.exists() else None
+
+
+def write_calibration(checkpoint: Path, calibration: CalibrationDocument) -> None:
+    """Put calibration.json beside a checkpoint's weights."""
+    write_atomically(
+        checkpoint / "calibration.json", orjson.dumps(calibration.model_dump(), option=orjson.OPT_INDENT_2)
+    )
+
+
+def load_weights(
+    checkpoint: Path, model: nn.Module, file: str = "model.safetensors", *, may_lack: str | None = None
+) -> None:
+    """Put a checkpoint's weights into ``model``; CheckpointError when names or shapes differ.
+
+    Weights whose names start with ``may_lack`` may be absent, and then stay as they are.
+    """
+    try:
+        weights = load_file(checkpoint / file)
+        if may_lack is not None:
+            kept = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(may_lack)}
+            weights = {**kept, **weights}
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: these weights do not fit the model: {error}; use the settings and the base dataset "
+            "that they were trained with"
+        ) from None
+
+
+def check_same_space(init_from: Path, info: DatasetInfo, *, reads_tokens: bool) -> None:
+    """Weights mean the same only where heads and tokens list the same values: equal shapes are not enough."""
+    policy = read_policy(checkpoint_path(init_from))
+    theirs = policy.action_space
+    if reads_tokens and policy.vocabulary != info.vocabulary:
+        raise CheckpointError(
+            f"{init_from}: its vocabulary is not the dataset's: start from a run on the same base dataset"
+        )
+    for head in (f"{head}s" for head in HEADS):
+        found, wanted = getattr(theirs, head), getattr(info.action_space, head)
+        if found != wanted:
+            raise CheckpointError(
+                f"{init_from}: its {head} are {found}, the dataset's {wanted}: "
+                "start from a run on the same action space"
+            )
+
+
+def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's optimizer state into ``optimizer``."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    try:
+        for name, tensor in load_file(checkpoint / "optimizer.safetensors").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: its optimizer state is broken: {error}; start a new run with --init-from this checkpoint"
+        ) from None
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": tensor.contiguous() for index, entry in state.items() for key, tensor in entry.items()}
+
+
+def _read(model: type[Model], path: Path, kind: str) -> Model:
+    try:
+        return model.model_validate(orjson.loads(path.read_bytes()))
+    except OSError:
+        raise CheckpointError(f"{path.parent}: no {path.name}, so this is not {kind}") from None
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise CheckpointError(f"{path}: broken: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,326 @@
+"""Regret on contexts of which several actions were executed: what a policy chooses among them, and what that loses."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.actions import Action, ActionSpace
+from planner.dataset.outcomes import UNKNOWN_MS, Outcomes
+from planner.scoring.bootstrap import ratio_interval
+
+JointScores = Callable[[NDArray[np.intp], str], NDArray[np.float64]]
+"""Log-probabilities (rows, n_valid) of the valid actions of a job type, for these examples."""
+MOSTLY = 0.5
+"""An action passes when it did in more than this share of its executions."""
+NEVER_TRIED = -1.0
+"""Gain of an action that no example tried."""
+RELATIVE_TO_ALL = 4.0
+"""What is known of all examples counts as this many of an example's relatives."""
+
+
+@dataclass(frozen=True)
+class PolicyScore:
+    """One policy on comparable contexts; each regret is a mean with its 95 % bootstrap interval, lower is better.
+
+    In their order: pass regret; then time, agent and dollar regret, over the contexts in which the chosen action passes
+    (in most of its executions), each against the least of any passing action executed there; then utility regret. Where
+    a capped action is chosen, its pass is unknown, and its times and regrets are lower bounds.
+    """
+
+    policy: str
+    cases: int
+    pass_rate: float | None
+    """Mean share of passes of the chosen actions, capped ones left out."""
+    mean_time_s: float
+    mean_agent_time_s: float
+    pass_regret: float
+    """Mean of the best executed action's share of passes minus the chosen one's."""
+    pass_regret_low: float
+    pass_regret_high: float
+    passing_cases: float
+    """Contexts in which the chosen action passes; an expectation where the choice is random."""
+    time_regret_s: float | None
+    """Wall time beyond the least; None where no chosen action passes, as for the next two."""
+    time_regret_s_low: float | None
+    time_regret_s_high: float | None
+    agent_regret_s: float | None
+    """Time of all agents together beyond the least."""
+    agent_regret_s_low: float | None
+    agent_regret_s_high: float | None
+    dollar_regret: float | None
+    """Dollars beyond the least, over those contexts in which both are known; None where there is none."""
+    dollar_regret_low: float | None
+    dollar_regret_high: float | None
+    regret: float
+    """Utility (bench.judging.objective) below that of the best action that ran to its end."""
+    regret_low: float
+    regret_high: float
+    regret_at_most: float
+    """What the regret would be had every capped choice failed when it was stopped."""
+    capped_choices: float
+    """Contexts in which a capped action is chosen; an expectation where the choice is random."""
+    free_choice: float | None
+    """Share of contexts in which the policy's own favourite was among the executed actions; None where that is so by
+    construction."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """How much a policy prefers each executed action, (t,), and whether its favourite of all was executed, (n,).
+
+    It takes the action that it prefers most; with ``shares`` (t,), each with this probability instead.
+    """
+
+    of_action: NDArray[np.float64]
+    favourite_executed: NDArray[np.bool_] | None = None
+    shares: NDArray[np.float64] | None = None
+
+
+def chosen_rows(preference: NDArray[np.float64], outcomes: Outcomes) -> NDArray[np.int64]:
+    """The row of the preferred action of every comparable example, (comparable,); of equals, the first."""
+    known = np.where(np.isfinite(outcomes.utility), preference, -np.inf)
+    spans = zip(outcomes.bounds[:-1].tolist(), outcomes.bounds[1:].tolist(), strict=True)
+    kept = [span for span, comparable in zip(spans, outcomes.comparable, strict=True) if comparable]
+    return np.array([_first_best(known, outcomes.utility, *span) for span in kept], dtype=np.int64)
+
+
+def _first_best(preference: NDArray[np.float64], utility: NDArray[np.float32], start: int, end: int) -> int:
+    if np.isneginf(preference[start:end]).all():
+        # The policy knows none of the executed actions: the first that counts.
+        return start + int(np.isfinite(utility[start:end]).argmax())
+    return start + int(preference[start:end].argmax())
+
+
+def regrets(preference: NDArray[np.float64], outcomes: Outcomes) -> NDArray[np.float64]:
+    """Utility lost against the best action that ran to its end, of every comparable example.
+
+    Where the preferred action is a capped one, that is a lower bound.
+    """
+    return lost_utility(outcomes)[chosen_rows(preference, outcomes)]
+
+
+def lost_utility(outcomes: Outcomes, *, capped_passes: float = 1.0) -> NDArray[np.float64]:
+    """What choosing each row loses against the best of its example that ran to its end, (t,); NaN where not known.
+
+    A capped action counts as if it had passed when it was stopped; with ``capped_passes`` 0, as if it had failed then.
+    """
+    utility = outcomes.utility.astype(np.float64)
+    best = _best(outcomes, utility, outcomes.is_exact)
+    # A bound above the best says nothing: nobody knows that the capped action would have been better.
+    return np.maximum(best - np.where(outcomes.capped, utility - 1.0 + capped_passes, utility), 0.0)
+
+
+def score(
+    policy: str,
+    preference: Preference,
+    outcomes: Outcomes,
+    *,
+    examples: NDArray[np.bool_] | None = None,
+    clusters: NDArray[np.int64] | None = None,
+) -> PolicyScore:
+    """A policy's score on the comparable examples, of which there must be one at least.
+
+    ``examples`` (n,) restricts it to some; those with the same number in ``clusters`` (n,) are drawn together by the
+    bootstrap, because they are not independent (default: every example by itself).
+    """
+    kept = outcomes.comparable if examples is None else outcomes.comparable & examples
+    taken = _Choice(outcomes, _shares(preference, outcomes), kept, clusters)
+    ended = taken.of(~outcomes.capped)
+    passed = np.where(outcomes.capped, 0.0, outcomes.passed).astype(np.float64)
+    passes = outcomes.is_exact & (passed > MOSTLY)
+    free = preference.favourite_executed
+    return PolicyScore(
+        policy=policy,
+        cases=int(kept.sum()),
+        pass_rate=float(taken.of(passed).sum() / ended.sum()) if ended.sum() else None,
+        mean_time_s=float(taken.of(outcomes.duration_ms).mean() / 1000),
+        mean_agent_time_s=float(taken.of(outcomes.agent_ms).mean() / 1000),
+        **taken.interval("pass_regret", _lost_passes(outcomes)),
+        passing_cases=float(taken.of(passes).sum()),
+        **taken.interval("time_regret_s", *_beyond_least(outcomes, outcomes.duration_ms / 1000, passes)),
+        **taken.interval(
+            "agent_regret_s",
+            *_beyond_least(outcomes, outcomes.agent_ms / 1000, passes & (outcomes.agent_ms != UNKNOWN_MS)),
+        ),
+        **taken.interval(
+            "dollar_regret", *_beyond_least(outcomes, outcomes.cost_usd, passes & np.isfinite(outcomes.cost_usd))
+        ),
+        **taken.interval("regret", lost_utility(outcomes)),
+        regret_at_most=float(taken.of(lost_utility(outcomes, capped_passes=0.0)).mean()),
+        capped_choices=float(taken.of(outcomes.capped).sum()),
+        free_choice=None if free is None else float(free[kept].mean()),
+    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which of the executed actions a policy takes in the examples that are kept."""
+
+    outcomes: Outcomes
+    shares: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    clusters: NDArray[np.int64] | None
+
+    def of(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """What the choice gives in each kept example, (kept,), of ``values`` (t,)."""
+        weighted = np.where(self.shares > 0, self.shares * np.nan_to_num(values.astype(np.float64)), 0.0)
+        return np.bincount(self.outcomes.example, weighted, len(self.outcomes))[self.kept]
+
+    def interval(
+        self, name: str, values: NDArray[np.float64], among: NDArray[np.bool_] | None = None
+    ) -> dict[str, Any]:
+        """The mean of ``values`` (t,) over what is chosen, of that the rows in ``among``, with its interval."""
+        among = np.ones(len(values), dtype=bool) if among is None else among
+        found = self.mean(self.of(np.where(among, values, 0.0)), self.of(among))
+        numbers = [None if np.isnan(value) else value for value in found]
+        return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+
+    def mean(self, values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float, float]:
+        """The sum of the values (kept,) over that of the weights (kept,), with its interval."""
+        if self.clusters is None:
+            return ratio_interval(values, weights)
+        cluster = np.unique(self.clusters[self.kept], return_inverse=True)[1]
+        return ratio_interval(np.bincount(cluster, values), np.bincount(cluster, weights))
+
+
+def regret_won(
+    before: Preference, after: Preference, outcomes: Outcomes, *, clusters: NDArray[np.int64] | None = None
+) -> tuple[float, float, float]:
+    """Mean utility regret of ``before`` minus that of ``after`` on the same examples, with its 95 % interval."""
+    lost = lost_utility(outcomes)
+    first, second = (
+        _Choice(outcomes, _shares(preference, outcomes), outcomes.comparable, clusters)
+        for preference in (before, after)
+    )
+    won = first.of(lost) - second.of(lost)
+    return first.mean(won, np.ones(len(won)))
+
+
+def _shares(preference: Preference, outcomes: Outcomes) -> NDArray[np.float64]:
+    if preference.shares is not None:
+        return preference.shares
+    shares = np.zeros(len(outcomes.actions))
+    shares[chosen_rows(preference.of_action, outcomes)] = 1.0
+    return shares
+
+
+def _best(outcomes: Outcomes, values: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The largest of the values (t,) of each row's example over the rows ``among``, (t,); NaN where there is none."""
+    best = np.full(len(outcomes), -np.inf)
+    np.maximum.at(best, outcomes.example[among], values[among])
+    return np.where(np.isneginf(best), np.nan, best)[outcomes.example]
+
+
+def _lost_passes(outcomes: Outcomes) -> NDArray[np.float64]:
+    """The share of passes that choosing each row loses, (t,); of a capped one at least, as if it had passed."""
+    shares = np.where(outcomes.capped, 1.0, outcomes.passed).astype(np.float64)
+    return np.maximum(_best(outcomes, shares, ~outcomes.capped) - shares, 0.0)
+
+
+def _beyond_least(
+    outcomes: Outcomes, values: NDArray[np.float64], among: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """How far each row lies above the least of its example over the rows ``among``, (t,), and these rows."""
+    return values + _best(outcomes, -values, among), among
+
+
+def best_per_case(outcomes: Outcomes) -> Preference:
+    """What nobody can know beforehand: the action that came out best, of those that ran to their end."""
+    return Preference(np.where(outcomes.is_exact, outcomes.utility.astype(np.float64), -np.inf))
+
+
+def uniform(outcomes: Outcomes) -> Preference:
+    """Any of the executed actions, all with the same probability."""
+    known = np.isfinite(outcomes.utility)
+    shares = known / np.maximum(np.bincount(outcomes.example, known, len(outcomes)), 1)[outcomes.example]
+    return Preference(np.zeros(len(known)), shares=shares)
+
+
+def single_best(learning: Outcomes, outcomes: Outcomes) -> Preference:
+    """The action with the largest mean gain in ``learning``. Both must list actions of one space."""
+    return best_among(learning, [np.array([], dtype=np.intp)] * len(outcomes), outcomes)
+
+
+def best_among(learning: Outcomes, relatives: Sequence[NDArray[np.intp]], outcomes: Outcomes) -> Preference:
+    """For each example the action with the largest mean gain over its ``relatives``, (n,) lists of examples in
+    ``learning``. The mean gain over all of ``learning`` counts as RELATIVE_TO_ALL further relatives, so that an example
+    without relatives gets the single best action. An action that was never tried is the last choice."""
+    column = {action: at for at, action in enumerate(sorted({tuple(a) for a in learning.actions.tolist()}))}
+    gains = np.full((len(learning), len(column)), np.nan)
+    at = np.array([column[tuple(action)] for action in learning.actions.tolist()], dtype=np.intp)
+    gains[learning.example, at] = _gains(learning)
+    known = np.isfinite(gains)
+    overall = np.where(known, gains, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    overall[~known.any(axis=0)] = NEVER_TRIED
+    preference = np.full(len(outcomes.actions), NEVER_TRIED)
+    for i, of_example in enumerate(relatives):
+        span = range(*outcomes.bounds[i : i + 2].tolist())
+        count = known[of_example].sum(axis=0)
+        total = np.where(known[of_example], gains[of_example], 0.0).sum(axis=0)
+        mean = (total + RELATIVE_TO_ALL * overall) / (count + RELATIVE_TO_ALL)
+        for row in span:
+            place = column.get(tuple(outcomes.actions[row].tolist()))
+            preference[row] = NEVER_TRIED if place is None else mean[place]
+    return Preference(preference)
+
+
+def mean_gains(outcomes: Outcomes) -> dict[tuple[int, ...], float]:
+    """Each action's mean utility relative to its case's: one that was tried on easy cases gains nothing by that.
+
+    A capped action counts with its bound: to leave it out would hide where the action was slow.
+    """
+    gains: defaultdict[tuple[int, ...], list[float]] = defaultdict(list)
+    for action, gain in zip(outcomes.actions.tolist(), _gains(outcomes).tolist(), strict=True):
+        if np.isfinite(gain):
+            gains[tuple(action)].append(gain)
+    return {action: float(np.mean(values)) for action, values in gains.items()}
+
+
+def _gains(outcomes: Outcomes) -> NDArray[np.float64]:
+    """The utility of each row relative to its example's mean, (t,); NaN where either is not known."""
+    return outcomes.utility.astype(np.float64) - _case_means(outcomes)
+
+
+def _case_means(outcomes: Outcomes) -> NDArray[np.float64]:
+    """The mean utility of each row's example, (t,); NaN where the example is not comparable."""
+    known = np.isfinite(outcomes.utility)
+    total = np.bincount(outcomes.example, np.where(known, outcomes.utility, 0.0), len(outcomes))
+    mean = total / np.maximum(np.bincount(outcomes.example, known, len(outcomes)), 1)
+    return np.where(outcomes.comparable, mean, np.nan)[outcomes.example]
+
+
+def fixed_choices(actions: Sequence[Action], outcomes: Outcomes, space: ActionSpace) -> Preference:
+    """A policy that gives one action per example, (n,), and no probabilities."""
+    executed = [space.action(index) for index in outcomes.actions.tolist()]
+    chosen = np.array([a == actions[i] for a, i in zip(executed, outcomes.example, strict=True)], dtype=bool)
+    return Preference(chosen.astype(np.float64), np.bincount(outcomes.example, chosen, len(outcomes)) > 0)
+
+
+def policy_preference(
+    joint_of: JointScores,
+    policy_space: ActionSpace,
+    job_types: Sequence[str],
+    outcomes: Outcomes,
+    space: ActionSpace,
+) -> Preference:
+    """A policy's log-probabilities of the executed actions, which are positions in ``space``; its favourite is the most
+    probable of all actions valid in ``policy_space``. ``job_types`` (n,)."""
+    preference = np.full(len(outcomes.actions), -np.inf)
+    favourite: NDArray[np.bool_] = np.zeros(len(outcomes), dtype=bool)
+    names, example = np.array(job_types), outcomes.example
+    for job_type in np.unique(names).tolist():
+        examples = np.flatnonzero(names == job_type)
+        place = {int(i): at for at, i in enumerate(examples)}
+        joint = joint_of(examples, job_type)
+        column = {action: at for at, action in enumerate(policy_space.valid_actions(job_type))}
+        best = joint.argmax(axis=1)
+        for row in np.flatnonzero(np.isin(example, examples)).tolist():
+            at, i = column.get(space.action(outcomes.actions[row])), place[int(example[row])]
+            if at is not None:
+                preference[row] = joint[i, at]
+                favourite[example[row]] |= bool(at == best[i])
+    return Preference(preference, favourite)
