@@ -14,14 +14,12 @@ from typing import Any
 import orjson
 
 from bench.containment.process_identity import ProcessIdentity
+from bench.ledger_versions import READABLE_VERSIONS, SCHEMA_VERSION, upgrade, upgraded_outcome
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
 from planner.contracts.document import canonical_json, parse
 from planner.errors import BenchError
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = ("1", "2")
-"""Opening one to write brings it up to date."""
 BUSY_TIMEOUT_S = 30.0
 _TABLES = (
     """
@@ -191,7 +189,8 @@ class Ledger:
         (row,) = self._rows(
             "SELECT count(*) FILTER (WHERE state = 'planned'), count(*) FILTER (WHERE state = 'started'),"
             " count(*) FILTER (WHERE state = 'finished'), count(*) FILTER (WHERE passed),"
-            " count(*) FILTER (WHERE status = 'fault'), count(*) FILTER (WHERE status = 'censored'),"
+            " count(*) FILTER (WHERE status = 'fault'),"
+            " count(*) FILTER (WHERE status IN ('stopped_early', 'censored')),"
             " count(*) FILTER (WHERE attempts > 1) FROM executions"
         )
         return Progress(*row)
@@ -303,7 +302,7 @@ class Ledger:
             self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
             self._check_version()
             self._take_lock(take_over)
-            self._migrate()
+            upgrade(self._connection, str(self._meta("schema_version")))
 
     def _take_lock(self, take_over: bool) -> None:
         text = self._meta("owner")
@@ -320,17 +319,6 @@ class Ledger:
         if text != self._owner:
             other = "nobody" if text is None else "process {pid} on host {host}".format(**json.loads(text))
             raise BenchError(f"{self.path}: taken over from this bench, now owned by {other}: this bench ends")
-
-    def _migrate(self) -> None:
-        """Bring a ledger of version 1, which lacked two columns, up to date."""
-        if self._meta("schema_version") != "1":
-            return
-        self._connection.execute("ALTER TABLE executions ADD COLUMN spent_ms INTEGER NOT NULL DEFAULT 0")
-        self._connection.execute("ALTER TABLE executions ADD COLUMN trouble TEXT")
-        self._connection.execute(
-            "UPDATE executions SET spent_ms = json_extract(outcome, '$.duration_ms') WHERE outcome IS NOT NULL"
-        )
-        self._connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
 
     def _check_version(self) -> None:
         found = self._meta("schema_version")
@@ -422,7 +410,7 @@ def _execution(source: str, execution_id: str, case_id: str, action: str, repeat
         "case_id": case_id,
         "action": orjson.loads(action),
         "repeat": repeat,
-        "outcome": orjson.loads(outcome),
+        "outcome": upgraded_outcome(orjson.loads(outcome)),
     }
     return parse(BenchExecution, orjson.dumps(document), source)
 

@@ -149,7 +149,7 @@ def main() -> int:
     print(f"{ours['case'].nunique()} cases x {ours['plan'].nunique()} actions")
     wrong = 0
     for name, ledger in (("full", full), ("capped", capped)):
-        whole = ledger[ledger["status"] != "censored"]
+        whole = ledger[ledger["status"] != "stopped_early"]
         merged = ours.merge(whole, on=["case", "plan"], suffixes=("", "_bench"))
         differs = (merged["passed"] != merged["passed_bench"]) | (merged["wall"] != merged["wall_bench"])
         differs |= merged["agent"] != merged["agent_bench"]

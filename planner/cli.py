@@ -184,7 +184,7 @@ def compare(
     from planner.display.comparison import print_comparison
     from planner.display.console import StageBars
     from planner.evaluation.compare import compare as compare_policies
-    from planner.evaluation.comparison_rows import Promise
+    from planner.evaluation.comparison_rows import RiskTarget
 
     out = out or dataset.parent / "compare"
     with StageBars() as bars, connect(address):
@@ -194,7 +194,7 @@ def compare(
             policies=None if policies == "all" else [name.strip() for name in policies.split(",")],
             seeds=seeds,
             overrides=set_ or [],
-            promise=Promise(max_risk, confidence),
+            promise=RiskTarget(max_risk, confidence),
             progress=bars.update,
         )
     print_comparison(report)

@@ -20,7 +20,7 @@ from planner.config import TrainConfig, load_config
 from planner.contracts.document import canonical_json
 from planner.dataset.storage import Dataset, Split, load_dataset
 from planner.errors import ConfigError
-from planner.evaluation.comparison_rows import Contender, Promise, judge, trained_contender
+from planner.evaluation.comparison_rows import Contender, RiskTarget, judge, trained_contender
 from planner.evaluation.decisions import Decisions, decide_by_score, decide_head_by_head
 from planner.evaluation.tables import markdown
 from planner.models.base import checked_settings, settings_of
@@ -70,7 +70,7 @@ def ablate(
     axes: Sequence[str] | None = None,
     seeds: int = 3,
     overrides: Sequence[str] = (),
-    promise: Promise = Promise(),
+    promise: RiskTarget = RiskTarget(),
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Train and judge every variant of ``arch`` along ``axes`` (default: all that it has). Ray must be connected.
@@ -166,7 +166,7 @@ DECODERS: dict[str, Callable[[LearnedPolicy, Split], Decisions]] = {
 }
 
 
-def _contender(variant: Variant, dataset: Dataset, promise: Promise) -> Contender:
+def _contender(variant: Variant, dataset: Dataset, promise: RiskTarget) -> Contender:
     trained = trained_contender(variant.label, variant.runs, dataset, promise)
     if variant.axis != DECODING:
         return trained

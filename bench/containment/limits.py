@@ -31,10 +31,10 @@ class Limits:
     """Largest file that any of its processes can write (RLIMIT_FSIZE); more ends that process by SIGXFSZ."""
 
 
-class Leash:
+class Deadline:
     """Shortens the limit of one run from another thread, before it begins or while it lasts.
 
-    Times are seconds since the run's start. A leash belongs to one run and is not picklable.
+    Times are seconds since the run's start. A deadline belongs to one run and is not picklable.
     """
 
     def __init__(self, cap_s: float | None = None) -> None:

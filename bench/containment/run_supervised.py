@@ -13,7 +13,7 @@ import orjson
 
 from bench.containment import process_tree
 from bench.containment.forkserver_client import FORK_SERVER
-from bench.containment.limits import Leash, Limits, StopReason
+from bench.containment.limits import Deadline, Limits, StopReason
 from bench.containment.strays import MARK, kill_strays
 from bench.containment.workdirs import in_use
 from planner.errors import BenchError
@@ -42,12 +42,12 @@ def run_supervised(
     environment: Mapping[str, str],
     log_path: Path,
     limits: Limits,
-    leash: Leash | None = None,
+    deadline: Deadline | None = None,
     grace_s: float = 2.0,
 ) -> RunReport:
     """Run ``command`` in ``run_dir`` with ``environment`` and nothing more, within ``limits``.
 
-    Its output goes to ``log_path``. ``leash`` shortens the limit of time from another thread. When this process dies
+    Its output goes to ``log_path``. ``deadline`` shortens the limit of time from another thread. When this process dies
     in any way, the supervisor kills the command's whole tree and removes ``work_dir``. BenchError when the command
     cannot be started or the supervisor is lost.
     """
@@ -64,7 +64,7 @@ def run_supervised(
         os.close(report_write)
         report_write = -1
         patience_s = limits.wall_s + grace_s + process_tree.KILL_PATIENCE_S + REPORT_PATIENCE_S
-        with leash.hold(control_write) if leash else contextlib.nullcontext():
+        with deadline.hold(control_write) if deadline else contextlib.nullcontext():
             report = _read_report(report_read, time.monotonic() + patience_s)
         if report is None:
             kill_strays(work_dir)

@@ -50,8 +50,8 @@ def _shortened(outcome: BenchOutcome, limit_ms: int, margin_ms: int) -> BenchOut
     ends = [launch.started_ms - first + launch.duration_ms for launch in outcome.launches]
     if any(abs(end - limit_ms) < margin_ms for end in ends):
         return None
-    if outcome.status == "censored":
-        return _shortened_censored(outcome, limit_ms, ends)
+    if outcome.status == "stopped_early":
+        return _shortened_early_stop(outcome, limit_ms, ends)
     if max(ends) <= limit_ms:
         return outcome
     if outcome.passed and min(ends) <= limit_ms:
@@ -60,7 +60,7 @@ def _shortened(outcome: BenchOutcome, limit_ms: int, margin_ms: int) -> BenchOut
     return _failed(outcome, limit_ms, ends)
 
 
-def _shortened_censored(outcome: BenchOutcome, limit_ms: int, ends: list[int]) -> BenchOutcome | None:
+def _shortened_early_stop(outcome: BenchOutcome, limit_ms: int, ends: list[int]) -> BenchOutcome | None:
     """A run that was stopped from outside tells that it would have been stopped there, or that it was not done yet."""
     if max(ends) <= limit_ms:
         return outcome

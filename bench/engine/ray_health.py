@@ -10,7 +10,7 @@ from typing import Any
 from planner.errors import BenchError
 
 
-class Raylet:
+class RayHealth:
     """The raylet that this driver works through; one that cannot be seen from here counts as alive."""
 
     def __init__(self, ray: Any) -> None:

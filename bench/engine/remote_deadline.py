@@ -13,14 +13,14 @@ from typing import Literal
 import orjson
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 
 _NAMESPACE = "planner-bench"
 LOOK_S = 2.0
 """How often a worker looks whether there is a note."""
 
 
-class Recall:
+class RemoteDeadline:
     """The driver's end: limits for one call of a worker, which looks for them under ``key``."""
 
     def __init__(self) -> None:
@@ -40,17 +40,17 @@ class Recall:
 
 
 @contextmanager
-def followed(leash: Leash, key: str) -> Iterator[None]:
-    """The worker's end: shorten ``leash`` as the notes under ``key`` say, for the length of the block."""
+def following(deadline: Deadline, key: str) -> Iterator[None]:
+    """The worker's end: shorten ``deadline`` as the notes under ``key`` say, for the length of the block."""
     over = threading.Event()
 
     def follow() -> None:
         while not over.is_set():
             for reason, seconds in orjson.loads(_internal_kv_get(key, namespace=_NAMESPACE) or b"{}").items():
-                leash.shorten(seconds, reason)
+                deadline.shorten(seconds, reason)
             over.wait(LOOK_S)
 
-    follower = threading.Thread(target=follow, name="recall", daemon=True)
+    follower = threading.Thread(target=follow, name="remote_deadline", daemon=True)
     follower.start()
     try:
         yield

@@ -14,10 +14,10 @@ from bench.engine.workers import Capping, WorkerPool
 from bench.executors import Executor
 from bench.executors.cyntra.executor import LONGEST_RUN, CyntraExecutor, find_command
 from bench.executors.replay import TRIALS, ReplayExecutor
-from bench.executors.simulate import SimulateExecutor, simulated_ground
+from bench.executors.simulate import SimulateExecutor, simulated_origin
 from bench.judging.objective import Objective, Verdict, judge
 from bench.ledger import Ledger, Progress
-from bench.planning.cases import Ground, add_cases, build_cases, git_ground, select_issues
+from bench.planning.cases import CaseOrigin, add_cases, build_cases, git_origin, select_issues
 from bench.planning.selections import AllActions, Coverage, Selection
 from cluster.connect import connect
 from planner.actions import action_from_document
@@ -201,7 +201,7 @@ def prepare(
     performer: CyntraExecutor | SimulateExecutor
     if executor == "simulate":
         performer = SimulateExecutor.prepare(repo, kernel_dir)
-        ground: Ground = simulated_ground(repo, performer)
+        origin: CaseOrigin = simulated_origin(repo, performer)
         settings: dict[str, Any] = {"simulation": {"seed": performer.world.seed, "days": performer.world.days}}
     else:
         command = default_command() if cyntra.command is None else cyntra.command
@@ -214,7 +214,7 @@ def prepare(
             extra_path=sandbox_path(command),
             pass_on=cyntra.pass_on,
         )
-        ground = git_ground(repo, kernel_dir, performer.environment["PATH"])
+        origin = git_origin(repo, kernel_dir, performer.environment["PATH"])
         settings = {"command": [Path(command[0]).name, *command[1:]]}
     issues = read_issues(repo, Quarantine(repo))
 
@@ -228,7 +228,7 @@ def prepare(
             n_actions=n_actions,
             selection=selection,
             stored=stored,
-            ground=ground,
+            origin=origin,
         )
         if isinstance(performer, CyntraExecutor):
             performer.check_tools(cases)
@@ -252,8 +252,8 @@ def _replay(
     def make_cases(stored: Sequence[BenchCase], selection: Selection) -> list[BenchCase]:
         kept = [case for case in stored if issue_ids is None or case.issue_id in issue_ids]
         known = {case.case_id for case in kept}
-        situations = (s for s in executor.situations(issue_ids, directory.name) if s.choice.case_id not in known)
-        return add_cases(kept, stored, situations, selection, n_actions, limit)
+        drafts = (s for s in executor.drafts(issue_ids, directory.name) if s.choice.case_id not in known)
+        return add_cases(kept, stored, drafts, selection, n_actions, limit)
 
     return Bench(
         executor=executor,
@@ -365,7 +365,7 @@ def _case_report(ledger: Ledger, case: BenchCase, repeats: int, objective: Objec
         planned=len(case.actions) * repeats,
         finished=len(executions),
         passed=sum(outcome.passed for _, outcome in outcomes),
-        capped=sum(outcome.status == "censored" for _, outcome in outcomes),
+        capped=sum(outcome.status == "stopped_early" for _, outcome in outcomes),
         faults=sum(outcome.status == "fault" for _, outcome in outcomes),
         verdict=judge(outcomes, objective.for_job(case.context.job_type)),
     )

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from bench.engine.budget import Account, Budget
 from bench.engine.derived_outcomes import derive
-from bench.engine.ray_health import Raylet
-from bench.engine.remote_deadline import Recall, followed
+from bench.engine.ray_health import RayHealth
+from bench.engine.remote_deadline import RemoteDeadline, following
 from bench.executors import Executor
 from bench.executors.outcome import fault
 from bench.judging.objective import Objective, cap_ms, plan_size
@@ -71,12 +71,17 @@ class ExecutionWorker:
         self._capping = capping
 
     def execute(
-        self, case: bytes, executions: Sequence[PlannedExecution], known: Sequence[bytes], work_dir: str, recall: str
+        self,
+        case: bytes,
+        executions: Sequence[PlannedExecution],
+        known: Sequence[bytes],
+        work_dir: str,
+        deadline_key: str,
     ) -> list[bytes]:
         """Perform executions of one case, one after the other; their outcomes as JSON.
 
-        ``known`` are the case's executions that are done; ``recall`` is where the driver shortens an execution that
-        takes time. The work directory stays until :meth:`discard`.
+        ``known`` are the case's executions that are done; ``deadline_key`` is where the driver shortens an execution
+        that takes time. The work directory stays until :meth:`discard`.
         """
         document = parse(BenchCase, case, "case")
         done = Done()
@@ -88,10 +93,10 @@ class ExecutionWorker:
             for execution in executions:
                 outcome = self._derived(document, execution, done)
                 if outcome is None:
-                    leash = self._leash(document, execution, done)
-                    with contextlib.nullcontext() if self._executor.instant else followed(leash, recall):
+                    deadline = self._deadline(document, execution, done)
+                    with contextlib.nullcontext() if self._executor.instant else following(deadline, deadline_key):
                         outcome = self._executor.execute(
-                            document, execution.action, Path(work_dir), execution.repeat, leash
+                            document, execution.action, Path(work_dir), execution.repeat, deadline
                         )
                 done.add(_finished(execution, outcome))
                 outcomes.append(outcome.model_dump_json().encode())
@@ -102,12 +107,12 @@ class ExecutionWorker:
             return None
         return derive(execution.action, done.of_repeat(execution.repeat), self._executor)
 
-    def _leash(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> Leash:
-        leash = Leash()
+    def _deadline(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> Deadline:
+        deadline = Deadline()
         cap = None if self._capping is None else self._capping.cap_ms(case, done.outcomes, execution.action)
         if cap is not None:
-            leash.shorten(cap / 1000, "capped")
-        return leash
+            deadline.shorten(cap / 1000, "capped")
+        return deadline
 
     def discard(self, work_dir: str) -> None:
         """Remove a work directory, once the outcome is recorded."""
@@ -133,7 +138,7 @@ class _Running:
     executions: list[PlannedExecution]
     case: _Case
     work_dir: str
-    recall: Recall
+    remote_deadline: RemoteDeadline
     started: float
     cancelled: bool = False
 
@@ -190,7 +195,7 @@ class WorkerPool:
         """
         self._gather(cases)
         remove_stale_roots(self._base, CLEANUP_PATIENCE_S)
-        raylet = Raylet(self._ray)
+        raylet = RayHealth(self._ray)
         try:
             actor = self._actor_class()
             for _ in range(min(self._n_workers, sum(len(case.waiting) for case in self._cases.values()))):
@@ -239,15 +244,15 @@ class WorkerPool:
         work_dir = str(self._root / str(next(self._numbers)))
         self._ledger.start([execution.execution_id for execution in executions])
         known = [execution.model_dump_json().encode() for execution in case.done.executions]
-        recall = Recall()
-        reference = worker.execute.remote(case.document, executions, known, work_dir, recall.key)
-        self._running[reference] = _Running(worker, executions, case, work_dir, recall, time.monotonic())
+        remote_deadline = RemoteDeadline()
+        reference = worker.execute.remote(case.document, executions, known, work_dir, remote_deadline.key)
+        self._running[reference] = _Running(worker, executions, case, work_dir, remote_deadline, time.monotonic())
         case.running += 1
 
     def _collect(self, reference: Any, actor: Any) -> None:
         running = self._running.pop(reference)
         running.case.running -= 1
-        running.recall.close()
+        running.remote_deadline.close()
         try:
             texts = self._ray.get(reference)
             outcomes = [parse(BenchOutcome, text, "outcome of an execution") for text in texts]
@@ -297,7 +302,7 @@ class WorkerPool:
                 execution = running.executions[0]
                 cap = self._capping.cap_ms(case.case, case.done.outcomes, execution.action)
                 if cap is not None:
-                    running.recall.shorten(cap / 1000, "capped")
+                    running.remote_deadline.shorten(cap / 1000, "capped")
 
     def _keep_to_budget(self) -> None:
         """Stop what runs, and leave out what waits, beyond the budget."""
@@ -322,7 +327,7 @@ class WorkerPool:
             if running.case is case and not running.cancelled:
                 running.cancelled = True
                 self.left_out[reason] += len(running.executions)
-                running.recall.shorten(0.0, "cancelled")
+                running.remote_deadline.shorten(0.0, "cancelled")
 
     def _actor_class(self) -> Any:
         cpus = self._ray.cluster_resources().get("CPU", 1.0)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
 
@@ -24,12 +24,12 @@ class Timing(Protocol):
 class Executor(Timing, Protocol):
     """Performs one execution at a time. It travels to Ray's workers, so it must be picklable."""
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline) -> BenchOutcome:
         """Run ``action`` on ``case``, leaving files in the empty directory ``work_dir`` only.
 
         ``repeat`` counts the executions of one action on one case from 0: an executor that draws or looks up its
-        outcomes gives the same one for the same repeat. ``leash`` may end the execution before its own limits do; what
-        it cut there is an outcome of status "censored".
+        outcomes gives the same one for the same repeat. ``deadline`` may end the execution before its own limits do;
+        what it cut there is an outcome of status "stopped_early".
         What goes wrong with the machine instead of the run is an outcome of status "fault", never an exception.
         """
         ...

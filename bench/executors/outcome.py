@@ -59,17 +59,17 @@ def read_outcome(
     }
     if report.stopped_by in ("capped", "cancelled") and not report.left:
         # Whatever it had written by then: it was not allowed to finish.
-        return censored(**measured)
+        return stopped_early(**measured)
     reason = (
         excess
-        or spoiled_by(report)
+        or machine_fault(report)
         or (None if launches else "no agent tool was started")
-        or not_one(runs, report, "run")
+        or wrong_run_count(runs, report, "run")
         or (run and plan_difference(_forced(action), run.executed_plan))
     )
     if reason:
         return fault(f"{reason}{log_tail(log_path)}", **measured)
-    return told_by(run, None if run is None else run.executed_plan, **measured)
+    return outcome_from_artifacts(run, None if run is None else run.executed_plan, **measured)
 
 
 def _forced(action: Action) -> dict[str, Any]:
@@ -82,7 +82,9 @@ def _forced(action: Action) -> dict[str, Any]:
     }
 
 
-def told_by(run: RunRecord | None, executed_plan: Mapping[str, Any] | None, **measured: Any) -> BenchOutcome:
+def outcome_from_artifacts(
+    run: RunRecord | None, executed_plan: Mapping[str, Any] | None, **measured: Any
+) -> BenchOutcome:
     """The outcome that the run's artifacts tell; None = we stopped it before it left any."""
     if run is None:
         late = measured["stopped_by"] == "walltime"
@@ -102,7 +104,7 @@ def told_by(run: RunRecord | None, executed_plan: Mapping[str, Any] | None, **me
     )
 
 
-def spoiled_by(report: RunReport) -> str | None:
+def machine_fault(report: RunReport) -> str | None:
     """What the machine did to a run, so that its outcome cannot be used; None = nothing."""
     if report.left:
         return f"{report.left} processes of the run could not be killed"
@@ -113,7 +115,7 @@ def spoiled_by(report: RunReport) -> str | None:
     return None
 
 
-def not_one(runs: Sequence[RunRecord], report: RunReport, noun: str) -> str | None:
+def wrong_run_count(runs: Sequence[RunRecord], report: RunReport, noun: str) -> str | None:
     """Why what a run left behind is not the one ``noun`` that was forced; one that we stopped may have left none."""
     if len(runs) > 1:
         return f"{len(runs)} {noun}s were archived where one was forced"
@@ -174,9 +176,9 @@ def fault(reason: str, **measured: Any) -> BenchOutcome:
     return BenchOutcome.model_validate({**_NOTHING, **_NO_VERDICT, "status": "fault", "fault": reason, **measured})
 
 
-def censored(**measured: Any) -> BenchOutcome:
+def stopped_early(**measured: Any) -> BenchOutcome:
     """The outcome of an execution that was stopped from outside before its end."""
-    return BenchOutcome.model_validate({**_NOTHING, **_NO_VERDICT, "status": "censored", **measured})
+    return BenchOutcome.model_validate({**_NOTHING, **_NO_VERDICT, "status": "stopped_early", **measured})
 
 
 def cut(outcome: BenchOutcome, cap_s: float | None) -> BenchOutcome:
@@ -187,7 +189,7 @@ def cut(outcome: BenchOutcome, cap_s: float | None) -> BenchOutcome:
     if cap_s is None or outcome.duration_ms <= (limit := round(1000 * cap_s)):
         return outcome
     launches = cut_launches(outcome.launches, limit)
-    return censored(
+    return stopped_early(
         stopped_by="capped",
         duration_ms=limit,
         agent_ms=sum(launch.duration_ms for launch in launches),

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.outcome import cut, fault
-from bench.planning.cases import Situation, case_id_of, natural_order, system_state
+from bench.planning.cases import CaseDraft, case_id_of, natural_order, system_state
 from bench.planning.selections import Choice
 from planner.actions import Action, ActionSpace, executed_plan
 from planner.artifacts.beads import issue_context
@@ -112,16 +112,16 @@ class ReplayExecutor:
         """The action's minutes, in the recorded runs' time."""
         return int(action.max_minutes_bin) * self.minute_seconds
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline) -> BenchOutcome:
         """The outcome that the case's trials give; a fault when they are too few, for nothing is invented."""
         found = self.cases.get(case.case_id)
         if found is None:
             return fault(f"case {case.case_id} is not in these tables")
         if repeat or not is_observed(action, len(found.trials)):
             return fault(f"{action}, repeat {repeat}: needs more trials than the {len(found.trials)} recorded")
-        return cut(_outcome(action, found.trials, self.lane_limit_ms(action)), leash.cap_s)
+        return cut(_outcome(action, found.trials, self.lane_limit_ms(action)), deadline.cap_s)
 
-    def situations(self, issue_ids: Sequence[str] | None, universe_id: str) -> Iterator[Situation]:
+    def drafts(self, issue_ids: Sequence[str] | None, universe_id: str) -> Iterator[CaseDraft]:
         """Every case in order of its first trial, or those of ``issue_ids``, with its observed actions."""
         wanted = None if issue_ids is None else set(issue_ids)
         for case in sorted(
@@ -134,7 +134,7 @@ class ReplayExecutor:
                     default=TODAYS_RULE,
                     pool=[a for a in SPACE.valid_actions("code") if is_observed(a, len(case.trials))],
                 )
-                yield Situation(case.issue_id, "recorded", choice)
+                yield CaseDraft(case.issue_id, "recorded", choice)
 
 
 def is_observed(action: Action, n_trials: int) -> bool:

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.executors.outcome import cut
-from bench.planning.cases import Ground
+from bench.planning.cases import CaseOrigin
 from bench.testbeds.simulation.archive import failures
 from bench.testbeds.simulation.world import TOOLS, SimulatedRun, World
 from planner.actions import Action, executed_plan
@@ -34,11 +34,11 @@ class SimulateExecutor:
             raise BenchError(f"{path}: no simulation settings: make a simulated repo with `planner simulate`")
         return cls(World(world["seed"], world["days"]))
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline) -> BenchOutcome:
         """The outcome of ``action`` at the moment of the case's context; times are those of the simulated world."""
         decided_ms = timestamp_to_ms(case.context.created_at)
         run = self.world.run(self.world.issue(case.issue_id), action, repeat, decided_ms)
-        return cut(_outcome(run, action, decided_ms), leash.cap_s)
+        return cut(_outcome(run, action, decided_ms), deadline.cap_s)
 
     @property
     def instant(self) -> bool:
@@ -55,11 +55,11 @@ class SimulateExecutor:
         return math.inf if action.max_minutes_bin == "NA" else 60.0 * action.max_minutes_bin
 
 
-def simulated_ground(repo: Path, executor: SimulateExecutor) -> Ground:
+def simulated_origin(repo: Path, executor: SimulateExecutor) -> CaseOrigin:
     """Every issue is decided when it was filed, with the history known then; there are no commits."""
     issues = read_issues(repo, Quarantine(repo))
     moments = {issue_id: moment(issue, "created") for issue_id, issue in issues.items()}
-    return Ground(
+    return CaseOrigin(
         base_commit=f"simulated-{executor.world.seed}",
         toolchains=TOOLS,
         moments_ms={issue_id: ms for issue_id, ms in moments.items() if ms is not None},

@@ -98,7 +98,7 @@ class Objective:
         Dollars are often unknown, so agent time stands for cost. By default it lies between -0.2 and 1, and no passing
         execution is worth less than 0.8. A capped outcome is worth what it would be at most: as if it had just passed.
         """
-        passed = 1.0 if outcome.status == "censored" else float(outcome.passed)
+        passed = 1.0 if outcome.status == "stopped_early" else float(outcome.passed)
         return passed + sum(
             (0.1 if goal == "max" else -0.1) * _share(outcome, name, limit_ms) for name, goal in self.metrics
         )
@@ -124,7 +124,7 @@ def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objectiv
     last. Of those that are left the smallest plan wins. A capped action is out from the start.
     """
     outcomes = _by_action(executions)
-    left = [action for action, group in outcomes.items() if not any(o.status == "censored" for o in group)]
+    left = [action for action, group in outcomes.items() if not any(o.status == "stopped_early" for o in group)]
     if not left:
         return None
     passes = {action: (sum(o.passed for o in outcomes[action]), len(outcomes[action])) for action in left}
@@ -185,14 +185,14 @@ def action_outcome(
 
     An action of which one execution was capped is capped: whether it passes as often as its rivals is not known.
     """
-    capped = any(outcome.status == "censored" for outcome in executions)
+    capped = any(outcome.status == "stopped_early" for outcome in executions)
     costs = [outcome.cost_usd for outcome in executions if outcome.cost_usd is not None]
     return ActionOutcome(
         action=action,
         passed=math.nan if capped else fmean(outcome.passed for outcome in executions),
         duration_ms=round(fmean(outcome.duration_ms for outcome in executions)),
         agent_ms=round(fmean(outcome.agent_ms for outcome in executions)),
-        censored=capped or any(outcome.status == "timeout" for outcome in executions),
+        time_is_lower_bound=capped or any(outcome.status == "timeout" for outcome in executions),
         utility=fmean(objective.utility(outcome, limit_ms) for outcome in executions),
         capped=capped,
         cost_usd=fmean(costs) if costs else None,

@@ -78,8 +78,8 @@ def online_report(
     counts = Counter(reason for reason in reasons if reason is not None)
     abstained = np.array([reason == "low_confidence" for reason in reasons], dtype=bool)
     left = np.array([reason is not None for reason in reasons], dtype=bool)
-    followed = Preference(np.where(left[outcomes.example], default.of_action, preference.of_action))
-    online = score(name, followed, outcomes, clusters=clusters)
+    obeyed = Preference(np.where(left[outcomes.example], default.of_action, preference.of_action))
+    online = score(name, obeyed, outcomes, clusters=clusters)
     told = (abstained & outcomes.comparable).any()
     return {
         "policy": name,

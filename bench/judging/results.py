@@ -57,7 +57,7 @@ class CaseResults:
     @property
     def tells(self) -> bool:
         """Whether at least two actions can be compared; a case with fewer tells nothing about the choice."""
-        ended = [not any(o.status == "censored" for o in group) for group in self.outcomes.values()]
+        ended = [not any(o.status == "stopped_early" for o in group) for group in self.outcomes.values()]
         return len(ended) >= 2 and any(ended)
 
     @cached_property
@@ -99,7 +99,7 @@ class BenchResults:
             "cases_with_faults": sum(result.faults > 0 for result in everything),
             "cases_left_out": len(self.left_out),
             "capped_outcomes": sum(
-                outcome.status == "censored"
+                outcome.status == "stopped_early"
                 for result in self.cases
                 for group in result.outcomes.values()
                 for outcome in group

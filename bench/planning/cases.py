@@ -31,7 +31,7 @@ MAX_ID_BYTES = 120
 
 
 @dataclass(frozen=True)
-class Ground:
+class CaseOrigin:
     """What the executions of a bench start from."""
 
     base_commit: str
@@ -42,7 +42,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class IssueChoice:
+class IssueSelection:
     """The issues that can be benched, in natural order of their ids, and why each other one cannot."""
 
     issue_ids: list[str]
@@ -50,7 +50,7 @@ class IssueChoice:
 
 
 @dataclass(frozen=True)
-class Situation:
+class CaseDraft:
     """One case before its actions are chosen."""
 
     issue_id: str
@@ -69,16 +69,16 @@ def build_cases(
     n_actions: int = 4,
     selection: Selection | None = None,
     stored: Sequence[BenchCase] = (),
-    ground: Ground | None = None,
+    origin: CaseOrigin | None = None,
 ) -> list[BenchCase]:
     """One case per issue, at most ``limit``, each with ``n_actions`` distinct actions (fewer if the space has no more).
 
     An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts for which
-    ``ground`` has none (default: now); without a ground it is :func:`git_ground`'s, without a selection Coverage(0).
+    ``origin`` has none (default: now); without an origin it is :func:`git_origin`'s, without a selection Coverage(0).
     BenchError when an issue in ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
     """
     repo = repo.resolve()
-    ground = ground or git_ground(repo, kernel_dir)
+    origin = origin or git_origin(repo, kernel_dir)
     builder = _context_builder(repo, kernel_dir, universe_id)
     wanted = select_issues(builder.issues, issue_ids).issue_ids
     kept = [case for case in stored if issue_ids is None or case.issue_id in wanted]
@@ -86,84 +86,84 @@ def build_cases(
     new = [issue_id for issue_id in wanted if issue_id not in known]
     config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
     now_ms = round(time.time() * 1000) if created_ms is None else created_ms
-    situations = _situations(builder, new, ground, config, now_ms)
-    return add_cases(kept, stored, situations, selection or Coverage(0), n_actions, limit)
+    drafts = _drafts(builder, new, origin, config, now_ms)
+    return add_cases(kept, stored, drafts, selection or Coverage(0), n_actions, limit)
 
 
 def add_cases(
     kept: Sequence[BenchCase],
     stored: Sequence[BenchCase],
-    situations: Iterable[Situation],
+    drafts: Iterable[CaseDraft],
     selection: Selection,
     n_actions: int,
     limit: int | None,
 ) -> list[BenchCase]:
-    """The cases that are ``kept`` and one for each situation, ``limit`` at most; ``stored`` are all there ever were."""
+    """The cases that are ``kept`` and one for each draft, ``limit`` at most; ``stored`` are all there ever were."""
     cases = list(kept)
     for case in stored:
         selection.count(action_from_document(action.model_dump()) for action in case.actions)
-    for situation in situations if limit is None else itertools.islice(situations, max(0, limit - len(cases))):
+    for draft in drafts if limit is None else itertools.islice(drafts, max(0, limit - len(cases))):
         document = {
             "schema_version": "cyntra.bench_case.v1",
-            "case_id": situation.choice.case_id,
-            "issue_id": situation.issue_id,
-            "base_commit": situation.base_commit,
-            "context": situation.choice.context,
-            "actions": [action._asdict() for action in selection.choose(situation.choice, n_actions)],
+            "case_id": draft.choice.case_id,
+            "issue_id": draft.issue_id,
+            "base_commit": draft.base_commit,
+            "context": draft.choice.context,
+            "actions": [action._asdict() for action in selection.choose(draft.choice, n_actions)],
             "selection": selection.name,
         }
-        cases.append(validate(BenchCase, document, f"issue {situation.issue_id!r}"))
+        cases.append(validate(BenchCase, document, f"issue {draft.issue_id!r}"))
     return cases[:limit]
 
 
-def _situations(
-    builder: ContextBuilder, issue_ids: Sequence[str], ground: Ground, config: dict[str, Any], now_ms: int
-) -> Iterator[Situation]:
-    agent_limits = PlanLimits(len(ground.toolchains) or None, builder.universe.max_run_minutes)
+def _drafts(
+    builder: ContextBuilder, issue_ids: Sequence[str], origin: CaseOrigin, config: dict[str, Any], now_ms: int
+) -> Iterator[CaseDraft]:
+    agent_limits = PlanLimits(len(origin.toolchains) or None, builder.universe.max_run_minutes)
     # A world's candidates are no agents: as many as wanted, whatever tools there are.
     world_limits = replace(agent_limits, max_candidates=None)
     policy = HeuristicPolicy(config, max_run_minutes=builder.universe.max_run_minutes)
     # History only goes forward.
-    for issue_id in sorted(issue_ids, key=lambda issue_id: ground.moments_ms.get(issue_id, now_ms)):
-        moment_ms = ground.moments_ms.get(issue_id, now_ms)
-        state = system_state(ground.toolchains, moment_ms)
+    for issue_id in sorted(issue_ids, key=lambda issue_id: origin.moments_ms.get(issue_id, now_ms)):
+        moment_ms = origin.moments_ms.get(issue_id, now_ms)
+        state = system_state(origin.toolchains, moment_ms)
         context = builder.build(issue_id, created_ms=moment_ms, system_state=state)
         space = ActionSpace.from_document(context["action_space"])
         limits = agent_limits if context["job_type"] == "code" else world_limits
         choice = Choice(
-            case_id=case_id_of(issue_id, ground.base_commit, context["universe_id"]),
+            case_id=case_id_of(issue_id, origin.base_commit, context["universe_id"]),
             context=context,
             default=policy.decide(context),
             pool=runnable_actions(space, context["job_type"], limits),
             executed=builder.last_action(issue_id, moment_ms, space),
             limits=limits,
         )
-        yield Situation(issue_id, ground.base_commit, choice)
+        yield CaseDraft(issue_id, origin.base_commit, choice)
 
 
-def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> IssueChoice:
+def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> IssueSelection:
     """The schedulable issues, or exactly those in ``issue_ids``, whatever their status.
 
     BenchError when an issue that was asked for does not exist or cannot be run safely.
     """
     set_aside = {issue_id: reason for issue_id, issue in issues.items() if (reason := _obstacle(issue_id, issue))}
     if issue_ids is None:
-        return IssueChoice(sorted(set(issues) - set(set_aside), key=natural_order), set_aside)
+        return IssueSelection(sorted(set(issues) - set(set_aside), key=natural_order), set_aside)
     for issue_id in issue_ids:
         if issue_id not in issues:
             raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
         if not _is_file_name(issue_id):
             raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
     chosen = sorted(set(issue_ids), key=natural_order)
-    return IssueChoice(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
+    return IssueSelection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
 
 
-def git_ground(repo: Path, kernel_dir: Path | None = None, search_path: str | None = None) -> Ground:
+def git_origin(repo: Path, kernel_dir: Path | None = None, search_path: str | None = None) -> CaseOrigin:
     """The commit of ``main``, and the tools on ``search_path`` (default: this process's PATH)."""
     base_commit = main_commit(repo)
     path = (kernel_dir or repo / ".cyntra") / "config.yaml"
     config = load_kernel_config(path) if path.exists() else {}
-    return Ground(base_commit, [toolchain.name for toolchain in find_toolchains(config, repo, search_path)])
+    return CaseOrigin(base_commit, [toolchain.name for toolchain in find_toolchains(config, repo, search_path)])
 
 
 def main_commit(repo: Path) -> str:

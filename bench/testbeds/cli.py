@@ -42,12 +42,12 @@ def simulate(
 @sandbox_app.command("create")
 def sandbox_create(
     directory: Annotated[Path, typer.Argument(help="Where the repo goes; must not exist or be empty.")],
-    issues: Annotated[int, typer.Option(min=1, help="Injected faults, one issue each.")] = 60,
+    issues: Annotated[int, typer.Option(min=1, help="Injected bugs, one issue each.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed gives the same repo.")] = 0,
     runs: Annotated[int, typer.Option(min=0, help="Runs of the stand-in kernel to make as history.")] = 0,
     worlds: Annotated[int, typer.Option(min=0, help="Worlds to evolve, one world job each.")] = 0,
 ) -> None:
-    """Write a git repo with a faulty Python package, issues, a Cyntra config and a universe."""
+    """Write a git repo with a buggy Python package, issues, a Cyntra config and a universe."""
     from bench.testbeds.sandbox.create import create_sandbox
     from bench.testbeds.sandbox.record import record_history
     from planner.display.console import StageBars

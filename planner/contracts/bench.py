@@ -30,12 +30,12 @@ class Launch(Document):
 class BenchOutcome(Document):
     """What one execution yielded. ``stopped_by`` is *our* reason for ending it, apart from status and exit code.
 
-    censored: stopped because it could not win any more; whether it would have passed is not known. ``derived_from``
-    names the execution under more minutes that told this outcome; nothing was run for it.
+    stopped_early: stopped because it could not win any more; whether it would have passed is not known.
+    ``derived_from`` names the execution under more minutes that gave this outcome; nothing was run for it.
     """
 
     passed: bool
-    status: Literal["success", "failed", "timeout", "censored", "fault"]
+    status: Literal["success", "failed", "timeout", "stopped_early", "fault"]
     stopped_by: Literal["walltime", "memory", "processes", "disk", "capped", "cancelled"] | None
     fault: str | None
     duration_ms: Milliseconds

@@ -25,7 +25,7 @@ class ActionOutcome(NamedTuple):
     duration_ms: int
     agent_ms: int | None
     """Time of all its agents together, a speculation's losers included; None when only the chosen one was recorded."""
-    censored: bool
+    time_is_lower_bound: bool
     """Some execution was cut at its limit: it would have taken longer."""
     utility: float | None
     """In [-0.2, 1], see bench.judging.objective; None when the agents' time is unknown."""
@@ -38,8 +38,8 @@ class Outcomes:
     """The outcomes of n examples, t in all; those of example i are the rows bounds[i] to bounds[i + 1].
 
     bounds (n + 1,) int64; actions (t, 4) int64, positions in the heads; passed (t,) float32; duration_ms and agent_ms
-    (t,) int64, UNKNOWN_MS where not recorded; censored and capped (t,) bool; utility (t,) float32 and cost_usd (t,)
-    float64, NaN where not known. Of a capped action passed is NaN and utility an upper bound.
+    (t,) int64, UNKNOWN_MS where not recorded; time_is_lower_bound and capped (t,) bool; utility (t,) float32 and
+    cost_usd (t,) float64, NaN where not known. Of a capped action passed is NaN and utility an upper bound.
     """
 
     bounds: NDArray[np.int64]
@@ -47,7 +47,7 @@ class Outcomes:
     passed: NDArray[np.float32]
     duration_ms: NDArray[np.int64]
     agent_ms: NDArray[np.int64]
-    censored: NDArray[np.bool_]
+    time_is_lower_bound: NDArray[np.bool_]
     utility: NDArray[np.float32]
     capped: NDArray[np.bool_]
     cost_usd: NDArray[np.float64]
@@ -78,6 +78,8 @@ class Outcomes:
         return {name: getattr(self, name) for name in OUTCOME_FIELDS}
 
 
+STORED_AS = {"time_is_lower_bound": "censored"}
+"""Fields whose files are called otherwise; the dataset's hash covers the names."""
 OUTCOME_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Outcomes))
 LATER_FIELDS: dict[str, Any] = {"capped": False, "cost_usd": np.nan}
 """Fields that datasets of an earlier program lack -> what every outcome had then."""
@@ -96,7 +98,7 @@ def make_outcomes(examples: Iterable[Sequence[ActionOutcome]], space: ActionSpac
         passed=np.array([o.passed for o in outcomes], dtype=np.float32),
         duration_ms=np.array([o.duration_ms for o in outcomes], dtype=np.int64),
         agent_ms=np.array([UNKNOWN_MS if o.agent_ms is None else o.agent_ms for o in outcomes], dtype=np.int64),
-        censored=np.array([o.censored for o in outcomes], dtype=bool),
+        time_is_lower_bound=np.array([o.time_is_lower_bound for o in outcomes], dtype=bool),
         utility=np.array([np.nan if o.utility is None else o.utility for o in outcomes], dtype=np.float32),
         capped=np.array([o.capped for o in outcomes], dtype=bool),
         cost_usd=np.array([np.nan if o.cost_usd is None else o.cost_usd for o in outcomes], dtype=np.float64),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import read_document
-from planner.dataset.outcomes import LATER_FIELDS, OUTCOME_FIELDS, Outcomes, outcomes_of
+from planner.dataset.outcomes import LATER_FIELDS, OUTCOME_FIELDS, STORED_AS, Outcomes, outcomes_of
 from planner.dataset.split import SPLITS
 from planner.encoding.inputs import Inputs
 from planner.errors import DatasetError
@@ -127,7 +127,7 @@ def load_dataset(path: Path) -> Dataset:
 
 
 def _outcome_arrays(directory: Path) -> dict[str, NDArray[Any]]:
-    paths = {field: directory / f"outcome_{field}.npy" for field in OUTCOME_FIELDS}
+    paths = {field: directory / f"outcome_{STORED_AS.get(field, field)}.npy" for field in OUTCOME_FIELDS}
     wanted = {field: path for field, path in paths.items() if field not in LATER_FIELDS or path.exists()}
     return {field: np.load(path, mmap_mode="r") for field, path in wanted.items()}
 

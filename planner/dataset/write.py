@@ -18,7 +18,7 @@ from planner.artifacts.recorded_context import PackedContext
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import canonical_json
 from planner.dataset.examples import Example
-from planner.dataset.outcomes import make_outcomes
+from planner.dataset.outcomes import STORED_AS, make_outcomes
 from planner.dataset.split import SPLITS
 from planner.dataset.storage import CONFIDENCE, EXAMPLE_SCHEMA, MANIFEST, ROW_GROUP
 from planner.encoding.encode import Encoded, apply_vocabulary, fit_vocabulary
@@ -145,7 +145,7 @@ def _arrays(
         "duration_ms": np.array([example.duration_ms for example in part], dtype=np.int64),
         "seen": seen,
         CONFIDENCE: np.array([example.label_confidence for example in part], dtype=np.float32),
-        **{f"outcome_{name}": array for name, array in outcomes.arrays().items()},
+        **{f"outcome_{STORED_AS.get(name, name)}": array for name, array in outcomes.arrays().items()},
     }
 
 

@@ -14,7 +14,7 @@ import orjson
 from planner.config import arch_names, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ConfigError
-from planner.evaluation.comparison_rows import Contender, Promise, contender, judge, trained_contender
+from planner.evaluation.comparison_rows import Contender, RiskTarget, contender, judge, trained_contender
 from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.evaluation.tables import markdown
 from planner.policies.forest import UtilityForest
@@ -59,7 +59,7 @@ def compare(
     policies: Sequence[str] | None = None,
     seeds: int = 3,
     overrides: Sequence[str] = (),
-    promise: Promise = Promise(),
+    promise: RiskTarget = RiskTarget(),
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Fit or train each policy (default: all) and judge it on validation and test, on seen and unseen issues.
@@ -108,7 +108,7 @@ def compare(
     return report
 
 
-def _contender(name: str, runs: Sequence[Path], dataset: Dataset, promise: Promise) -> Contender:
+def _contender(name: str, runs: Sequence[Path], dataset: Dataset, promise: RiskTarget) -> Contender:
     if name == HEURISTIC:
         return Contender(name, [lambda split: decide_by_rule(dataset, split)])
     if name in VALUE_READINGS:

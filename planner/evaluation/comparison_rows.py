@@ -23,7 +23,7 @@ Decide = Callable[[Split], Decisions]
 
 
 @dataclass(frozen=True)
-class Promise:
+class RiskTarget:
     """What a policy must keep to decide at all: accepted decisions lose at most ``max_risk`` on average."""
 
     max_risk: float = 0.1
@@ -45,7 +45,7 @@ def contender(name: str, policies: Sequence[Policy]) -> Contender:
     return Contender(name, [partial(decide_by_score, policy) for policy in policies])
 
 
-def trained_contender(name: str, runs: Sequence[Path], dataset: Dataset, promise: Promise) -> Contender:
+def trained_contender(name: str, runs: Sequence[Path], dataset: Dataset, promise: RiskTarget) -> Contender:
     """Trained runs that differ in their seed only, calibrated on the dataset's validation split if it has examples."""
     if len(dataset.splits["val"]):
         for run in runs:
@@ -60,7 +60,7 @@ def trained_contender(name: str, runs: Sequence[Path], dataset: Dataset, promise
     )
 
 
-def judge(contender: Contender, dataset: Dataset, promise: Promise) -> list[dict[str, Any]]:
+def judge(contender: Contender, dataset: Dataset, promise: RiskTarget) -> list[dict[str, Any]]:
     """Metrics on validation and test, all, seen and unseen issues; over several seeds, the mean of each metric.
 
     The threshold under which a policy abstains is chosen on validation, so only test shows what the promise is worth.
@@ -87,7 +87,7 @@ def judge(contender: Contender, dataset: Dataset, promise: Promise) -> list[dict
     return rows
 
 
-def _threshold(decisions: Decisions, split: Split, promise: Promise) -> float:
+def _threshold(decisions: Decisions, split: Split, promise: RiskTarget) -> float:
     """0 for a policy without probabilities: it never abstains."""
     if np.isnan(decisions.confidence).any():
         return 0.0

@@ -91,7 +91,7 @@ class ValueLoss:
         known = np.isfinite(outcomes.passed)
         self._passed = torch.tensor(np.where(known, outcomes.passed, 0.0).astype(np.float32), device=device)
         self._pass_known = torch.tensor(known, dtype=torch.float32, device=device)
-        self._censored = torch.tensor(np.asarray(outcomes.censored), device=device)
+        self._cut = torch.tensor(np.asarray(outcomes.time_is_lower_bound), device=device)
         self._log_ms = torch.from_numpy(log_times(outcomes)).to(device)
 
     def __call__(self, values: Values, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ class ValueLoss:
         at, of = torch.from_numpy(outcome).to(self._rows.device), torch.from_numpy(owner).to(self._rows.device)
         rows = self._rows[at]
         passing = F.binary_cross_entropy_with_logits(values.pass_logits[of, rows], self._passed[at], reduction="none")
-        timing = time_loss(values.log_ms[of, rows], values.log_ms_deviation, self._log_ms[at], self._censored[at])
+        timing = time_loss(values.log_ms[of, rows], values.log_ms_deviation, self._log_ms[at], self._cut[at])
         known = self._pass_known[at]
         sums = [
             losses.new_zeros(len(positions)).index_add(0, of, losses) for losses in (passing * known, known, timing)
@@ -122,16 +122,16 @@ def cross_entropy(log_probs: Tensor, targets: Tensor, weights: Tensor) -> Tensor
     return -(weights * targets * wanted).sum(dim=-1)
 
 
-def time_loss(mean: Tensor, deviation: Tensor, log_ms: Tensor, censored: Tensor) -> Tensor:
+def time_loss(mean: Tensor, deviation: Tensor, log_ms: Tensor, cut: Tensor) -> Tensor:
     """Negative log-likelihood of log-normal times, (t,), without the constant; ``mean`` and ``log_ms`` (t, 2).
 
-    A censored time was cut at its limit and counts as "longer than this": with its survival function instead of its
-    density. A time that is not known (NaN) counts nothing.
+    A time that was ``cut`` at its limit is a lower bound and counts as "longer than this": with its survival function
+    instead of its density. A time that is not known (NaN) counts nothing.
     """
     known = log_ms.isfinite()
     z = (torch.where(known, log_ms, mean.detach()) - mean) / deviation
     density = 0.5 * z**2 + deviation.log()
-    losses = torch.where(censored.unsqueeze(1), -torch.special.log_ndtr(-z), density)
+    losses = torch.where(cut.unsqueeze(1), -torch.special.log_ndtr(-z), density)
     return torch.where(known, losses, 0.0).sum(dim=1)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.containment.workdirs import make_work_dir
 from bench.engine.run import sandbox_path
 from bench.executors import Executor
 from bench.executors.cyntra.executor import CyntraExecutor
-from bench.executors.simulate import SimulateExecutor, simulated_ground
-from bench.planning.cases import build_cases, git_ground
+from bench.executors.simulate import SimulateExecutor, simulated_origin
+from bench.planning.cases import build_cases, git_origin
 from bench.testbeds.sandbox.create import create_sandbox
 from bench.testbeds.simulation.repo import simulate_repo
 from planner.actions import Action
@@ -34,10 +34,10 @@ class Subject:
     """Shorter than any execution of the case."""
     work_dir: Path
 
-    def execute(self, action: Action, repeat: int = 0, leash: Leash | None = None) -> BenchOutcome:
+    def execute(self, action: Action, repeat: int = 0, deadline: Deadline | None = None) -> BenchOutcome:
         work_dir = self.work_dir / f"{action}-{repeat}-{len(list(self.work_dir.glob('*')))}"
         make_work_dir(work_dir)
-        return self.executor.execute(self.case, action, work_dir, repeat, leash or Leash())
+        return self.executor.execute(self.case, action, work_dir, repeat, deadline or Deadline())
 
 
 CODE = (Action("serial_handoff", 1, 60, "NA"), Action("speculate_vote", 2, 60, "NA"))
@@ -54,14 +54,14 @@ def small_kernel(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
 def sandbox(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
     repo = create_sandbox(tmp_path / "sandbox", issues=2, seed=1)
     executor = CyntraExecutor.prepare(repo, ["cyntra-sandbox"], extra_path=sandbox_path(["cyntra-sandbox"]))
-    (case, *_) = build_cases(repo, n_actions=1, ground=git_ground(repo, None, executor.environment["PATH"]))
+    (case, *_) = build_cases(repo, n_actions=1, origin=git_origin(repo, None, executor.environment["PATH"]))
     return Subject(executor, case, *CODE, 0.05, tmp_path / "work")
 
 
 def simulation(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
     simulate_repo(tmp_path / "sim", runs=20, issues=5, open_issues=2, seed=1)
     executor = SimulateExecutor.prepare(tmp_path / "sim")
-    (case, *_) = build_cases(tmp_path / "sim", n_actions=1, ground=simulated_ground(tmp_path / "sim", executor))
+    (case, *_) = build_cases(tmp_path / "sim", n_actions=1, origin=simulated_origin(tmp_path / "sim", executor))
     return Subject(executor, case, *CODE, 1.0, tmp_path / "work")
 
 
@@ -93,9 +93,9 @@ def test_an_outcome_says_what_ran_and_what_it_took(subject: Subject) -> None:
         assert plan.timeout_seconds_executed == 3600
 
 
-def test_a_capped_execution_is_censored_whatever_it_would_have_come_to(subject: Subject) -> None:
-    outcome = subject.execute(subject.short, leash=Leash(subject.cap_s))
-    assert (outcome.status, outcome.stopped_by, outcome.passed) == ("censored", "capped", False)
+def test_a_capped_execution_is_stopped_early_whatever_it_would_have_come_to(subject: Subject) -> None:
+    outcome = subject.execute(subject.short, deadline=Deadline(subject.cap_s))
+    assert (outcome.status, outcome.stopped_by, outcome.passed) == ("stopped_early", "capped", False)
     assert outcome.duration_ms >= 1000 * subject.cap_s
     assert outcome.gates == [] and outcome.executed_plan is None
 
@@ -111,7 +111,7 @@ def test_a_case_of_another_repo_is_a_fault_and_no_exception(subject: Subject) ->
     foreign = subject.case.model_copy(update={"case_id": "case-x", "issue_id": "nobody", "base_commit": "0" * 40})
     work_dir = subject.work_dir / "foreign"
     make_work_dir(work_dir)
-    outcome = subject.executor.execute(foreign, subject.short, work_dir, 0, Leash())
+    outcome = subject.executor.execute(foreign, subject.short, work_dir, 0, Deadline())
     # The simulated world knows every issue: it draws one from its name.
     assert (outcome.status == "fault" and bool(outcome.fault)) or isinstance(subject.executor, SimulateExecutor)
 

@@ -1,4 +1,4 @@
-"""What one run may use: processes, memory, file size, time, and a leash that shortens it while it lasts."""
+"""What one run may use: processes, memory, file size, time, and a deadline that shortens it while it lasts."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from tests.bench.test_supervised import RUN_AWAY, python, supervise, until
 
 BOMB = """
@@ -97,48 +97,48 @@ def test_a_file_cannot_grow_beyond_its_limit(tmp_path: Path) -> None:
 
 
 def test_the_first_of_two_limits_of_time_wins(tmp_path: Path) -> None:
-    def stopped_by(wall_limit_s: float, leash: Leash) -> str | None:
-        return supervise(tmp_path / "w", "sleep", "60", wall_limit_s=wall_limit_s, leash=leash).stopped_by
+    def stopped_by(wall_limit_s: float, deadline: Deadline) -> str | None:
+        return supervise(tmp_path / "w", "sleep", "60", wall_limit_s=wall_limit_s, deadline=deadline).stopped_by
 
-    assert stopped_by(20, Leash(0.3)) == "capped"
-    assert stopped_by(0.3, Leash(20)) == "walltime"
-    cancelled = Leash(20)
+    assert stopped_by(20, Deadline(0.3)) == "capped"
+    assert stopped_by(0.3, Deadline(20)) == "walltime"
+    cancelled = Deadline(20)
     cancelled.shorten(0.3, "cancelled")
     assert stopped_by(20, cancelled) == "cancelled"
 
 
 def test_a_leash_only_ever_shortens(tmp_path: Path) -> None:
-    leash = Leash()
-    assert leash.cap_s is None
-    leash.shorten(0.5, "capped")
-    leash.shorten(30, "capped")
-    leash.shorten(0.4, "cancelled")
-    assert leash.cap_s == 0.5
-    report = supervise(tmp_path / "w", "sleep", "60", leash=leash)
+    deadline = Deadline()
+    assert deadline.cap_s is None
+    deadline.shorten(0.5, "capped")
+    deadline.shorten(30, "capped")
+    deadline.shorten(0.4, "cancelled")
+    assert deadline.cap_s == 0.5
+    report = supervise(tmp_path / "w", "sleep", "60", deadline=deadline)
     assert report.stopped_by == "cancelled"
 
 
 @pytest.mark.parametrize("reason", ["capped", "cancelled"])
 def test_a_run_is_stopped_from_another_thread_while_it_lasts(tmp_path: Path, reason: Any) -> None:
-    leash = Leash()
+    deadline = Deadline()
 
     def shorten() -> None:
         until((tmp_path / "w" / "began").exists)
-        leash.shorten(300, reason)
-        leash.shorten(0, reason)
+        deadline.shorten(300, reason)
+        deadline.shorten(0, reason)
 
     thread = threading.Thread(target=shorten)
     thread.start()
-    report = supervise(tmp_path / "w", "sh", "-c", "touch began; exec sleep 60", leash=leash)
+    report = supervise(tmp_path / "w", "sh", "-c", "touch began; exec sleep 60", deadline=deadline)
     thread.join()
     assert (report.stopped_by, report.exit_code) == (reason, -signal.SIGTERM)
 
 
 def test_a_cap_is_counted_from_the_start_of_the_run(tmp_path: Path) -> None:
-    leash = Leash()
-    timer = threading.Timer(0.5, leash.shorten, (1.0, "capped"))
+    deadline = Deadline()
+    timer = threading.Timer(0.5, deadline.shorten, (1.0, "capped"))
     timer.start()
-    report = supervise(tmp_path / "w", "sleep", "60", leash=leash)
+    report = supervise(tmp_path / "w", "sleep", "60", deadline=deadline)
     timer.join()
     assert report.stopped_by == "capped"
     assert report.wall_ms >= 1000
@@ -146,21 +146,21 @@ def test_a_cap_is_counted_from_the_start_of_the_run(tmp_path: Path) -> None:
 
 def test_a_run_that_ends_while_its_limit_is_shortened_ends_as_it_would(tmp_path: Path) -> None:
     """The moment of the normal end, that in which its left-overs are ended, and a new limit each millisecond."""
-    leash = Leash()
+    deadline = Deadline()
     done = threading.Event()
 
     def shorten() -> None:
         for seconds in range(10_000, 5_000, -1):
             if done.is_set():
                 break
-            leash.shorten(seconds, "capped")
+            deadline.shorten(seconds, "capped")
             time.sleep(0.001)
-        leash.shorten(0, "cancelled")
+        deadline.shorten(0, "cancelled")
 
     thread = threading.Thread(target=shorten)
     thread.start()
-    report = supervise(tmp_path / "w", *python(RUN_AWAY, "", "leave"), leash=leash)
+    report = supervise(tmp_path / "w", *python(RUN_AWAY, "", "leave"), deadline=deadline)
     done.set()
     thread.join()
     assert (report.stopped_by, report.exit_code) == (None, 0)
-    leash.shorten(0, "capped")
+    deadline.shorten(0, "capped")

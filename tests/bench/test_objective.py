@@ -88,7 +88,7 @@ def test_faults_never_win_and_leave_no_winner_when_alone() -> None:
 
 
 def test_a_capped_action_never_wins() -> None:
-    capped = outcome(False, 10, 0.0, status="censored", stopped_by="capped")
+    capped = outcome(False, 10, 0.0, status="stopped_early", stopped_by="capped")
     assert winner([(SERIAL, capped), (WIDE, outcome(duration_ms=9))]) == WIDE
     assert winner([*times(SERIAL, 1, 1), (SERIAL, capped), *times(WIDE, 9, 9, 9)]) == WIDE
 
@@ -169,7 +169,7 @@ def test_capping_changes_no_winner(runs: list[list[tuple[bool, int]]]) -> None:
         for full in group:
             cap = cap_ms(capped, plan, repeats, DEFAULT)
             cut_off = cap is not None and full.duration_ms > cap
-            short = outcome(False, cap or 0, None, status="censored", stopped_by="capped")
+            short = outcome(False, cap or 0, None, status="stopped_early", stopped_by="capped")
             capped.setdefault(plan, []).append(short if cut_off else full)
     assert winner([(a, o) for a, group in capped.items() for o in group]) == winner(
         [(a, o) for a, group in whole.items() for o in group]

@@ -75,7 +75,7 @@ def test_the_real_kernel_runs_what_is_forced_and_what_cannot_win_is_capped(
     assert len(executions) == 4 and report.faults == 0
     for execution in executions:
         action, outcome = action_from_document(execution.action.model_dump()), execution.outcome
-        if outcome.status == "censored":
+        if outcome.status == "stopped_early":
             assert outcome.stopped_by == "capped" and outcome.duration_ms < 10_000
             continue
         plan = outcome.executed_plan
@@ -83,7 +83,7 @@ def test_the_real_kernel_runs_what_is_forced_and_what_cannot_win_is_capped(
         assert plan.swarm_id_executed == action.swarm_id
         assert plan.max_candidates_executed == action.max_candidates_bin == len(outcome.launches)
         assert plan.timeout_seconds_executed == 60 * int(action.max_minutes_bin)
-    assert any(e.outcome.status == "censored" and e.action.max_candidates_bin == 3 for e in executions)
+    assert any(e.outcome.status == "stopped_early" and e.action.max_candidates_bin == 3 for e in executions)
 
 
 def test_a_config_elsewhere_drives_the_real_kernel(kernel_repo: KernelRepo, ray_cluster: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from planner.training.loop import start_run, train
 from tests.bench.ledgers import REPLAY, SERIAL, VOTE, bound, ten_cases, told, trained, write_ledger
 from tests.bench.test_objective import outcome
 
-CAPPED = outcome(False, 120_000, status="censored", stopped_by="capped")
+CAPPED = outcome(False, 120_000, status="stopped_early", stopped_by="capped")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_capped_action_is_told_as_lost_and_nothing_more(ledger: Path, base: Pa
     found = split.outcomes
     assert found.capped.tolist() == [False, True] * 4
     assert np.isnan(found.passed[1]) and found.passed[0] == 1
-    assert found.censored.tolist() == [False, True] * 4
+    assert found.time_is_lower_bound.tolist() == [False, True] * 4
     assert found.duration_ms.tolist() == [60_000, 120_000] * 4
     # As if it had just passed after two of 120 minutes.
     assert found.utility[1] == pytest.approx(1 - 0.1 * 2 / 120 - 0.1 * 2 / 360)

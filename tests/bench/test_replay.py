@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.engine.run import ReplaySettings, run_bench
 from bench.executors.replay import ReplayExecutor
 from bench.judging.results import read_results
@@ -51,11 +51,11 @@ def executor(tmp_path: Path) -> ReplayExecutor:
 
 
 def cases_of(executor: ReplayExecutor) -> list[BenchCase]:
-    return add_cases([], [], executor.situations(None, "recorded"), AllActions(), 4, None)
+    return add_cases([], [], executor.drafts(None, "recorded"), AllActions(), 4, None)
 
 
 def execute(executor: ReplayExecutor, *action: Any, cap_s: float | None = None) -> BenchOutcome:
-    return executor.execute(cases_of(executor)[0], Action(*action), Path("unused"), 0, Leash(cap_s))
+    return executor.execute(cases_of(executor)[0], Action(*action), Path("unused"), 0, Deadline(cap_s))
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_an_action_that_needs_more_trials_than_were_recorded_is_not_observed(exe
     assert max(needed) == 4 and len(case.actions) == 2 * 5 * 6
     outcome = execute(executor, "serial_handoff", 3, 15, 2)
     assert outcome.status == "fault" and "needs more trials than the 4 recorded" in str(outcome.fault)
-    again = executor.execute(case, Action("serial_handoff", 1, 60, 1), Path("unused"), 1, Leash())
+    again = executor.execute(case, Action("serial_handoff", 1, 60, 1), Path("unused"), 1, Deadline())
     assert again.status == "fault"
 
 
 def test_a_cap_cuts_what_is_recorded(executor: ReplayExecutor) -> None:
     outcome = execute(executor, "speculate_vote", 2, 60, 1, cap_s=22 * 60)
-    assert (outcome.status, outcome.stopped_by, outcome.passed) == ("censored", "capped", False)
+    assert (outcome.status, outcome.stopped_by, outcome.passed) == ("stopped_early", "capped", False)
     assert (outcome.duration_ms, outcome.agent_ms) == (22 * MINUTE, 42 * MINUTE)
     assert execute(executor, "speculate_vote", 2, 60, 1, cap_s=25 * 60).passed
 

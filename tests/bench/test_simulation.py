@@ -13,7 +13,7 @@ import orjson
 import pytest
 import yaml
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.engine.run import run_bench
 from bench.executors.simulate import SimulateExecutor
 from bench.judging.relabel import relabel
@@ -237,7 +237,9 @@ def test_a_simulated_repo_goes_from_dataset_to_bench_to_winners(repo: Path, ray_
     executor = SimulateExecutor.prepare(repo)
     for result in results:
         for action, outcomes in result.outcomes.items():
-            assert outcomes == [executor.execute(result.case, action, tmp_path, repeat, Leash()) for repeat in (0, 1)]
+            assert outcomes == [
+                executor.execute(result.case, action, tmp_path, repeat, Deadline()) for repeat in (0, 1)
+            ]
             issue = executor.world.issue(result.case.issue_id)
             drawn = [executor.world.run(issue, action, repeat, result.decided_ms) for repeat in (0, 1)]
             assert [outcome.duration_ms for outcome in outcomes] == [run.duration_ms for run in drawn]
@@ -269,7 +271,7 @@ def test_an_outcome_counts_the_losers_too(repo: Path, tmp_path: Path) -> None:
         },
         "case",
     )
-    outcome = executor.execute(case, WIDE, tmp_path, 0, Leash())
+    outcome = executor.execute(case, WIDE, tmp_path, 0, Deadline())
     assert len(outcome.launches) == 3
     assert outcome.agent_ms == sum(launch.duration_ms for launch in outcome.launches)
     assert outcome.cost_usd == pytest.approx(sum(launch.cost_usd or 0 for launch in outcome.launches))

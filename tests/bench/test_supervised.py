@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.containment.limits import Leash, Limits
+from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.containment.strays import MARK, kill_strays
 from bench.containment.workdirs import is_in_use
@@ -82,7 +82,7 @@ def supervise(
     *command: str,
     wall_limit_s: float = 20,
     environment: dict[str, str] | None = None,
-    leash: Leash | None = None,
+    deadline: Deadline | None = None,
     **limits: Any,
 ) -> RunReport:
     work_dir.mkdir(exist_ok=True)
@@ -93,7 +93,7 @@ def supervise(
         environment=environment or {"PATH": os.environ["PATH"]},
         log_path=work_dir / "log",
         limits=Limits(wall_limit_s, **limits),
-        leash=leash,
+        deadline=deadline,
         grace_s=0.3,
     )
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.containment.strays import MARK
 from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_stale_roots
 from bench.engine.budget import Budget
 from bench.engine.workers import Capping, WorkerPool
-from bench.executors.outcome import censored, fault
+from bench.executors.outcome import fault, stopped_early
 from bench.judging.objective import Objective
 from bench.ledger import Ledger, Progress
 from planner.actions import Action
@@ -39,7 +39,7 @@ class ScriptedExecutor:
     def lane_limit_ms(self, action: Action) -> int | None:
         return None
 
-    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash) -> BenchOutcome:
+    def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline) -> BenchOutcome:
         (work_dir / "clone").mkdir()
         with self.notes.open("a") as file:
             file.write(f"{case.issue_id} {action}\n")
@@ -51,25 +51,25 @@ class ScriptedExecutor:
         if case.issue_id == "heals" and calls == 1:
             return fault("the disk was full")
         if case.issue_id == "race":
-            return self.race(action, leash)
+            return self.race(action, deadline)
         return outcome(duration_ms=calls)
 
-    def race(self, action: Action, leash: Leash) -> BenchOutcome:
+    def race(self, action: Action, deadline: Deadline) -> BenchOutcome:
         """The plan with one candidate passes after 0.4 s, the other one would last half a minute."""
         started = time.monotonic()
         if action.max_candidates_bin != 1:
-            reason = self.stopped_by(leash, started + 30)
+            reason = self.stopped_by(deadline, started + 30)
             elapsed = round(1000 * (time.monotonic() - started))
-            return censored(stopped_by=reason, duration_ms=elapsed, agent_ms=elapsed)
+            return stopped_early(stopped_by=reason, duration_ms=elapsed, agent_ms=elapsed)
         time.sleep(0.4)
         return outcome(duration_ms=400)
 
-    def stopped_by(self, leash: Leash, deadline: float) -> str:
+    def stopped_by(self, deadline: Deadline, give_up: float) -> str:
         """What a supervisor does with its control pipe: wait for a limit, and then until it is reached."""
         started, text = time.monotonic(), ""
         control_read, control_write = os.pipe()
-        with leash.hold(control_write):
-            while time.monotonic() < deadline:
+        with deadline.hold(control_write):
+            while time.monotonic() < give_up:
                 if select.select([control_read], [], [], 0.02)[0]:
                     text += os.read(control_read, 4096).decode()
                 for line in text.splitlines():
@@ -130,12 +130,10 @@ def test_a_fault_that_heals_is_tried_again_and_shown(ray_cluster: Any, tmp_path:
     assert (ledger.progress().passed, ledger.progress().faults, ledger.progress().retried) == (2, 0, 2)
 
 
-def test_an_action_that_a_passing_sibling_has_outrun_is_stopped_in_the_middle_and_censored(
-    ray_cluster: Any, tmp_path: Path
-) -> None:
+def test_an_action_that_a_passing_sibling_has_outrun_is_stopped_in_the_middle(ray_cluster: Any, tmp_path: Path) -> None:
     ledger, _, _ = run_pool(ray_cluster, tmp_path, "race", capping=Capping(Objective(), 1))
     quick, slow = (execution.outcome for execution in ledger.executions())
-    assert (quick.passed, quick.duration_ms, slow.status, slow.passed) == (True, 400, "censored", False)
+    assert (quick.passed, quick.duration_ms, slow.status, slow.passed) == (True, 400, "stopped_early", False)
     assert slow.agent_ms < 30_000
     assert ledger.progress().capped == 1
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 import yaml
 
-from bench.containment.limits import Leash, Limits
+from bench.containment.limits import Deadline, Limits
 from bench.containment.workdirs import make_work_dir, remove_tree
 from bench.engine.run import CyntraSettings, run_bench
 from bench.executors.cyntra.executor import CyntraExecutor
@@ -114,12 +114,12 @@ def passing_seed(repo: Path, **options: Any) -> dict[str, Any]:
 
 
 def execute(repo: Path, action: Action, issue_id: str = "3", **options: Any) -> BenchOutcome:
-    leash = options.pop("leash", None)
+    deadline = options.pop("deadline", None)
     executor = prepare(repo, **options)
     (case,) = build_cases(repo, issue_ids=[issue_id], n_actions=1)
     work_dir = repo.parent / "work" / issue_id
     make_work_dir(work_dir)
-    outcome = executor.execute(case, action, work_dir, 0, leash)
+    outcome = executor.execute(case, action, work_dir, 0, deadline)
     remove_tree(work_dir)
     return outcome
 
@@ -304,10 +304,15 @@ def test_the_minutes_end_a_long_evolution_and_leave_no_process(
     assert processes_with(str(repo.parent)) == []
 
 
-def test_an_evolution_that_cannot_win_any_more_is_censored(repo: Path) -> None:
+def test_an_evolution_that_cannot_win_any_more_is_stopped_early(repo: Path) -> None:
     change_world(repo, "cave_1", size=60, maps=100_000)
-    outcome = execute(repo, Action("serial_handoff", 1, 120, 2), limits=Limits(60), leash=Leash(0.3))
-    assert (outcome.status, outcome.stopped_by, outcome.passed, outcome.score) == ("censored", "capped", False, None)
+    outcome = execute(repo, Action("serial_handoff", 1, 120, 2), limits=Limits(60), deadline=Deadline(0.3))
+    assert (outcome.status, outcome.stopped_by, outcome.passed, outcome.score) == (
+        "stopped_early",
+        "capped",
+        False,
+        None,
+    )
 
 
 def test_a_bench_of_worlds_alone_needs_no_agents_tool_and_one_with_code_names_what_is_missing(

@@ -9,7 +9,7 @@ import pytest
 from bench.judging.relabel import relabel
 from planner.errors import ConfigError
 from planner.evaluation.compare import MEMBERS, compare
-from planner.evaluation.comparison_rows import Promise
+from planner.evaluation.comparison_rows import RiskTarget
 from tests.bench.ledgers import ten_cases, write_ledger
 
 
@@ -24,7 +24,7 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
 ) -> None:
     chosen = ["heuristic", "best_on_average", "safe_values", "nearest_neighbours", "mlp_planner"]
     report = compare(
-        winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=Promise(0.9, 0.5)
+        winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=RiskTarget(0.9, 0.5)
     )
     rows = {(row["policy"], row["split"], row["issues"]): row for row in report["rows"]}
     # In the held-out cases the serial plan, today's rule's, fails and the vote passes (utilities as in test_judging).
@@ -40,7 +40,7 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").glob("*/run.json")}
     assert len(before) == 2 + MEMBERS
     again = compare(
-        winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=Promise(0.9, 0.5)
+        winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=RiskTarget(0.9, 0.5)
     )
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert again["rows"] == report["rows"]

@@ -1,4 +1,4 @@
-"""Losses: numbers worked out by hand, and what weights, soft labels and censored times mean."""
+"""Losses: numbers worked out by hand, and what weights, soft labels and times cut at a limit mean."""
 
 import math
 from pathlib import Path
@@ -34,9 +34,9 @@ CPU = torch.device("cpu")
 
 
 def outcome(
-    action: Action, utility: float | None = None, passed: float = 1.0, ms: int = 1000, censored: bool = False
+    action: Action, utility: float | None = None, passed: float = 1.0, ms: int = 1000, time_is_lower_bound: bool = False
 ) -> ActionOutcome:
-    return ActionOutcome(action, passed, ms, None if utility is None else 2 * ms, censored, utility)
+    return ActionOutcome(action, passed, ms, None if utility is None else 2 * ms, time_is_lower_bound, utility)
 
 
 def capped(action: Action, bound: float, ms: int = 1000) -> ActionOutcome:
@@ -151,26 +151,26 @@ def test_examples_weigh_what_missing_their_label_loses() -> None:
     assert example_weights(indifferent).tolist() == [1.0]
 
 
-def test_a_time_counts_with_its_density_and_a_censored_one_with_its_survival() -> None:
+def test_a_time_counts_with_its_density_and_one_cut_at_its_limit_with_its_survival() -> None:
     mean, deviation = torch.tensor([[2.0, 5.0]]), torch.tensor([0.5, 1.0])
     known = time_loss(mean, deviation, torch.tensor([[3.0, math.nan]]), torch.tensor([False]))
     assert known.item() == pytest.approx(0.5 * 2.0**2 + math.log(0.5))
-    censored = time_loss(mean, deviation, torch.tensor([[3.0, math.nan]]), torch.tensor([True]))
-    assert censored.item() == pytest.approx(-math.log(0.5 * math.erfc(2.0 / math.sqrt(2))), rel=1e-4)
+    cut = time_loss(mean, deviation, torch.tensor([[3.0, math.nan]]), torch.tensor([True]))
+    assert cut.item() == pytest.approx(-math.log(0.5 * math.erfc(2.0 / math.sqrt(2))), rel=1e-4)
 
 
-def test_censored_times_move_the_estimate_up_and_not_towards_the_limit() -> None:
+def test_times_cut_at_a_limit_move_the_estimate_up_and_not_towards_the_limit() -> None:
     """Half of the runs were cut at their limit: the true mean is found, where taking limits for times would not."""
     random = np.random.default_rng(0)
     times = random.normal(7.0, 1.0, 4000)
-    censored, seen = torch.from_numpy(times > 7.0), torch.from_numpy(np.minimum(times, 7.0)).float()
+    cut, seen = torch.from_numpy(times > 7.0), torch.from_numpy(np.minimum(times, 7.0)).float()
     mean, log_deviation = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([mean, log_deviation], max_iter=60)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         log_ms = seen[:, None]
-        loss = time_loss(5 + mean.expand(len(seen), 1), log_deviation.exp(), log_ms, censored).mean()
+        loss = time_loss(5 + mean.expand(len(seen), 1), log_deviation.exp(), log_ms, cut).mean()
         loss.backward()
         return loss
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.containment.limits import Leash, Limits
+from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import make_clone
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
@@ -100,14 +100,14 @@ class CyntraExecutor:
         return False
 
     def execute(
-        self, case: BenchCase, action: Action, work_dir: Path, repeat: int = 0, leash: Leash | None = None
+        self, case: BenchCase, action: Action, work_dir: Path, repeat: int = 0, deadline: Deadline | None = None
     ) -> BenchOutcome:
         """Clone, force the action, run Cyntra under a supervisor, read the outcome from what it wrote.
 
         Every ``repeat`` is a run of its own; its number seeds the evolution of a world job.
         """
         try:
-            return self._execute(case, action, work_dir, repeat, leash)
+            return self._execute(case, action, work_dir, repeat, deadline)
         except (PlannerError, OSError) as error:
             return fault(str(error))
 
@@ -131,7 +131,7 @@ class CyntraExecutor:
         return 60.0 if Path(self.command[0]).name == "cyntra" else minute_seconds(self.base_config)
 
     def _execute(
-        self, case: BenchCase, action: Action, work_dir: Path, repeat: int, leash: Leash | None
+        self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline | None
     ) -> BenchOutcome:
         self._check_feasible(case, action)
         if case.context.job_type == WORLD_JOB_TYPE:
@@ -146,7 +146,7 @@ class CyntraExecutor:
                 config=self.base_text,
                 environment=self.environment,
                 limits=self._limits(action, START_S),
-                leash=leash,
+                deadline=deadline,
             )
         clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
         temporary.mkdir()
@@ -163,7 +163,7 @@ class CyntraExecutor:
             environment=self._environment(tools, temporary),
             log_path=log_path,
             limits=self._limits(action),
-            leash=leash,
+            deadline=deadline,
         )
         launches = read_launches(launch_log, started_ms + report.wall_ms)
         return read_outcome(clone, action, report, launches, log_path)

@@ -9,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.containment.limits import Leash, Limits
+from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.executors.cyntra.clone import make_clone
 from bench.executors.cyntra.overlay import PLAN_SECONDS_PER_MINUTE
 from bench.executors.outcome import (
-    censored,
     excessive_artifacts,
     fault,
     log_tail,
-    not_one,
+    machine_fault,
+    outcome_from_artifacts,
     plan_difference,
     read_runs,
-    spoiled_by,
-    told_by,
+    stopped_early,
+    wrong_run_count,
 )
 from planner.actions import Action
 from planner.artifacts.beads import world_of
@@ -47,7 +47,7 @@ def execute_world(
     config: str,
     environment: Mapping[str, str],
     limits: Limits,
-    leash: Leash | None = None,
+    deadline: Deadline | None = None,
 ) -> BenchOutcome:
     """Evolve the issue's world in a clone of ``repo`` in ``work_dir``; BenchError when that cannot be done.
 
@@ -65,7 +65,7 @@ def execute_world(
         environment={**environment, "TMPDIR": str(temporary)},
         log_path=log_path,
         limits=limits,
-        leash=leash,
+        deadline=deadline,
     )
     return read_world_outcome(clone, action, report, log_path)
 
@@ -108,16 +108,16 @@ def read_world_outcome(clone: Path, action: Action, report: RunReport, log_path:
         "launches": [],
     }
     if report.stopped_by in ("capped", "cancelled") and not report.left:
-        return censored(**measured | {"score": None})
+        return stopped_early(**measured | {"score": None})
     reason = (
         excess
-        or spoiled_by(report)
-        or not_one(evolutions, report, "evolution")
+        or machine_fault(report)
+        or wrong_run_count(evolutions, report, "evolution")
         or (run and plan_difference(_forced(action), run.executed_plan))
     )
     if reason:
         return fault(f"{reason}{log_tail(log_path)}", **measured)
-    return told_by(run, None if run is None else _executed_plan(run, action), **measured)
+    return outcome_from_artifacts(run, None if run is None else _executed_plan(run, action), **measured)
 
 
 def _forced(action: Action) -> dict[str, Any]:

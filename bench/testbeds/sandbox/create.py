@@ -1,4 +1,4 @@
-"""Writing a sandbox: `create_sandbox(dir, issues=60, seed=0)` makes a small real git repo with faults and issues."""
+"""Writing a sandbox: `create_sandbox(dir, issues=60, seed=0)` makes a small real git repo with bugs and issues."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from bench.testbeds.sandbox.faults import PACKAGE, Fault, Function, choose_faults, faulty_sources, library_sources
+from bench.testbeds.sandbox.bugs import PACKAGE, Bug, Function, buggy_sources, choose_bugs, library_sources
 from bench.testbeds.sandbox.triage import issue_document
 from bench.testbeds.sandbox.world.catalogue import SandboxWorld, sandbox_world
 from planner.errors import BenchError
@@ -38,12 +38,12 @@ def create_sandbox(
         raise BenchError(f"seconds_per_minute must be above 0 and at most 60, found {seconds_per_minute}")
     if dir.exists() and any(dir.iterdir()):
         raise BenchError(f"{dir} is not empty: name a new directory")
-    faults = choose_faults(issues, seed)
+    bugs = choose_bugs(issues, seed)
     originals = library_sources()
-    sources = faulty_sources(originals, faults)
-    _verify(faults, originals, sources)
-    _write_code(dir, faults, sources)
-    _write_cyntra_files(dir, faults, sources, seed, seconds_per_minute)
+    sources = buggy_sources(originals, bugs)
+    _verify(bugs, originals, sources)
+    _write_code(dir, bugs, sources)
+    _write_cyntra_files(dir, bugs, sources, seed, seconds_per_minute)
     _write_worlds(dir, [sandbox_world(number, issues + number, seed) for number in range(1, worlds + 1)])
     _commit(dir)
     return dir
@@ -61,22 +61,22 @@ def _literal(answer: Any) -> str:
     return answer.__name__ if isinstance(answer, type) else repr(answer)
 
 
-def _write_code(dir: Path, faults: list[Fault], sources: dict[str, str]) -> None:
+def _write_code(dir: Path, bugs: list[Bug], sources: dict[str, str]) -> None:
     for path in sorted(_TEMPLATE.rglob("*.txt")):
         name = path.relative_to(_TEMPLATE).with_suffix("").as_posix()
         _write(dir / name.replace("dot_", "."), path.read_text(encoding="utf-8"))
     _write(dir / PACKAGE / "__init__.py", '"""Pure functions about numbers, text, dates and more."""\n')
     for module, source in sources.items():
         _write(dir / PACKAGE / f"{module}.py", source)
-    for fault in faults:
-        _write(dir / "tests" / f"test_{fault.function.module}_{fault.function.name}.py", gate_script(fault.function))
+    for bug in bugs:
+        _write(dir / "tests" / f"test_{bug.function.module}_{bug.function.name}.py", gate_script(bug.function))
 
 
-def _write_cyntra_files(dir: Path, faults: list[Fault], sources: dict[str, str], seed: int, minute: float) -> None:
+def _write_cyntra_files(dir: Path, bugs: list[Bug], sources: dict[str, str], seed: int, minute: float) -> None:
     rng = random.Random(f"triage {seed}")
     lines = []
-    for number, fault in enumerate(faults, start=1):
-        document = issue_document(number, fault, sources[fault.function.module], sources, rng)
+    for number, bug in enumerate(bugs, start=1):
+        document = issue_document(number, bug, sources[bug.function.module], sources, rng)
         lines.append(json.dumps(document, ensure_ascii=False) + "\n")
     _write(dir / ".beads" / "issues.jsonl", "".join(lines))
     _write(dir / ".beads" / "deps.jsonl", "")
@@ -102,22 +102,22 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _verify(faults: list[Fault], originals: dict[str, str], sources: dict[str, str]) -> None:
-    """Run each gate with all faults present and with all but its own: it must fail, and then pass."""
+def _verify(bugs: list[Bug], originals: dict[str, str], sources: dict[str, str]) -> None:
+    """Run each gate with all bugs present and with all but its own: it must fail, and then pass."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        _write_code(directory, faults, sources)
-        for fault in faults:
-            function = fault.function
-            others = [other for other in faults if other is not fault]
-            repaired = faulty_sources(originals, others)[function.module]
+        _write_code(directory, bugs, sources)
+        for bug in bugs:
+            function = bug.function
+            others = [other for other in bugs if other is not bug]
+            repaired = buggy_sources(originals, others)[function.module]
             module = directory / PACKAGE / f"{function.module}.py"
             failed = not _gate_passes(directory, function)
             _write(module, repaired)
             passes = _gate_passes(directory, function)
             _write(module, sources[function.module])
             if not (failed and passes):
-                raise RuntimeError(f"the gate of {function.module}.{function.name} does not tell faulty from repaired")
+                raise RuntimeError(f"the gate of {function.module}.{function.name} does not tell buggy from repaired")
 
 
 def _gate_passes(directory: Path, function: Function) -> bool:

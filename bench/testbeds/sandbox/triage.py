@@ -1,11 +1,11 @@
-"""Turning a fault into an issue as a person who triages would: honest, a little noisy, and without the answer."""
+"""Turning a bug into an issue as a person who triages would: honest, a little noisy, and without the answer."""
 
 import random
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bench.testbeds.sandbox.faults import PACKAGE, Fault
+from bench.testbeds.sandbox.bugs import PACKAGE, Bug
 from bench.testbeds.sandbox.toolchains.edits import enumerate_edits
 
 MAX_ATTEMPTS = 3
@@ -44,13 +44,11 @@ _DETAILS = {
 }
 
 
-def issue_document(
-    number: int, fault: Fault, source: str, sources: dict[str, str], rng: random.Random
-) -> dict[str, Any]:
-    """The issue as a line of .beads/issues.jsonl; `source` is the faulty module, `sources` the whole toolbox."""
-    module, name = fault.function.module, fault.function.name
+def issue_document(number: int, bug: Bug, source: str, sources: dict[str, str], rng: random.Random) -> dict[str, Any]:
+    """The issue as a line of .beads/issues.jsonl; `source` is the buggy module, `sources` the whole toolbox."""
+    module, name = bug.function.module, bug.function.name
     file, test = f"{PACKAGE}/{module}.py", f"tests/test_{module}_{name}.py"
-    tags = _tags(fault, rng)
+    tags = _tags(bug, rng)
     size = _size(len(enumerate_edits(source, name)), rng)
     created = _FIRST_CREATED + timedelta(hours=19 * (number - 1), minutes=rng.randrange(600))
     stamp = created.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -60,12 +58,12 @@ def issue_document(
         "status": "open",
         "created": stamp,
         "updated": stamp,
-        "description": _description(fault, tags, rng),
+        "description": _description(bug, tags, rng),
         "acceptance_criteria": [f"{test} passes"],
         "context_files": [file],
         "tags": tags,
         "dk_priority": rng.choices(("P0", "P1", "P2", "P3"), (1, 3, 5, 3))[0],
-        "dk_risk": _risk(fault, count_callers(sources, module, name), rng),
+        "dk_risk": _risk(bug, count_callers(sources, module, name), rng),
         "dk_size": size,
         "dk_estimated_tokens": _TOKENS[size],
         "dk_max_attempts": MAX_ATTEMPTS,
@@ -86,11 +84,11 @@ def count_callers(sources: dict[str, str], module: str, name: str) -> int:
     return sum(len(re.findall(rf"\b{module}\.{name}\(", text)) for text in sources.values())
 
 
-def _tags(fault: Fault, rng: random.Random) -> list[str]:
+def _tags(bug: Bug, rng: random.Random) -> list[str]:
     """The area, how it shows, and what it smells of; the last may be wrong or missing."""
-    area = next(area for area, modules in _AREAS.items() if fault.function.module in modules)
-    shows = "crash" if fault.crashes else "edge-case" if fault.failing_share <= 0.45 else "wrong-result"
-    families = {edit.family for edit in fault.edits}
+    area = next(area for area, modules in _AREAS.items() if bug.function.module in modules)
+    shows = "crash" if bug.crashes else "edge-case" if bug.failing_share <= 0.45 else "wrong-result"
+    families = {edit.family for edit in bug.edits}
     smells = [
         tag
         for tag, behind, seen, suspected in _SYMPTOMS
@@ -105,16 +103,16 @@ def _size(edits: int, rng: random.Random) -> str:
     return next((size for size, limit in _SIZES if judged < limit), "XL")
 
 
-def _risk(fault: Fault, callers: int, rng: random.Random) -> str:
-    """More callers and a tangled fault look riskier."""
-    judged = min(callers, 3) * 0.6 + 1.8 * (len(fault.edits) - 1) + 0.8 * fault.crashes + rng.uniform(0, 2.2)
+def _risk(bug: Bug, callers: int, rng: random.Random) -> str:
+    """More callers and a tangled bug look riskier."""
+    judged = min(callers, 3) * 0.6 + 1.8 * (len(bug.edits) - 1) + 0.8 * bug.crashes + rng.uniform(0, 2.2)
     return next((risk for risk, limit in _RISKS if judged < limit), "critical")
 
 
-def _description(fault: Fault, tags: list[str], rng: random.Random) -> str:
-    share = round(fault.failing_share * len(fault.function.cases))
-    where = f"{PACKAGE}.{fault.function.module}.{fault.function.name}"
-    shown = f"{share} of {len(fault.function.cases)} recorded answers of {where} differ"
+def _description(bug: Bug, tags: list[str], rng: random.Random) -> str:
+    share = round(bug.failing_share * len(bug.function.cases))
+    where = f"{PACKAGE}.{bug.function.module}.{bug.function.name}"
+    shown = f"{share} of {len(bug.function.cases)} recorded answers of {where} differ"
     details = [_DETAILS[tag] for tag in tags if tag in _DETAILS]
     closing = rng.choice(("Please find the cause and keep the change small.", "It worked before the last clean-up."))
-    return " ".join([shown + (" and some calls raise." if fault.crashes else "."), *details, closing])
+    return " ".join([shown + (" and some calls raise." if bug.crashes else "."), *details, closing])

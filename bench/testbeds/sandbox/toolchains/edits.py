@@ -1,4 +1,4 @@
-"""Small edits of one Python function, in families; sandbox faults are such edits, and repair tools search them."""
+"""Small edits of one Python function, in families; sandbox bugs are such edits, and repair tools search them."""
 
 import ast
 from collections.abc import Iterator

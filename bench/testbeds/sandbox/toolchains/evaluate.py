@@ -126,7 +126,7 @@ Evaluator = ShellEvaluator | ModuleEvaluator
 
 
 def _ends_well(work: Callable[[], None]) -> bool:
-    """Whether candidate code returns or exits with 0; whatever else it raises is its own fault."""
+    """Whether candidate code returns or exits with 0; whatever else it raises is its own bug."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         try:
             work()

@@ -1,4 +1,4 @@
-"""Choosing the faults of a sandbox: edits of the toolbox's functions that their gates really notice."""
+"""Choosing the bugs of a sandbox: edits of the toolbox's functions that their gates really notice."""
 
 import copy
 import random
@@ -29,7 +29,7 @@ _FAMILY_WEIGHTS = {
     "arguments": 9,
     "variable": 9,
 }
-# Long functions are where two mistakes are made at once: (fewer possible edits than, share of compound faults).
+# Long functions are where two mistakes are made at once: (fewer possible edits than, share of compound bugs).
 _COMPOUND_SHARES = ((75, 0.22), (10_000, 0.45))
 # Two mistakes in one function tend to be of a kind: both about operators, both about values, or unrelated.
 _OPERATORS = ("boundary", "off_by_one", "comparison", "arithmetic", "boolean")
@@ -49,12 +49,12 @@ class Function(NamedTuple):
     """(arguments, answer); the answer is an exception class where one must be raised."""
 
 
-class Fault(NamedTuple):
+class Bug(NamedTuple):
     """One mistake in one function."""
 
     function: Function
     edits: tuple[Edit, ...]
-    """Edits of the module's original source that make the mistake: one, or two for a compound fault."""
+    """Edits of the module's original source that make the mistake: one, or two for a compound bug."""
     failing_share: float
     """Share of the recorded answers that the mistake changes, in (0, 1]."""
     crashes: bool
@@ -62,7 +62,7 @@ class Fault(NamedTuple):
 
 
 class _TooManySteps(BaseException):
-    """A faulty function runs on and on."""
+    """A buggy function runs on and on."""
 
 
 def library_sources() -> dict[str, str]:
@@ -91,31 +91,29 @@ def library_functions(sources: dict[str, str]) -> list[Function]:
     return functions
 
 
-def choose_faults(issues: int, seed: int) -> list[Fault]:
-    """One fault in each of `issues` functions, the same for the same seed; BenchError above the maximum."""
+def choose_bugs(issues: int, seed: int) -> list[Bug]:
+    """One bug in each of `issues` functions, the same for the same seed; BenchError above the maximum."""
     sources = library_sources()
     functions = library_functions(sources)
     rng = random.Random(seed)
     rng.shuffle(functions)
-    faults: list[Fault] = []
+    bugs: list[Bug] = []
     for function in functions:
-        if len(faults) == issues:
+        if len(bugs) == issues:
             break
-        fault = _find_fault(sources[function.module], function, rng)
-        if fault is not None:
-            faults.append(fault)
-    if len(faults) < issues:
-        raise BenchError(
-            f"{issues} issues were asked for, but only {len(faults)} functions can carry a fault: ask less"
-        )
-    return faults
+        bug = _find_bug(sources[function.module], function, rng)
+        if bug is not None:
+            bugs.append(bug)
+    if len(bugs) < issues:
+        raise BenchError(f"{issues} issues were asked for, but only {len(bugs)} functions can carry a bug: ask less")
+    return bugs
 
 
-def faulty_sources(sources: dict[str, str], faults: list[Fault]) -> dict[str, str]:
-    """The modules with all faults made."""
+def buggy_sources(sources: dict[str, str], bugs: list[Bug]) -> dict[str, str]:
+    """The modules with all bugs made."""
     edits: dict[str, list[Edit]] = {}
-    for fault in faults:
-        edits.setdefault(fault.function.module, []).extend(fault.edits)
+    for bug in bugs:
+        edits.setdefault(bug.function.module, []).extend(bug.edits)
     return {module: _edited(source, tuple(edits.get(module, ()))) for module, source in sources.items()}
 
 
@@ -131,14 +129,14 @@ def failing_cases(source: str, function: Function) -> list[Any]:
     return wrong
 
 
-def _find_fault(source: str, function: Function, rng: random.Random) -> Fault | None:
+def _find_bug(source: str, function: Function, rng: random.Random) -> Bug | None:
     edits = enumerate_edits(source, function.name)
     compound = rng.random() < next(share for limit, share in _COMPOUND_SHARES if len(edits) < limit)
     for _ in range(_TRIES_PER_FUNCTION):
         chosen = _draw_two(edits, rng) if compound else _draw_one(edits, rng, tuple(_FAMILY_WEIGHTS))
-        fault = _checked_fault(source, function, chosen) if chosen else None
-        if fault is not None:
-            return fault
+        bug = _checked_bug(source, function, chosen) if chosen else None
+        if bug is not None:
+            return bug
     return None
 
 
@@ -157,13 +155,13 @@ def _draw_two(edits: list[Edit], rng: random.Random) -> tuple[Edit, ...]:
     return first + second if len({*first, *second}) == 2 else ()
 
 
-def _checked_fault(source: str, function: Function, edits: tuple[Edit, ...]) -> Fault | None:
-    """The fault, if its gate notices every part of it, it ends, and small edits can undo it."""
-    faulty = apply_edits(source, edits)
-    if faulty is None or not _can_be_undone(source, function, edits):
+def _checked_bug(source: str, function: Function, edits: tuple[Edit, ...]) -> Bug | None:
+    """The bug, if its gate notices every part of it, it ends, and small edits can undo it."""
+    buggy = apply_edits(source, edits)
+    if buggy is None or not _can_be_undone(source, function, edits):
         return None
     try:
-        wrong = failing_cases(faulty, function)
+        wrong = failing_cases(buggy, function)
         if len(edits) > 1 and not all(failing_cases(_edited(source, (edit,)), function) for edit in edits):
             return None
     except _TooManySteps:
@@ -172,7 +170,7 @@ def _checked_fault(source: str, function: Function, edits: tuple[Edit, ...]) -> 
     if not wrong or all(answer in (TypeError, NameError, UnboundLocalError) for answer in wrong):
         return None
     crashes = any(isinstance(answer, type) and issubclass(answer, Exception) for answer in wrong)
-    return Fault(function, edits, len(wrong) / len(function.cases), crashes)
+    return Bug(function, edits, len(wrong) / len(function.cases), crashes)
 
 
 def _can_be_undone(source: str, function: Function, edits: tuple[Edit, ...]) -> bool:
@@ -187,7 +185,7 @@ def _can_be_undone(source: str, function: Function, edits: tuple[Edit, ...]) -> 
 def _edited(source: str, edits: tuple[Edit, ...]) -> str:
     edited = apply_edits(source, edits)
     if edited is None:
-        raise ValueError("two faults touch each other")
+        raise ValueError("two bugs touch each other")
     return edited
 
 

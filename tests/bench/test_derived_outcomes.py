@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.containment.limits import Leash
+from bench.containment.limits import Deadline
 from bench.engine.derived_outcomes import derive
 from bench.executors.replay import SPACE, ReplayCase, ReplayExecutor, Trial, is_observed
 from planner.actions import Action
@@ -70,11 +70,11 @@ def test_an_end_too_close_to_the_limit_tells_nothing_and_more_minutes_are_never_
 
 
 def test_a_capped_run_tells_that_it_was_not_done_before() -> None:
-    capped = {"passed": False, "status": "censored", "stopped_by": "capped"}
+    capped = {"passed": False, "status": "stopped_early", "stopped_by": "capped"}
     short = derived(run(40, 40, **capped))
     assert short is not None and (short.status, short.stopped_by, short.duration_ms) == ("timeout", None, 31 * MINUTE)
     same = derived(run(20, 20, **capped))
-    assert same is not None and same.status == "censored"
+    assert same is not None and same.status == "stopped_early"
     assert derived(run(10, 40, **capped)) is None
 
 
@@ -90,7 +90,7 @@ def test_what_is_derived_is_what_a_run_would_have_given(
     recorded = tuple(Trial(passed, MINUTE * length, None, 0) for passed, length in trials)
     executor = ReplayExecutor({case.case_id: ReplayCase(case.case_id, {"issue_id": "1"}, "x", recorded)}, 60.0, {})
     longer = action._replace(max_minutes_bin=minutes)
-    source, real = (executor.execute(case, a, Path("unused"), 0, Leash()) for a in (longer, action))
+    source, real = (executor.execute(case, a, Path("unused"), 0, Deadline()) for a in (longer, action))
     told = derive(action, [(longer, "run-1", source)], executor)
     if told is not None:
         for field in ("passed", "duration_ms", "agent_ms", "executed_plan"):
