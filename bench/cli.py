@@ -1,29 +1,27 @@
 """Commands around the bench: ``planner bench`` and ``relabel``, and the whole loop at once."""
 
 import os
-import shlex
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench.executors.cyntra.kind import CyntraOptions, tool_directories
+from bench.executors.registry import executor_kind, executor_kinds
+from bench.options import BenchOptions
 from bench.testbeds.cli import add_commands as add_repo_commands
 from planner.help_sections import SectionedCommand
+from planner.options import Options, with_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.engine.budget import Budget
-
 DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
 INTERRUPTED_EXIT_CODE = 130
-
-_TRIED, _RUN, _COST = "What is tried", "How and where it runs", "What it may take"
-_INSTEAD, _TROUBLE, _REPLAY = "Instead of running", "After trouble", "Of replays alone"
-"""The sections of ``planner bench --help``."""
+NOTHING_TO_JUDGE_EXIT_CODE = 3
+INSTEAD = "Instead of running"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -52,162 +50,25 @@ def quickstart(
     run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address)
 
 
+@with_options("bench", lambda: [BenchOptions, *(kind.options for kind in executor_kinds())])
 def bench(
     repo: Annotated[
         Path, typer.Argument(help="Root of a Cyntra repo under git; with --executor replay a folder of tables.")
     ] = Path(),
-    k: Annotated[
-        int, typer.Option("--k", min=1, help="Different actions tried per issue.", rich_help_panel=_TRIED)
-    ] = 4,
-    repeats: Annotated[
-        int,
-        typer.Option(min=1, help="Executions per action; more than one averages noise out.", rich_help_panel=_TRIED),
-    ] = 1,
-    executor: Annotated[
-        str,
-        typer.Option(
-            help="cyntra (the kernel runs), simulate (in a repo from `planner simulate`), or replay (recorded trials).",
-            rich_help_panel=_RUN,
-        ),
-    ] = "cyntra",
-    cyntra: Annotated[
-        str | None,
-        typer.Option(
-            help="Kernel command, may be several words; `cyntra-sandbox` in a sandbox. [default: cyntra]",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    select: Annotated[
-        str,
-        typer.Option(
-            help="How actions are chosen: coverage (spread evenly), policy (see --policy), or all.",
-            rich_help_panel=_TRIED,
-        ),
-    ] = "coverage",
-    policy: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Trained run whose favourite and most uncertain actions are tried; may be repeated.",
-            rich_help_panel=_TRIED,
-        ),
-    ] = None,
-    full: Annotated[
-        bool,
-        typer.Option(
-            "--full", help="Run every execution to its end, also one that cannot win any more.", rich_help_panel=_COST
-        ),
-    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Run nothing: tell executions, worst-case hours and dollars.", rich_help_panel=_INSTEAD
+            "--dry-run", help="Run nothing: print executions, worst-case hours and dollars.", rich_help_panel=INSTEAD
         ),
     ] = False,
     doctor: Annotated[
         bool,
         typer.Option(
-            "--doctor", help="Run nothing: tell what this machine can and cannot enforce.", rich_help_panel=_INSTEAD
+            "--doctor", help="Run nothing: print what this machine can and cannot enforce.", rich_help_panel=INSTEAD
         ),
     ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Executions at the same time. [default: the cluster's CPUs]", rich_help_panel=_RUN),
-    ] = None,
-    max_case_minutes: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Minutes that all executions of a case may take. [default: no cap]", rich_help_panel=_COST
-        ),
-    ] = None,
-    max_hours: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Hours that all executions may take, added up. [default: no cap]", rich_help_panel=_COST
-        ),
-    ] = None,
-    max_dollars: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="US dollars, as far as tools tell their cost. [default: no cap]", rich_help_panel=_COST
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most this many issues. [default: all]", rich_help_panel=_TRIED)
-    ] = None,
-    issue: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this issue, whatever its status; may be repeated.", rich_help_panel=_TRIED),
-    ] = None,
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where outcomes go. [default: REPO/.cyntra/planner/bench/ledger.sqlite]", rich_help_panel=_RUN
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of actions.", rich_help_panel=_TRIED)] = 0,
-    wall_limit: Annotated[
-        float,
-        typer.Option(
-            min=1.0,
-            help="Seconds an execution may last at most; by itself its minutes, for code 10 more.",
-            rich_help_panel=_COST,
-        ),
-    ] = 4 * 3600.0,
-    max_memory: Annotated[
-        float,
-        typer.Option(min=0.1, help="GiB that all processes of an execution may use together.", rich_help_panel=_COST),
-    ] = 8.0,
-    max_processes: Annotated[
-        int, typer.Option(min=4, help="Processes and threads of an execution together.", rich_help_panel=_COST)
-    ] = 2048,
-    universe: Annotated[
-        str | None, typer.Option(help="Universe id. [default: the only one, if any]", rich_help_panel=_RUN)
-    ] = None,
-    kernel_dir: Annotated[
-        Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]", rich_help_panel=_RUN)
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Environment variable that runs may see, for instance an API key's; may be repeated.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    work_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the throwaway clones live. [default: the system's temporary directory]", rich_help_panel=_RUN
-        ),
-    ] = None,
-    trials: Annotated[
-        int, typer.Option(min=1, help="Recorded trials of a case that are used (replay).", rich_help_panel=_REPLAY)
-    ] = 6,
-    minute_seconds: Annotated[
-        float,
-        typer.Option(
-            min=0.001,
-            help="Seconds that a minute of budget lasts in recorded trials (replay).",
-            rich_help_panel=_REPLAY,
-        ),
-    ] = 60.0,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]", rich_help_panel=_RUN
-        ),
-    ] = None,
-    retry_faults: Annotated[
-        bool,
-        typer.Option("--retry-faults", help="Run executions again that the machine spoiled.", rich_help_panel=_TROUBLE),
-    ] = False,
-    take_over: Annotated[
-        bool,
-        typer.Option(
-            "--take-over",
-            help="Take the ledger from a bench on another host that is known to be dead.",
-            rich_help_panel=_TROUBLE,
-        ),
-    ] = False,
+    *,
+    options: Options,
 ) -> None:
     """Run every open issue under K different actions and record which one wins.
 
@@ -216,55 +77,33 @@ def bench(
     """
     from rich.console import Console
 
-    from bench.containment.limits import GIB, Limits
-    from bench.engine.budget import Budget
-    from bench.engine.display import ExecutionBar, print_report
-    from bench.engine.run import EXECUTORS, SELECTIONS, CyntraSettings, ReplaySettings, run_bench
+    from bench.engine.display import ExecutionBar, print_report, print_set_aside, say
+    from bench.engine.price import price_bench, price_lines
+    from bench.engine.run import run_bench
 
-    _check_choice(executor, EXECUTORS, "--executor")
-    _check_choice(select, SELECTIONS, "--select")
-    console = Console()
-    limits = Limits(wall_limit, memory_bytes=round(max_memory * GIB), processes=max_processes)
-    budget = Budget(max_case_minutes, max_hours, max_dollars)
-    options: dict[str, Any] = {
-        "executor": executor,
-        "cyntra": CyntraSettings(None if cyntra is None else shlex.split(cyntra), limits, env or ()),
-        "replay": ReplaySettings(trials, minute_seconds),
-        "n_actions": k,
-        "limit": limit,
-        "issue_ids": issue,
-        "kernel_dir": kernel_dir,
-        "universe_id": universe,
-    }
+    chosen, console = options.of(BenchOptions), Console()
+    kind = executor_kind(chosen.executor)
     if doctor:
-        _print_checks(console, repo, options, ledger, work_dir, workers)
+        _print_checks(console, repo, chosen, options.of(CyntraOptions))
         return
     if dry_run:
-        _print_price(console, repo, options, ledger, (select, policy or (), seed), repeats, budget, workers)
+        prepared = kind.prepare(repo, chosen, options.of(kind.options))
+        price = price_bench(prepared, repo, chosen.ledger or kind.default_ledger(repo), chosen)
+        print_set_aside(console, prepared.set_aside, prepared.unreadable)
+        for line in price_lines(price, chosen.workers):
+            say(console, line)
         return
     try:
         with ExecutionBar(console) as display:
-            report = run_bench(
-                repo,
-                **options,
-                ledger_path=ledger,
-                repeats=repeats,
-                select=select,
-                policies=policy or (),
-                seed=seed,
-                full=full,
-                budget=budget,
-                workers=workers,
-                work_base=work_dir,
-                address=address,
-                retry_faults=retry_faults,
-                take_over=take_over,
-                progress=display.show,
-            )
+            report = run_bench(repo, chosen, options.of(kind.options), progress=display.show)
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is in the ledger; the same command goes on from there.")
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     print_report(console, report)
+    if not any(case.verdict for case in report.cases):
+        raise typer.Exit(NOTHING_TO_JUDGE_EXIT_CODE)
+    if report.faults:
+        raise typer.Exit(1)
 
 
 def relabel(
@@ -299,56 +138,22 @@ def relabel(
     say(f"vocabulary, normalisation and action space: {fitted}")
 
 
-def _print_price(
-    console: "Console",
-    repo: Path,
-    options: dict[str, Any],
-    ledger: Path | None,
-    selection: tuple[str, Sequence[Path], int],
-    repeats: int,
-    budget: "Budget",
-    workers: int | None,
-) -> None:
-    from bench.engine.display import say
-    from bench.engine.price import price_bench, price_lines
-    from bench.engine.run import default_ledger, make_selection, prepare
-
-    path = ledger or default_ledger(repo, options["executor"])
-    price = price_bench(prepare(repo, **options), repo, path, make_selection(*selection), repeats, budget)
-    for line in price_lines(price, workers):
-        say(console, line)
-
-
-def _print_checks(
-    console: "Console",
-    repo: Path,
-    options: dict[str, Any],
-    ledger: Path | None,
-    work_dir: Path | None,
-    workers: int | None,
-) -> None:
+def _print_checks(console: "Console", repo: Path, options: BenchOptions, cyntra: CyntraOptions) -> None:
     from bench.doctor.examine import examine
     from bench.engine.display import say
-    from bench.engine.run import default_ledger, sandbox_path
 
-    settings = options["cyntra"]
-    command = settings.command or ["cyntra"]
-    search_path = os.pathsep.join([*map(str, sandbox_path(command)), os.environ.get("PATH", os.defpath)])
+    kind = executor_kind(options.executor)
+    tools = map(str, tool_directories(cyntra.command))
     checks = examine(
-        work_dir or Path(tempfile.gettempdir()),
-        command,
+        options.work_dir or Path(tempfile.gettempdir()),
+        cyntra.command,
         repo=repo.resolve(),
-        ledger_dir=(ledger or default_ledger(repo, options["executor"])).parent,
-        limits=settings.limits,
-        n_workers=workers or len(os.sched_getaffinity(0)),
-        search_path=search_path,
+        ledger_dir=(options.ledger or kind.default_ledger(repo)).parent,
+        limits=cyntra.limits,
+        n_workers=options.workers or len(os.sched_getaffinity(0)),
+        search_path=os.pathsep.join([*tools, os.environ.get("PATH", os.defpath)]),
     )
     for check in checks:
         say(console, check.line)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
-
-
-def _check_choice(value: str, choices: Sequence[str], option: str) -> None:
-    if value not in choices:
-        raise typer.BadParameter(f"{value!r}: choose {' or '.join(choices)}", param_hint=option)

@@ -210,6 +210,14 @@ class Ledger:
         ((first, last),) = self._rows("SELECT min(started_ms), max(finished_ms) FROM executions")
         return first or 0, last or 0
 
+    def fault_reasons(self) -> dict[str, int]:
+        """Why executions ended in a fault -> how many, most first."""
+        rows = self._rows(
+            "SELECT json_extract(outcome, '$.fault') AS reason, count(*) FROM executions WHERE status = 'fault'"
+            " GROUP BY reason ORDER BY count(*) DESC, reason"
+        )
+        return {str(reason): count for reason, count in rows}
+
     def n_derived(self) -> int:
         """Finished executions for which nothing was run, because another one told their outcome."""
         query = "SELECT count(*) FROM executions WHERE json_extract(outcome, '$.derived_from') IS NOT NULL"

@@ -1,6 +1,5 @@
 """`planner quickstart`: the whole loop on a sandbox repo, each stage skipped when its result is there already."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +9,15 @@ from typing import Any
 
 import orjson
 
-from bench.engine.run import CyntraSettings, run_bench
+from bench.engine.run import run_bench
+from bench.executors.cyntra.kind import CyntraOptions
 from bench.judging.judge_runs import score_runs
 from bench.judging.relabel import relabel
+from bench.options import BenchOptions
 from bench.testbeds.sandbox.create import create_sandbox
 from bench.testbeds.sandbox.record import record_history
 from cluster.connect import connect, usable_cpus
-from planner.artifacts.beads import read_issues
-from planner.artifacts.records import Quarantine
-from planner.artifacts.universe import choose_universe
+from planner.artifacts.repo import Repo
 from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.display.console import EpochBar, StageBars, console, say
@@ -35,6 +34,7 @@ RUNS_PER_ISSUE = 2
 ARCH = "mlp_planner"
 BEFORE, AFTER = "mlp before retraining", "mlp after retraining"
 STAGES = 8
+SANDBOX_COMMAND = "cyntra-sandbox"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
     with _stage(1, "sandbox: a git repo with injected faults, one issue each"):
         if not (places.repo / ".beads").exists():
             create_sandbox(places.repo, issues=issues, seed=seed)
-    ids = sorted(read_issues(places.repo, Quarantine(places.repo)), key=int)
+    ids = sorted(Repo(places.repo).issues, key=int)
     past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
     with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues, one after another"):
         _record(places, past, seed)
@@ -106,7 +106,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
         report = score_runs(
             places.ledger,
             {BEFORE: places.run("before"), AFTER: places.run("after")},
-            max_run_minutes=choose_universe(places.repo, None).max_run_minutes,
+            max_run_minutes=Repo(places.repo).universe.max_run_minutes,
         )
         places.results.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
         print_regret(report)
@@ -152,12 +152,8 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
     with StageBars() as bars:
         report = run_bench(
             places.repo,
-            ledger_path=places.ledger,
-            n_actions=n_actions,
-            full=True,
-            issue_ids=issues,
-            seed=seed,
-            cyntra=CyntraSettings([str(Path(sys.executable).with_name("cyntra-sandbox"))]),
+            BenchOptions(ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed),
+            CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
     say(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")

@@ -8,8 +8,10 @@ import typer
 
 from bench.cli import add_commands as add_bench
 from cluster.cli import add_commands as add_cluster
+from planner.command_options import BuildOptions, TrainOptions
 from planner.contracts.dataset import TokenProfile
-from planner.errors import CheckpointError, PlannerError
+from planner.errors import CheckpointError, PlannerError, UsageError
+from planner.options import COMMANDS, Options, resolve, with_options
 from tune.cli import add_commands as add_tune
 
 DATASET = Path(".cyntra/planner/dataset")
@@ -39,17 +41,11 @@ Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure th
 
 
 @dataset_app.command("build")
+@with_options("build", lambda: [BuildOptions])
 def dataset_build(
     repo: Annotated[Path, typer.Argument(help="Root of a repo in which Cyntra has run.")] = Path(),
-    out: Annotated[
-        Path | None, typer.Option(help="Directory of the dataset. [default: REPO/.cyntra/planner/dataset]")
-    ] = None,
-    kernel_dir: Annotated[Path | None, typer.Option(help="The kernel's directory. [default: REPO/.cyntra]")] = None,
-    profile: Annotated[
-        TokenProfile,
-        typer.Option(help="Token stream: planner (ours, tells more), or kernel, for a policy that Cyntra itself runs."),
-    ] = "planner",
-    address: Address = None,
+    *,
+    options: Options,
 ) -> None:
     """Read a repo's artifacts into a time-split dataset."""
     from cluster.connect import connect
@@ -57,9 +53,10 @@ def dataset_build(
     from planner.display.console import StageBars
     from planner.display.training import print_dataset
 
-    out = out or repo / DATASET
-    with StageBars() as bars, connect(address):
-        info = build_dataset(repo, out, kernel_dir=kernel_dir, profile=profile, progress=bars.update)
+    chosen = options.of(BuildOptions)
+    out = chosen.out or repo / DATASET
+    with StageBars() as bars, connect(chosen.address):
+        info = build_dataset(repo, out, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
 
 
@@ -89,19 +86,12 @@ def dataset_check(
 
 
 @app.command()
+@with_options("train", lambda: [TrainOptions])
 def train(
     dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
-    arch: Annotated[str, typer.Option(help="Architecture: its name, or a YAML file.")] = "mlp_planner",
-    out: Annotated[
-        Path | None, typer.Option(help="Directory of the run. [default: .cyntra/planner/runs/ARCH-N]")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML of settings, for instance from `planner tune`.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override one setting, as key=value.")] = None,
-    init_from: Annotated[Path | None, typer.Option(help="Run whose best weights to start from.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="DDP workers.")] = 2,
-    gpu: Annotated[bool, typer.Option("--gpu", help="One GPU per worker, nccl instead of gloo.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest.")] = False,
-    address: Address = None,
+    *,
+    options: Options,
 ) -> None:
     """Train a policy on a dataset with Ray Train, DDP over the workers."""
     from cluster.connect import connect
@@ -111,10 +101,12 @@ def train(
     from planner.training.driver import train_with_ray
     from planner.training.loop import start_run
 
-    settings = load_config(arch, config, set_ or [])
-    run = out or (_latest_run() if resume else _new_run(Path(arch).stem))
-    start_run(run, settings, dataset, init_from=init_from, workers=workers, resume=resume, gpu=gpu)
-    with EpochBar(settings.epochs) as bar, connect(address, None if gpu else workers):
+    chosen = options.of(TrainOptions)
+    settings = load_config(chosen.arch, chosen.config, chosen.settings)
+    run = chosen.out or (_latest_run() if resume else _new_run(Path(chosen.arch).stem))
+    workers, gpu = chosen.workers, chosen.gpu
+    start_run(run, settings, dataset, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
+    with EpochBar(settings.epochs) as bar, connect(chosen.address, None if gpu else workers):
         state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
     print_run(run, state)
 
@@ -259,6 +251,18 @@ def decide(
 
 add_tune(app)
 add_cluster(app)
+config_app = typer.Typer(help="The options that commands take here.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.command("show")
+def config_show(
+    repo: Annotated[Path, typer.Argument(help="Root of a repo, or a directory in it.")] = Path(),
+) -> None:
+    """Print every option that a project file can set, its value here, and where that comes from."""
+    for command in COMMANDS:
+        for key, setting in resolve(command, {}, repo).settings.items():
+            typer.echo(f"{command}.{key} = {setting.value} ({setting.origin})")
 
 
 def main() -> None:
@@ -267,7 +271,7 @@ def main() -> None:
         app()
     except PlannerError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:

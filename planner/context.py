@@ -1,15 +1,14 @@
 """Building one planner_input.v1: an issue, its universe, and the similar runs that had ended by then."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.archives import DOMAIN_OF_JOB_TYPE
 from planner.artifacts.beads import issue_context, job_type_of, world_of
 from planner.artifacts.records import RunRecord
-from planner.artifacts.repo import read_repo
-from planner.artifacts.universe import Universe, choose_universe
+from planner.artifacts.repo import Repo
+from planner.artifacts.universe import Universe
 from planner.contracts.document import ms_to_timestamp
 from planner.errors import ArtifactError
 from planner.history import HistoryIndex, Query
@@ -48,19 +47,16 @@ def planner_input(
 class ContextBuilder:
     """Contexts for a repo's issues as of now. Calls must come in order of ``created_ms``."""
 
-    def __init__(self, repo_root: Path, kernel_dir: Path | None = None, universe_id: str | None = None) -> None:
-        artifacts = read_repo(repo_root, kernel_dir)
-        self.root = artifacts.root
-        self.issues = artifacts.issues
-        self.universe = choose_universe(self.root, universe_id)
-        self._history = HistoryIndex(artifacts.runs)
-        self._runs = artifacts.runs
+    def __init__(self, repo: Repo) -> None:
+        self.repo = repo
+        self.universe = repo.universe
+        self._history = HistoryIndex(repo.runs)
 
     def build(self, issue_id: str, *, created_ms: int, system_state: dict[str, Any] | None = None) -> dict[str, Any]:
         """The context of one issue at ``created_ms``; ArtifactError when there is no such issue."""
-        issue = self.issues.get(issue_id)
+        issue = self.repo.issues.get(issue_id)
         if issue is None:
-            raise ArtifactError(f"{self.root}: no issue {issue_id!r} in .beads/issues.jsonl")
+            raise ArtifactError(f"{self.repo.root}: no issue {issue_id!r} in .beads/issues.jsonl")
         part = issue_context(issue, self._history.attempts(issue_id, created_ms))
         job_type, objective_id = job_type_of(issue), self.universe.default_objective_id
         query = Query(
@@ -83,22 +79,10 @@ class ContextBuilder:
 
     def last_action(self, issue_id: str, at_ms: int, space: ActionSpace) -> Action | None:
         """What the issue's last run that had ended by ``at_ms`` executed, where that is a valid action; else None."""
-        runs = [run for run in self._runs if run.issue_id == issue_id and run.ended_ms <= at_ms and run.executed_plan]
+        runs = [
+            run for run in self.repo.runs if run.issue_id == issue_id and run.ended_ms <= at_ms and run.executed_plan
+        ]
         last = max(runs, key=lambda run: (run.ended_ms, run.run_id), default=None)
         if last is None or last.executed_plan is None:
             return None
         return executed_label(last.executed_plan, space, last.summary["job_type"])[0]
-
-
-def context_for_issue(
-    repo_root: Path,
-    issue_id: str,
-    *,
-    created_ms: int,
-    kernel_dir: Path | None = None,
-    universe_id: str | None = None,
-    system_state: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """One issue's context, reading the repo for it alone; use ContextBuilder for several."""
-    builder = ContextBuilder(repo_root, kernel_dir, universe_id)
-    return builder.build(issue_id, created_ms=created_ms, system_state=system_state)

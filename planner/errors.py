@@ -5,6 +5,7 @@ PlannerError
 ├── ArtifactError      a Cyntra repo lacks what the command needs
 ├── ActionError        an action or a rule lies outside the action space
 ├── DatasetError       a dataset directory is missing, broken or of another kind
+├── UsageError         the command line asks for something that there is not
 ├── ConfigError        a setting does not exist or has a wrong value
 ├── CheckpointError    a checkpoint cannot be loaded
 ├── TrainingError      training went wrong in a way that going on would hide
@@ -39,6 +40,10 @@ class ActionError(PlannerError):
 
 class DatasetError(PlannerError):
     """A dataset directory is missing, broken or of another kind."""
+
+
+class UsageError(PlannerError):
+    """The command line asks for something that there is not; the exit code is 2."""
 
 
 class ConfigError(PlannerError):

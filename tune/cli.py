@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.options import Options, OptionsModel, option, with_options
+
 if TYPE_CHECKING:
     from tune.search import SearchResult
     from tune.study import SearchProgress
@@ -21,22 +23,24 @@ def add_commands(app: typer.Typer) -> None:
     app.command("ablate")(ablate)
 
 
+class TuneOptions(OptionsModel):
+    """What is searched, and where."""
+
+    trials: int = option(8, "Trials in all, resumed ones included.", ge=1)
+    out: Path | None = option(None, "Directory of the search. [default: tune beside DATASET]")
+    arch: str = option(DEFAULT_ARCH, "Architecture: its name, or a YAML file.")
+    epochs: int | None = option(None, "Epochs per trial, at most. [default: the architecture's]", ge=1)
+    seed: int = option(0, "Seeds the choice of settings and every trial's training.")
+    workers: int | None = option(None, "Trials at the same time. [default: as many as Ray has CPUs]", ge=1)
+    address: str | None = option(None, "Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
+
+
+@with_options("tune", lambda: [TuneOptions])
 def tune(
     dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all, resumed ones included.")] = 8,
-    out: Annotated[Path | None, typer.Option(help="Directory of the search. [default: tune beside DATASET]")] = None,
-    arch: Annotated[str, typer.Option(help="Architecture: its name, or a YAML file.")] = DEFAULT_ARCH,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs per trial, at most. [default: the architecture's]")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seeds the choice of settings and every trial's training.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Trials at the same time. [default: as many as Ray has CPUs]")
-    ] = None,
+    *,
+    options: Options,
 ) -> None:
     """Search for better training settings with Ray Tune and Optuna.
 
@@ -47,26 +51,26 @@ def tune(
     from cluster.connect import connect
     from tune.search import run_search
 
-    console = Console()
-    out = out or dataset.parent / "tune"
+    console, chosen = Console(), options.of(TuneOptions)
+    out = chosen.out or dataset.parent / "tune"
     try:
-        with _Display(console, trials) as display, connect(address, workers):
+        with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers):
             result = run_search(
                 dataset,
                 out,
-                arch=arch,
-                trials=trials,
-                epochs=epochs,
-                seed=seed,
+                arch=chosen.arch,
+                trials=chosen.trials,
+                epochs=chosen.epochs,
+                seed=chosen.seed,
                 resume=resume,
-                max_concurrent=workers,
+                max_concurrent=chosen.workers,
                 progress=display.show,
             )
     except KeyboardInterrupt:
         _print_line(console, f"Stopped. The same command with --resume goes on from here; trials so far are in {out}.")
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     _print_result(console, result)
-    arch_option = "" if arch == DEFAULT_ARCH else f" --arch {arch}"
+    arch_option = "" if chosen.arch == DEFAULT_ARCH else f" --arch {chosen.arch}"
     _print_line(console, f"next: planner train {dataset}{arch_option} --config {result.best_config}")
 
 

@@ -6,8 +6,8 @@ minutes; one in which every agent still worked after 30 minutes would have been 
 
 from collections.abc import Iterable
 
-from bench.executors import Timing
 from bench.executors.outcome import cut_launches, total_cost
+from bench.executors.protocol import Timing
 from planner.actions import Action
 from planner.contracts.bench import BenchOutcome
 

@@ -1,5 +1,7 @@
 """What `planner bench` shows: a bar while executions run, then the table of winners."""
 
+from collections.abc import Mapping, Sequence
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -57,24 +59,35 @@ def print_report(console: Console, report: BenchReport) -> None:
     say(
         console,
         f"winner: passes most, then {order}, then the smallest plan; conf.: how likely none passes more often; "
-        "equals: actions it cannot be told from",
+        "equals: actions that are not clearly worse",
     )
-    by_reason: dict[str, list[str]] = {}
-    for issue_id, reason in report.set_aside.items():
-        by_reason.setdefault(reason, []).append(repr(issue_id))
-    for reason, issue_ids in by_reason.items():
-        named = ", ".join(issue_ids[:SHOWN_ISSUES])
-        more = f" and {len(issue_ids) - SHOWN_ISSUES} more" if len(issue_ids) > SHOWN_ISSUES else ""
-        say(console, f"set aside: {reason}: {named}{more}")
+    print_set_aside(console, report.set_aside, report.unreadable)
+    for reason, count in report.fault_reasons.items():
+        say(console, f"fault: {count} executions: {reason}")
+    if report.fault_reasons:
+        say(console, "mend what spoiled them, then give the same command with --retry-faults")
     for reason, n_executions in report.left_out.items():
         say(console, f"left out: {n_executions} executions, because {reason}; they stay planned")
     say(
         console,
         f"read {report.read} issues ({len(report.set_aside)} set aside); {len(report.cases)} cases: "
         f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty "
-        f"({report.retried} were started more than once), {report.derived} told by runs with more minutes; "
+        f"({report.retried} were started more than once), {report.derived} derived from runs with more minutes; "
         f"ledger {report.ledger_path}",
     )
+
+
+def print_set_aside(console: Console, set_aside: Mapping[str, str], unreadable: Sequence[Mapping[str, str]]) -> None:
+    """Which issues are no cases and why, and what could not be read."""
+    by_reason: dict[str, list[str]] = {}
+    for issue_id, reason in set_aside.items():
+        by_reason.setdefault(reason, []).append(repr(issue_id))
+    for reason, issue_ids in by_reason.items():
+        named = ", ".join(issue_ids[:SHOWN_ISSUES])
+        more = f" and {len(issue_ids) - SHOWN_ISSUES} more" if len(issue_ids) > SHOWN_ISSUES else ""
+        say(console, f"set aside: {reason}: {named}{more}")
+    for entry in unreadable:
+        say(console, f"{entry['consequence']}: {entry['path']}: {entry['reason']}")
 
 
 def say(console: Console, text: str) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.engine.budget import Budget
-from bench.engine.run import Bench
+from bench.engine.run import budget_of, make_selection
+from bench.executors.registry import PreparedBench
 from bench.ledger import Ledger
-from bench.planning.selections import Selection
+from bench.options import BenchOptions
 from planner.actions import Action, action_from_document
-from planner.artifacts.repo import read_repo
+from planner.artifacts.repo import Repo
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,24 @@ class Price:
     dollars_per_hour: float | None
 
 
-def price_bench(
-    bench: Bench, repo: Path, ledger_path: Path, selection: Selection, repeats: int, budget: Budget = Budget()
-) -> Price:
+def price_bench(bench: PreparedBench, source: Path, ledger_path: Path, options: BenchOptions) -> Price:
     """Price what is planned, without what the ledger has; the budget's caps bound the worst case."""
     stored, finished = [], set[tuple[str, Action, int]]()
     if ledger_path.is_file():
         with Ledger.read(ledger_path) as ledger:
             stored = ledger.cases()
             finished = ledger.finished_keys()
-    cases = bench.make_cases(stored, selection)
+    cases = bench.make_cases(stored, make_selection(options))
     planned = [
         (case.case_id, action_from_document(document.model_dump()), repeat)
         for case in cases
         for document in case.actions
-        for repeat in range(repeats)
+        for repeat in range(options.repeats)
     ]
     missing = [action for case_id, action, repeat in planned if (case_id, action, repeat) not in finished]
+    budget = budget_of(options)
     hours = sum(bench.executor.wall_limit(action) for action in missing) / 3600
-    rate = None if bench.executor.instant else dearest_rate(repo)
+    rate = None if bench.executor.instant else dearest_rate(source)
     dollars = None if rate is None else sum(_agent_hours(bench, action) * rate for action in missing)
     return Price(
         cases=len(cases),
@@ -63,7 +62,7 @@ def dearest_rate(repo: Path) -> float | None:
     """The largest cost per hour of one agent among the repo's recorded runs, US dollars."""
     rates = [
         run.summary["cost_usd_est"] / (run.summary["runtime"]["duration_ms"] / 3_600_000)
-        for run in read_repo(repo).runs
+        for run in Repo(repo).runs
         if run.summary.get("cost_usd_est") and run.summary["runtime"]["duration_ms"]
     ]
     return max(rates, default=None)
@@ -73,7 +72,7 @@ def price_lines(price: Price, workers: int | None) -> Sequence[str]:
     """The price in words."""
     side = f", {price.hours / workers:.1f} h on {workers} workers" if workers else ""
     dollars = (
-        "unknown: no recorded run tells its cost"
+        "unknown: no recorded run has its cost"
         if price.dollars is None
         else f"{price.dollars:.2f} (at {price.dollars_per_hour:.2f} an hour and agent, the dearest recorded run's rate)"
     )
@@ -84,7 +83,7 @@ def price_lines(price: Price, workers: int | None) -> Sequence[str]:
     )
 
 
-def _agent_hours(bench: Bench, action: Action) -> float:
+def _agent_hours(bench: PreparedBench, action: Action) -> float:
     """Every agent works until its own limit; gates take time after that, and cost nothing."""
     limit_ms = bench.executor.lane_limit_ms(action)
     hours = bench.executor.wall_limit(action) / 3600 if limit_ms is None else limit_ms / 3_600_000

@@ -16,8 +16,8 @@ from bench.engine.budget import Account, Budget
 from bench.engine.derived_outcomes import derive
 from bench.engine.ray_health import RayHealth
 from bench.engine.remote_deadline import RemoteDeadline, following
-from bench.executors import Executor
 from bench.executors.outcome import fault
+from bench.executors.protocol import Executor
 from bench.judging.objective import Objective, cap_ms, plan_size
 from bench.ledger import Ledger, PlannedExecution, Progress
 from planner.actions import Action, action_from_document

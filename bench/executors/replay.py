@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.containment.limits import Deadline
 from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.outcome import cut, fault
+from bench.executors.replay_kind import TRIALS
 from bench.planning.cases import CaseDraft, case_id_of, natural_order, system_state
 from bench.planning.selections import Choice
 from planner.actions import Action, ActionSpace, executed_plan
@@ -26,8 +27,6 @@ from planner.errors import BenchError
 if TYPE_CHECKING:
     import pandas as pd
 
-TRIALS = 6
-"""Trials of a case that are used; a case with fewer is set aside. Enough for three candidates of two iterations."""
 SPACE = ActionSpace.from_document(
     {
         "swarm_ids": [SERIAL, SPECULATE],
@@ -134,7 +133,7 @@ class ReplayExecutor:
                     default=TODAYS_RULE,
                     pool=[a for a in SPACE.valid_actions("code") if is_observed(a, len(case.trials))],
                 )
-                yield CaseDraft(case.issue_id, "recorded", choice)
+                yield CaseDraft(case.issue_id, "recorded", choice, str(case.problem["issue_id"]))
 
 
 def is_observed(action: Action, n_trials: int) -> bool:

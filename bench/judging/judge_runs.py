@@ -16,7 +16,7 @@ from bench.judging.relabel import HOLDOUT, action_space, repo_of
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
 from bench.ledger import Ledger
 from planner.actions import Action, ActionSpace, action_from_document
-from planner.artifacts.universe import choose_universe
+from planner.artifacts.repo import Repo
 from planner.dataset.outcomes import Outcomes, make_outcomes
 from planner.encoding.inputs import inputs_of_contexts
 from planner.errors import ArtifactError, BenchError
@@ -146,9 +146,9 @@ def _minute_seconds(bench: BenchResults, policies: Mapping[str, LearnedPolicy]) 
 
 def _max_run_minutes(bench: BenchResults) -> int | None:
     """The cap of the universe that was benched; None where it cannot be found."""
-    repo = repo_of(bench.path)
+    root = repo_of(bench.path)
     try:
-        return None if repo is None else choose_universe(repo, bench.settings.get("universe_id")).max_run_minutes
+        return None if root is None else Repo(root, None, bench.settings.get("universe_id")).universe.max_run_minutes
     except ArtifactError:
         return None
 

@@ -24,7 +24,7 @@ VALIDATION = 0.2
 
 
 @dataclass(frozen=True)
-class _Ground:
+class _Settings:
     """What the winners' dataset takes from elsewhere; what is None is fitted on the learning cases."""
 
     base: DatasetInfo | None
@@ -57,26 +57,26 @@ def relabel(
     results = [*train, *validation, *held_out]
     bounds = [0, len(train), len(learning), len(results)]
     splits = {name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))}
-    ground = _fresh(bench, repo) if base_dataset is None else _of_base(load_dataset(base_dataset).info)
-    limit = limit_ms(ground.minute_seconds)
+    settings = _fresh(bench, repo) if base_dataset is None else _of_base(load_dataset(base_dataset).info)
+    limit = limit_ms(settings.minute_seconds)
     examples = [_example(result, limit) for result in results]
-    base = ground.base
+    base = settings.base
     return write_dataset(
         out,
         examples=examples,
-        encode=lambda: encode([example.context for example in examples], ground.n_similar, ground.token_profile),
+        encode=lambda: encode([example.context for example in examples], settings.n_similar, settings.token_profile),
         splits=splits,
         space=action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump()),
         vocabulary=None if base is None else base.vocabulary,
         seen_issues={result.problem for result in train},
-        n_similar=ground.n_similar,
+        n_similar=settings.n_similar,
         normalisation_of=base,
         account={
             "label_source": "bench_winners",
             "base_dataset_hash": None if base is None else base.dataset_hash,
-            "token_profile": ground.token_profile,
-            "kernel_config": ground.kernel_config,
-            "minute_seconds": ground.minute_seconds,
+            "token_profile": settings.token_profile,
+            "kernel_config": settings.kernel_config,
+            "minute_seconds": settings.minute_seconds,
             "counts": {
                 "cases": len(results),
                 "examples": len(results),
@@ -108,11 +108,11 @@ def repo_of(ledger_path: Path) -> Path | None:
     return None if kernel is None else kernel.parent
 
 
-def _of_base(info: DatasetInfo) -> _Ground:
-    return _Ground(info, info.kernel_config, info.minute_seconds, info.token_profile, info.n_similar)
+def _of_base(info: DatasetInfo) -> _Settings:
+    return _Settings(info, info.kernel_config, info.minute_seconds, info.token_profile, info.n_similar)
 
 
-def _fresh(bench: BenchResults, repo: Path | None) -> _Ground:
+def _fresh(bench: BenchResults, repo: Path | None) -> _Settings:
     repo = repo or (None if "replay" in bench.settings else repo_of(bench.path))
     config_path = None if repo is None else repo / ".cyntra" / "config.yaml"
     if repo is not None and config_path is not None and not config_path.exists():
@@ -124,7 +124,7 @@ def _fresh(bench: BenchResults, repo: Path | None) -> _Ground:
             f"{bench.path} does not tell how long a minute of budget lasted: name the repo that was benched with "
             "--repo, or a dataset of it with --dataset"
         )
-    return _Ground(None, config, seconds, "planner", N_SIMILAR)
+    return _Settings(None, config, seconds, "planner", N_SIMILAR)
 
 
 def _example(result: CaseResults, limit: int) -> Example:

@@ -51,6 +51,9 @@ class CaseResults:
     @property
     def problem(self) -> str:
         """What the case is about: its issue; of a replayed case the problem, which other agents worked on too."""
+        if self.case.problem_id is not None:
+            return self.case.problem_id
+        # A case of an earlier program does not name its problem.
         issue_id, agent = self.case.issue_id, self.case.context.issue.dk_tool_hint
         return issue_id.removesuffix(f"@{agent}") if self.case.base_commit == RECORDED else issue_id
 

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.options import BenchOptions
 from bench.planning.git import git
-from bench.planning.selections import Choice, Coverage, PlanLimits, Selection, runnable_actions
+from bench.planning.selections import Choice, PlanLimits, Selection, runnable_actions
 from bench.planning.toolchains import find_toolchains
 from planner.actions import ActionSpace, action_from_document
 from planner.artifacts.beads import job_type_of, world_of
-from planner.artifacts.universe import load_kernel_config
+from planner.artifacts.repo import Repo
 from planner.context import ContextBuilder
 from planner.contracts.bench import BenchCase
 from planner.contracts.document import validate
-from planner.errors import ArtifactError, BenchError
+from planner.errors import BenchError
 from planner.policies.heuristic import HeuristicPolicy
 
 SCHEDULABLE = ("open", "ready")
@@ -56,38 +57,32 @@ class CaseDraft:
     issue_id: str
     base_commit: str
     choice: Choice
+    problem_id: str | None = None
+    """What the case is about, where other cases are about the same; None = its issue alone."""
 
 
 def build_cases(
-    repo: Path,
+    repo: Repo,
+    options: BenchOptions,
+    selection: Selection,
     *,
-    limit: int | None = None,
-    issue_ids: Sequence[str] | None = None,
-    kernel_dir: Path | None = None,
-    universe_id: str | None = None,
-    created_ms: int | None = None,
-    n_actions: int = 4,
-    selection: Selection | None = None,
+    origin: CaseOrigin,
     stored: Sequence[BenchCase] = (),
-    origin: CaseOrigin | None = None,
+    created_ms: int | None = None,
 ) -> list[BenchCase]:
-    """One case per issue, at most ``limit``, each with ``n_actions`` distinct actions (fewer if the space has no more).
+    """One case per issue, each with ``options.n_actions`` distinct actions (fewer if the space has no more).
 
     An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts for which
-    ``origin`` has none (default: now); without an origin it is :func:`git_origin`'s, without a selection Coverage(0).
-    BenchError when an issue in ``issue_ids`` cannot be benched, or the repo has no local branch ``main``.
+    ``origin`` has none (default: now). BenchError when an issue in ``options.issue_ids`` cannot be benched.
     """
-    repo = repo.resolve()
-    origin = origin or git_origin(repo, kernel_dir)
-    builder = _context_builder(repo, kernel_dir, universe_id)
-    wanted = select_issues(builder.issues, issue_ids).issue_ids
+    issue_ids = options.issue_ids or None
+    wanted = select_issues(repo.issues, issue_ids).issue_ids
     kept = [case for case in stored if issue_ids is None or case.issue_id in wanted]
     known = {case.issue_id for case in kept}
     new = [issue_id for issue_id in wanted if issue_id not in known]
-    config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
     now_ms = round(time.time() * 1000) if created_ms is None else created_ms
-    drafts = _drafts(builder, new, origin, config, now_ms)
-    return add_cases(kept, stored, drafts, selection or Coverage(0), n_actions, limit)
+    drafts = _drafts(repo, new, origin, now_ms)
+    return add_cases(kept, stored, drafts, selection, options.n_actions, options.limit)
 
 
 def add_cases(
@@ -111,18 +106,18 @@ def add_cases(
             "context": draft.choice.context,
             "actions": [action._asdict() for action in selection.choose(draft.choice, n_actions)],
             "selection": selection.name,
+            **({} if draft.problem_id is None else {"problem_id": draft.problem_id}),
         }
         cases.append(validate(BenchCase, document, f"issue {draft.issue_id!r}"))
     return cases[:limit]
 
 
-def _drafts(
-    builder: ContextBuilder, issue_ids: Sequence[str], origin: CaseOrigin, config: dict[str, Any], now_ms: int
-) -> Iterator[CaseDraft]:
-    agent_limits = PlanLimits(len(origin.toolchains) or None, builder.universe.max_run_minutes)
+def _drafts(repo: Repo, issue_ids: Sequence[str], origin: CaseOrigin, now_ms: int) -> Iterator[CaseDraft]:
+    builder = ContextBuilder(repo)
+    agent_limits = PlanLimits(len(origin.toolchains) or None, repo.universe.max_run_minutes)
     # A world's candidates are no agents: as many as wanted, whatever tools there are.
     world_limits = replace(agent_limits, max_candidates=None)
-    policy = HeuristicPolicy(config, max_run_minutes=builder.universe.max_run_minutes)
+    policy = HeuristicPolicy(repo.config, max_run_minutes=repo.universe.max_run_minutes)
     # History only goes forward.
     for issue_id in sorted(issue_ids, key=lambda issue_id: origin.moments_ms.get(issue_id, now_ms)):
         moment_ms = origin.moments_ms.get(issue_id, now_ms)
@@ -158,12 +153,13 @@ def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection
     return IssueSelection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
 
 
-def git_origin(repo: Path, kernel_dir: Path | None = None, search_path: str | None = None) -> CaseOrigin:
-    """The commit of ``main``, and the tools on ``search_path`` (default: this process's PATH)."""
-    base_commit = main_commit(repo)
-    path = (kernel_dir or repo / ".cyntra") / "config.yaml"
-    config = load_kernel_config(path) if path.exists() else {}
-    return CaseOrigin(base_commit, [toolchain.name for toolchain in find_toolchains(config, repo, search_path)])
+def git_origin(repo: Repo, search_path: str | None = None) -> CaseOrigin:
+    """The commit of ``main``, and the tools on ``search_path`` (default: this process's PATH).
+
+    BenchError when the repo has no local branch ``main``.
+    """
+    tools = find_toolchains(repo.config, repo.root, search_path)
+    return CaseOrigin(main_commit(repo.root), [tool.name for tool in tools])
 
 
 def main_commit(repo: Path) -> str:
@@ -219,10 +215,3 @@ def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
     if job_type_of(issue) == "fab-world" and world_of(issue) is None:
         return "a world job without a tag world:<world id>"
     return None
-
-
-def _context_builder(repo: Path, kernel_dir: Path | None, universe_id: str | None) -> ContextBuilder:
-    try:
-        return ContextBuilder(repo, kernel_dir, universe_id)
-    except ArtifactError as error:
-        raise BenchError(str(error)) from None

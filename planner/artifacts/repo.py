@@ -1,6 +1,6 @@
-"""A whole Cyntra repo read at once, in this process: issues, runs, universes, and what could not be read."""
+"""A Cyntra repo as one value: config, issues, universes, runs, and what could not be read."""
 
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from planner.artifacts.beads import read_issues
 from planner.artifacts.events import WorkcellEvents, read_events
 from planner.artifacts.recorded_context import KnownRuns
 from planner.artifacts.records import Quarantine, RunRecord, list_entries
-from planner.artifacts.universe import Universe, load_universes
+from planner.artifacts.universe import Universe, choose_universe, load_kernel_config, load_universes
 from planner.artifacts.worlds import read_world_runs
 from planner.errors import ArtifactError
 from planner.gc_pause import collector_paused
@@ -17,33 +17,67 @@ from planner.gc_pause import collector_paused
 KERNEL_DIR = ".cyntra"
 
 
-@dataclass
-class RepoArtifacts:
-    """Everything the planner reads of a repo. ``runs`` are in order of (started_ms, run_id)."""
+class Repo:
+    """A Cyntra repo: what functions take instead of a path.
 
-    root: Path
-    issues: dict[str, dict[str, Any]]
-    runs: list[RunRecord]
-    universes: dict[str, Universe]
-    quarantine: list[dict[str, str]]
+    Each part is read when it is first asked for, and only once; what could not be read is in ``quarantine``, as far as
+    parts have been read. ArtifactError when ``root`` has no kernel directory, or a config or universe is broken.
+    """
 
+    def __init__(self, root: Path, kernel_dir: Path | None = None, universe_id: str | None = None) -> None:
+        """``kernel_dir`` defaults to ``root/.cyntra``, ``universe_id`` to the only universe, if there is just one."""
+        self.root, self.kernel = locate(root, kernel_dir)
+        self.quarantine = Quarantine(self.root)
+        self._universe_id = universe_id
 
-def read_repo(root: Path, kernel_dir: Path | None = None) -> RepoArtifacts:
-    """Read ``root``; ``kernel_dir`` defaults to ``root/.cyntra``. ArtifactError when it is no Cyntra repo."""
-    root, kernel = locate(root, kernel_dir)
-    quarantine = Quarantine(root)
-    universes = load_universes(root)
-    with collector_paused():
-        events = read_events(kernel / "logs" / "events.jsonl", quarantine)
-        runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
-        runs += read_archives(list_archives(kernel, quarantine), events, quarantine)
-    return RepoArtifacts(
-        root=root,
-        issues=read_issues(root, quarantine),
-        runs=sorted(runs, key=lambda run: (run.started_ms, run.run_id)),
-        universes=universes,
-        quarantine=quarantine.entries,
-    )
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The kernel's config, its includes merged; empty when there is none."""
+        path = self.config_path
+        return load_kernel_config(path) if path.exists() else {}
+
+    @property
+    def config_path(self) -> Path:
+        """Where the kernel's config is."""
+        return self.kernel / "config.yaml"
+
+    @cached_property
+    def issues(self) -> dict[str, dict[str, Any]]:
+        """Issue id -> issue, as in the tracker's file."""
+        return read_issues(self.root, self.quarantine)
+
+    @cached_property
+    def universes(self) -> dict[str, Universe]:
+        """Universe id -> universe."""
+        return load_universes(self.root)
+
+    @cached_property
+    def universe(self) -> Universe:
+        """The universe in which issues are decided."""
+        return choose_universe(self.root, self._universe_id, self.universes)
+
+    @cached_property
+    def events(self) -> dict[str, WorkcellEvents]:
+        """Workcell id -> what the event log says of it."""
+        return read_events(self.kernel / "logs" / "events.jsonl", self.quarantine)
+
+    @cached_property
+    def world_runs(self) -> list[RunRecord]:
+        """The evolutions and world runs."""
+        return read_world_runs(self.kernel / "runs", self.quarantine, world_tags(self.universes))
+
+    @cached_property
+    def runs(self) -> list[RunRecord]:
+        """Every run, in order of (started_ms, run_id)."""
+        with collector_paused():
+            archived = read_archives(list_archives(self.kernel, self.quarantine), self.events, self.quarantine)
+            return sorted([*self.world_runs, *archived], key=lambda run: (run.started_ms, run.run_id))
+
+    def read_all(self) -> "Repo":
+        """Read now whatever can add to the quarantine, so that it is complete; returns this repo."""
+        for part in ("issues", "runs"):
+            getattr(self, part)
+        return self
 
 
 def locate(root: Path, kernel_dir: Path | None = None) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """Universes (``universes/<id>/*.yaml``) and the kernel's config: defaults, swarm catalogue, objectives, budgets."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,9 +48,8 @@ def load_universes(root: Path) -> dict[str, Universe]:
     return {universe.universe_id: universe for universe in map(_load_universe, directories)}
 
 
-def choose_universe(root: Path, universe_id: str | None) -> Universe:
+def choose_universe(root: Path, universe_id: str | None, universes: Mapping[str, Universe]) -> Universe:
     """The universe called ``universe_id``; without a name the only one, or none when there is not exactly one."""
-    universes = load_universes(root)
     if universe_id is None:
         return next(iter(universes.values())) if len(universes) == 1 else NO_UNIVERSE
     if universe_id not in universes:

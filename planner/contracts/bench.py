@@ -53,7 +53,7 @@ class BenchOutcome(Document):
 
 class BenchCase(Document):
     """One context put on the bench. The first action is the default plan: what today's rule would run; ``selection``
-    says how the others were chosen."""
+    says how the others were chosen, ``problem_id`` what the case is about where other cases are about the same."""
 
     schema_version: Literal["cyntra.bench_case.v1"]
     case_id: Identifier
@@ -62,6 +62,7 @@ class BenchCase(Document):
     context: PlannerInput
     actions: Annotated[list[ActionDocument], Field(min_length=1)]
     selection: str | None = None
+    problem_id: str | None = None
 
 
 class BenchExecution(Document):

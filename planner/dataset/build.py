@@ -17,13 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from planner.actions import ActionSpace
-from planner.artifacts.beads import read_issues
-from planner.artifacts.events import WorkcellEvents, read_events
+from planner.artifacts.events import WorkcellEvents
 from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
-from planner.artifacts.repo import list_archives, locate, read_archives, world_tags
-from planner.artifacts.universe import load_kernel_config, load_universes, minute_seconds
-from planner.artifacts.worlds import read_world_runs
+from planner.artifacts.repo import Repo, list_archives, read_archives
+from planner.artifacts.universe import minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
@@ -58,24 +56,19 @@ def build_dataset(
     something else. Files that cannot be read are listed in the dataset's quarantine.
     """
     with collector_paused():
-        return _build(*locate(root, kernel_dir), out, profile, progress)
+        return _build(Repo(root, kernel_dir), out, profile, progress)
 
 
-def _build(root: Path, kernel: Path, out: Path, profile: TokenProfile, progress: Progress) -> DatasetInfo:
+def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> DatasetInfo:
     check_out(out)
-    quarantine = Quarantine(root)
-    universes = load_universes(root)
-    issues = read_issues(root, quarantine)
-    events = read_events(kernel / "logs" / "events.jsonl", quarantine)
-    runs = read_world_runs(kernel / "runs", quarantine, world_tags(universes))
-    archived, recorded = _read_all(root, list_archives(kernel, quarantine), events, profile, quarantine, progress)
-    runs += archived
+    issues, quarantine = repo.issues, repo.quarantine
+    archived, recorded = _read_all(repo, profile, progress)
+    runs = [*repo.world_runs, *archived]
     progress("join with history", 0, len(runs))
-    found = make_examples(runs, issues, universes)
+    found = make_examples(runs, issues, repo.universes)
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
-    config_path = kernel / "config.yaml"
-    config = load_kernel_config(config_path) if config_path.exists() else {}
+    config = repo.config
     info = write_dataset(
         out,
         examples=found.examples,
@@ -119,15 +112,10 @@ class _Recorded:
     parts: list[Encoded] = field(default_factory=list)
 
 
-def _read_all(
-    root: Path,
-    paths: Sequence[Path],
-    events: dict[str, WorkcellEvents],
-    profile: TokenProfile,
-    quarantine: Quarantine,
-    progress: Progress,
-) -> tuple[list[RunRecord], _Recorded]:
+def _read_all(repo: Repo, profile: TokenProfile, progress: Progress) -> tuple[list[RunRecord], _Recorded]:
     """Every archive's run and what it recorded."""
+    events, quarantine = repo.events, repo.quarantine
+    paths = list_archives(repo.kernel, quarantine)
     # Runs of the same time know the same past runs, and what is in one chunk is encoded once.
     paths = sorted(paths, key=lambda path: (events[path.name].started_ms or 0) if path.name in events else 0)
     chunks = []
@@ -135,7 +123,7 @@ def _read_all(
         part = paths[span]
         chunks.append(([str(path) for path in part], {p.name: events[p.name] for p in part if p.name in events}))
     runs, recorded = [], _Recorded()
-    arguments = {"root": str(root), "profile": profile}
+    arguments = {"root": str(repo.root), "profile": profile}
     for records, encoded, entries in _map_chunks(chunks, _read_chunk, arguments, "read archives", progress):
         runs += records
         recorded.packed += [record.planner_input for record in records if record.planner_input]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.planning.cases import build_cases, natural_order, select_issues
+from bench.planning.cases import natural_order, select_issues
 from bench.planning.selections import Coverage
 from planner.actions import ActionSpace, action_from_document
-from planner.errors import BenchError
+from planner.errors import ArtifactError, BenchError
+from tests.bench.benches import cases_of
 from tests.bench.conftest import KernelRepo
 
 NOW_MS = 1_795_376_942_000
@@ -41,7 +42,7 @@ def test_natural_order_counts() -> None:
 
 
 def test_a_case_has_the_commit_of_main_a_context_and_valid_actions(kernel_repo: KernelRepo) -> None:
-    first, second = build_cases(kernel_repo.root, created_ms=NOW_MS, n_actions=4)
+    first, second = cases_of(kernel_repo.root, created_ms=NOW_MS, n_actions=4)
     assert (first.issue_id, second.issue_id) == ("1", "2")
     assert first.base_commit == kernel_repo.git("rev-parse", "main")
     state = first.context.system_state
@@ -53,20 +54,20 @@ def test_a_case_has_the_commit_of_main_a_context_and_valid_actions(kernel_repo: 
 
 
 def test_the_same_call_gives_the_same_cases_and_stored_ones_are_kept(kernel_repo: KernelRepo) -> None:
-    cases = build_cases(kernel_repo.root, created_ms=NOW_MS)
-    assert cases == build_cases(kernel_repo.root, created_ms=NOW_MS)
-    assert [c.case_id for c in cases] == [c.case_id for c in build_cases(kernel_repo.root, created_ms=NOW_MS + 10**7)]
+    cases = cases_of(kernel_repo.root, created_ms=NOW_MS)
+    assert cases == cases_of(kernel_repo.root, created_ms=NOW_MS)
+    assert [c.case_id for c in cases] == [c.case_id for c in cases_of(kernel_repo.root, created_ms=NOW_MS + 10**7)]
     kernel_repo.write_issues({"id": "1", "status": "done"}, {"id": "2"}, {"id": "3"})
-    later = build_cases(kernel_repo.root, selection=Coverage(9), n_actions=2, stored=cases[:1])
+    later = cases_of(kernel_repo.root, selection=Coverage(9), n_actions=2, stored=cases[:1])
     assert later[0] == cases[0]
     assert [case.issue_id for case in later] == ["1", "2", "3"]
-    assert [case.issue_id for case in build_cases(kernel_repo.root, stored=cases[:1], limit=2)] == ["1", "2"]
-    assert [case.issue_id for case in build_cases(kernel_repo.root, stored=cases, issue_ids=["2"])] == ["2"]
+    assert [case.issue_id for case in cases_of(kernel_repo.root, stored=cases[:1], limit=2)] == ["1", "2"]
+    assert [case.issue_id for case in cases_of(kernel_repo.root, stored=cases, issue_ids=["2"])] == ["2"]
 
 
 def test_no_case_asks_for_more_candidates_than_there_are_toolchains(kernel_repo: KernelRepo) -> None:
     (kernel_repo.tools / "opencode").unlink()
-    cases = build_cases(kernel_repo.root, n_actions=20)
+    cases = cases_of(kernel_repo.root, n_actions=20)
     assert {action.max_candidates_bin for case in cases for action in case.actions} == {1, 2}
 
 
@@ -76,7 +77,7 @@ def test_a_worlds_candidates_are_not_bound_by_toolchains_and_a_job_without_a_wor
     for name in ("claude", "opencode"):
         (kernel_repo.tools / name).unlink()
     kernel_repo.write_issues({"id": "1", "tags": ["asset:world", "world:cave-1"]}, {"id": "2", "tags": ["world:x"]})
-    world, code = build_cases(kernel_repo.root, n_actions=20)
+    world, code = cases_of(kernel_repo.root, n_actions=20)
     assert (world.context.job_type, code.context.job_type) == ("fab-world", "code")
     assert {action.max_candidates_bin for action in world.actions} == {1, 2, 3}
     assert {action.max_candidates_bin for action in code.actions} == {1}
@@ -87,17 +88,17 @@ def test_a_worlds_candidates_are_not_bound_by_toolchains_and_a_job_without_a_wor
 def test_a_repo_without_a_branch_main_or_without_git_is_named(kernel_repo: KernelRepo, tmp_path: Path) -> None:
     kernel_repo.git("branch", "-m", "main", "trunk;$(rm)")
     with pytest.raises(BenchError, match="no local branch main"):
-        build_cases(kernel_repo.root)
-    (tmp_path / "plain").mkdir()
+        cases_of(kernel_repo.root)
+    (tmp_path / "plain" / ".cyntra").mkdir(parents=True)
     with pytest.raises(BenchError, match="not a git repository"):
-        build_cases(tmp_path / "plain")
-    with pytest.raises(BenchError, match="missing"):
-        build_cases(tmp_path / "missing")
+        cases_of(tmp_path / "plain")
+    with pytest.raises(ArtifactError, match="missing"):
+        cases_of(tmp_path / "missing")
 
 
 def test_a_repo_that_cyntra_never_saw_is_named(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=tmp_path, check=True)
-    with pytest.raises(BenchError, match=r"no \.cyntra directory"):
-        build_cases(tmp_path)
+    with pytest.raises(ArtifactError, match=r"no \.cyntra directory"):
+        cases_of(tmp_path)

@@ -11,11 +11,11 @@ import pytest
 from bench.containment.limits import Limits
 from bench.containment.strays import MARK
 from bench.containment.workdirs import make_work_dir, remove_tree
-from bench.executors.cyntra.executor import LONGEST_RUN, CyntraExecutor
-from bench.planning.cases import build_cases
+from bench.executors.cyntra.executor import LONGEST_RUN
 from planner.actions import Action
 from planner.contracts.bench import BenchOutcome
 from planner.errors import BenchError
+from tests.bench.benches import cases_of, executor_of
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
 from tests.bench.test_supervised import RUN_AWAY
 
@@ -24,8 +24,8 @@ VOTE = Action("speculate_vote", 3, 30, "NA")
 
 
 def execute(repo: KernelRepo, action: Action, issue_id: str = "1", **options: Any) -> BenchOutcome:
-    executor = CyntraExecutor.prepare(repo.root, options.pop("command", SMALL_KERNEL), **options)
-    (case,) = build_cases(repo.root, issue_ids=[issue_id], n_actions=1)
+    executor = executor_of(repo.root, options.pop("command", SMALL_KERNEL), **options)
+    (case,) = cases_of(repo.root, issue_ids=[issue_id], n_actions=1)
     work_dir = repo.root.parent / "work" / f"{time.monotonic_ns()}"
     make_work_dir(work_dir)
     outcome = executor.execute(case, action, work_dir)
@@ -121,8 +121,8 @@ def test_what_the_machine_spoils_is_a_fault_with_its_reason(
 
 
 def test_a_commit_or_an_issue_that_is_gone_is_a_fault(kernel_repo: KernelRepo, tmp_path: Path) -> None:
-    executor = CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL)
-    (case, _) = build_cases(kernel_repo.root, n_actions=1)
+    executor = executor_of(kernel_repo.root, SMALL_KERNEL)
+    (case, _) = cases_of(kernel_repo.root, n_actions=1)
     for number, (changed, reason) in enumerate(
         [
             ({"base_commit": "1" * 40}, f"cannot clone {kernel_repo.root} at {'1' * 40}"),
@@ -192,15 +192,15 @@ def test_hostile_issue_ids_reach_the_kernel_as_they_are(kernel_repo: KernelRepo)
 
 
 def test_an_execution_is_limited_by_its_minutes_the_users_limit_and_a_hard_cap(kernel_repo: KernelRepo) -> None:
-    unlimited = CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL)
+    unlimited = executor_of(kernel_repo.root, SMALL_KERNEL)
     assert unlimited.wall_limit(SERIAL) == 15 * 60 + 600
     assert unlimited.wall_limit(Action("serial_handoff", 1, 600, "NA")) == LONGEST_RUN.wall_s
     assert unlimited.wall_limit(Action("serial_handoff", 1, "NA", "NA")) == LONGEST_RUN.wall_s
-    assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL, limits=Limits(7)).wall_limit(SERIAL) == 7
+    assert executor_of(kernel_repo.root, SMALL_KERNEL, limits=Limits(7)).wall_limit(SERIAL) == 7
     kernel_repo.write_config(seconds_per_minute=0.1)
-    assert CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL).wall_limit(SERIAL) == pytest.approx(601.5)
+    assert executor_of(kernel_repo.root, SMALL_KERNEL).wall_limit(SERIAL) == pytest.approx(601.5)
 
 
 def test_a_missing_kernel_is_named_before_anything_runs(kernel_repo: KernelRepo) -> None:
     with pytest.raises(BenchError, match="'no-such-kernel' is not on PATH"):
-        CyntraExecutor.prepare(kernel_repo.root, ["no-such-kernel"])
+        executor_of(kernel_repo.root, ["no-such-kernel"])

@@ -9,17 +9,18 @@ import pytest
 
 from bench.containment.limits import Deadline
 from bench.containment.workdirs import make_work_dir
-from bench.engine.run import sandbox_path
-from bench.executors import Executor
-from bench.executors.cyntra.executor import CyntraExecutor
-from bench.executors.simulate import SimulateExecutor, simulated_origin
-from bench.planning.cases import build_cases, git_origin
+from bench.executors.cyntra.kind import tool_directories
+from bench.executors.protocol import Executor
+from bench.planning.cases import git_origin
 from bench.testbeds.sandbox.create import create_sandbox
+from bench.testbeds.simulation.executor import SimulateExecutor, simulated_origin
 from bench.testbeds.simulation.repo import simulate_repo
 from planner.actions import Action
+from planner.artifacts.repo import Repo
 from planner.contracts.bench import BenchCase, BenchOutcome
+from tests.bench.benches import cases_of, executor_of
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
-from tests.bench.test_replay import cases_of, write_tables
+from tests.bench.test_replay import replayed_cases, write_tables
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,22 @@ WITH_ITERATIONS = (Action("serial_handoff", 1, 60, 1), Action("speculate_vote", 
 
 def small_kernel(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
     kernel_repo.write_tool("codex", SOLVES.format(sleep=0.5, cost=0.1))
-    executor = CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL)
-    (case,) = build_cases(kernel_repo.root, issue_ids=["1"], n_actions=1)
+    executor = executor_of(kernel_repo.root, SMALL_KERNEL)
+    (case,) = cases_of(kernel_repo.root, issue_ids=["1"], n_actions=1)
     return Subject(executor, case, *CODE, 0.1, tmp_path / "work")
 
 
 def sandbox(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
     repo = create_sandbox(tmp_path / "sandbox", issues=2, seed=1)
-    executor = CyntraExecutor.prepare(repo, ["cyntra-sandbox"], extra_path=sandbox_path(["cyntra-sandbox"]))
-    (case, *_) = build_cases(repo, n_actions=1, origin=git_origin(repo, None, executor.environment["PATH"]))
+    executor = executor_of(repo, ["cyntra-sandbox"], extra_path=tool_directories(["cyntra-sandbox"]))
+    (case, *_) = cases_of(repo, n_actions=1, origin=git_origin(Repo(repo), executor.environment["PATH"]))
     return Subject(executor, case, *CODE, 0.05, tmp_path / "work")
 
 
 def simulation(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
     simulate_repo(tmp_path / "sim", runs=20, issues=5, open_issues=2, seed=1)
-    executor = SimulateExecutor.prepare(tmp_path / "sim")
-    (case, *_) = build_cases(tmp_path / "sim", n_actions=1, origin=simulated_origin(tmp_path / "sim", executor))
+    executor = SimulateExecutor.prepare(Repo(tmp_path / "sim"))
+    (case, *_) = cases_of(tmp_path / "sim", n_actions=1, origin=simulated_origin(Repo(tmp_path / "sim"), executor))
     return Subject(executor, case, *CODE, 1.0, tmp_path / "work")
 
 
@@ -70,7 +71,7 @@ def replay(tmp_path: Path, kernel_repo: KernelRepo) -> Subject:
 
     tables = write_tables(tmp_path / "tables", {("p", "x"): [(False, 20), (True, 25)]})
     executor = ReplayExecutor.prepare(tables, n_trials=2)
-    return Subject(executor, cases_of(executor)[0], *WITH_ITERATIONS, 60.0, tmp_path / "work")
+    return Subject(executor, replayed_cases(executor)[0], *WITH_ITERATIONS, 60.0, tmp_path / "work")
 
 
 @pytest.fixture(params=[small_kernel, sandbox, simulation, replay], ids=lambda make: make.__name__)

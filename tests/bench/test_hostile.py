@@ -15,13 +15,13 @@ import pytest
 
 from bench.containment.workdirs import remove_tree
 from bench.executors.cyntra.clone import make_clone
-from bench.executors.cyntra.executor import CyntraExecutor
 from bench.executors.cyntra.toolchains import read_launches
-from bench.planning.cases import build_cases, select_issues
+from bench.planning.cases import select_issues
 from planner.actions import Action
-from planner.artifacts.repo import read_repo
+from planner.artifacts.repo import Repo
 from planner.artifacts.universe import load_kernel_config
 from planner.errors import ArtifactError, BenchError
+from tests.bench.benches import cases_of, executor_of
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.bench.test_executor import SERIAL, execute
 
@@ -96,9 +96,10 @@ def repo(tmp_path: Path) -> Path:
 
 READ_REPO = """
     import orjson
-    from planner.artifacts.repo import read_repo
-    artifacts = read_repo(Path(sys.argv[1]))
-    print(orjson.dumps([list(artifacts.issues), [run.run_id for run in artifacts.runs], artifacts.quarantine]).decode())
+    from planner.artifacts.repo import Repo
+    artifacts = Repo(Path(sys.argv[1])).read_all()
+    runs = [run.run_id for run in artifacts.runs]
+    print(orjson.dumps([list(artifacts.issues), runs, artifacts.quarantine.entries]).decode())
 """
 
 
@@ -137,9 +138,9 @@ def test_a_directory_that_is_a_link_out_of_the_repo_is_not_read(repo: Path, tmp_
         (target / "proof.json").write_bytes(orjson.dumps({**proof, "metadata": times}))
     remove_tree(repo / place)
     (repo / place).symlink_to(outside)
-    artifacts = read_repo(repo)
+    artifacts = Repo(repo).read_all()
     assert (artifacts.issues, artifacts.runs) == ({}, [])
-    assert any(entry["path"].startswith(place) for entry in artifacts.quarantine)
+    assert any(entry["path"].startswith(place) for entry in artifacts.quarantine.entries)
 
 
 def test_the_parts_of_a_world_run_are_not_read_through_links(repo: Path, tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_the_parts_of_a_world_run_are_not_read_through_links(repo: Path, tmp_pat
     history = [{"candidates": [{"run_id": "linked", "passed": True}], "selected_run_id": "linked"}]
     document = {"history": history, "generated_at": "2026-01-02T00:00:00Z", "population_size": 1, "generations": 1}
     (evolution / "evolve_world.json").write_bytes(orjson.dumps(document))
-    assert read_repo(repo).runs == []
+    assert Repo(repo).read_all().runs == []
 
 
 def test_one_huge_line_costs_that_line_alone(repo: Path) -> None:
@@ -250,7 +251,7 @@ def test_links_in_a_repo_under_the_names_of_our_files_lead_nowhere(kernel_repo: 
     outside.mkdir()
     (outside / "issues.jsonl").write_text("the user's own")
     (kernel_repo.root / ".gitignore").write_text("")
-    (case, *_) = build_cases(kernel_repo.root, n_actions=1)
+    (case, *_) = cases_of(kernel_repo.root, n_actions=1)
     tree = tmp_path / "tree"
     tree.mkdir()
     for name in (".beads", ".cyntra", "universes"):
@@ -309,7 +310,7 @@ def test_an_endless_log_of_launches_is_not_read(tmp_path: Path) -> None:
 
 def test_a_universe_whose_id_looks_like_an_option_is_refused(kernel_repo: KernelRepo) -> None:
     with pytest.raises(BenchError, match="take its name for an option"):
-        CyntraExecutor.prepare(kernel_repo.root, SMALL_KERNEL, universe_id="--config=/tmp/evil.yaml")
+        executor_of(kernel_repo.root, SMALL_KERNEL, universe_id="--config=/tmp/evil.yaml")
 
 
 def test_texts_full_of_shell_reach_nobodys_shell(kernel_repo: KernelRepo) -> None:

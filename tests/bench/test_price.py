@@ -6,25 +6,26 @@ import pytest
 
 from bench.engine.budget import Budget
 from bench.engine.price import Price, price_bench, price_lines
-from bench.engine.run import CyntraSettings, prepare
+from bench.executors.registry import executor_kind
 from bench.ledger import Ledger
+from bench.options import BenchOptions
 from bench.planning.selections import Coverage
 from bench.testbeds.sandbox.create import create_sandbox
 from bench.testbeds.sandbox.record import record_history
+from tests.bench.benches import cases_of, cyntra
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.bench.test_objective import outcome
 
 
 def price(repo: Path, ledger: Path, budget: Budget = Budget(), command: list[str] = SMALL_KERNEL) -> Price:
-    bench = prepare(repo, "cyntra", cyntra=CyntraSettings(command), n_actions=2)
-    return price_bench(bench, repo, ledger, Coverage(0), 1, budget)
+    options = BenchOptions(n_actions=2, max_hours=budget.hours, max_dollars=budget.dollars)
+    return price_bench(executor_kind("cyntra").prepare(repo, options, cyntra(command)), repo, ledger, options)
 
 
 def test_what_the_ledger_has_costs_nothing_more_and_an_unknown_cost_is_no_number(
     kernel_repo: KernelRepo, tmp_path: Path
 ) -> None:
-    bench = prepare(kernel_repo.root, "cyntra", cyntra=CyntraSettings(SMALL_KERNEL), n_actions=2)
-    cases = bench.make_cases([], Coverage(0))
+    cases = cases_of(kernel_repo.root, n_actions=2)
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         ledger.add_cases(cases)
         done = ledger.planned()[0]
@@ -45,8 +46,8 @@ def test_dollars_are_the_agents_minutes_at_the_dearest_recorded_rate(tmp_path: P
     record_history(repo, runs=2, seed=0)
     found = price(repo, tmp_path / "none.sqlite", command=["cyntra-sandbox"])
     assert found.dollars is not None and found.dollars_per_hour is not None
-    bench = prepare(repo, "cyntra", cyntra=CyntraSettings(["cyntra-sandbox"]), n_actions=2)
-    cases = bench.make_cases([], Coverage(0))
+    kind, options = executor_kind("cyntra"), BenchOptions(n_actions=2)
+    cases = kind.prepare(repo, options, cyntra(["cyntra-sandbox"])).make_cases([], Coverage(0))
     agent_minutes = sum(int(a.max_candidates_bin) * int(a.max_minutes_bin) for case in cases for a in case.actions)
     assert found.dollars == pytest.approx(agent_minutes * 0.05 / 3600 * found.dollars_per_hour)
     assert price(repo, tmp_path / "none.sqlite", Budget(dollars=0.01), ["cyntra-sandbox"]).dollars == 0.01

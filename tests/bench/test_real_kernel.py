@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.engine.run import CyntraSettings, run_bench
 from bench.ledger import Ledger
 from bench.testbeds.sandbox.create import create_sandbox
 from planner.actions import action_from_document
+from tests.bench.benches import bench_repo
 from tests.bench.conftest import SOLVES, KernelRepo
 
 BLENDER = """#!/bin/sh
@@ -66,9 +66,7 @@ def test_the_real_kernel_runs_what_is_forced_and_what_cannot_win_is_capped(
     kernel_repo.write_tool("opencode", SOLVES.format(sleep=10, cost=0.3))
     before = kernel_repo.state()
     work = kernel_repo.root.parent / "work"
-    report = run_bench(
-        kernel_repo.root, cyntra=CyntraSettings([str(KERNEL)]), n_actions=4, issue_ids=["1"], workers=1, work_base=work
-    )
+    report = bench_repo(kernel_repo.root, [str(KERNEL)], n_actions=4, issue_ids=["1"], workers=1, work_dir=work)
     assert kernel_repo.state() == before and list(work.iterdir()) == []
     with Ledger.read(report.ledger_path) as ledger:
         executions = ledger.executions()
@@ -90,14 +88,14 @@ def test_a_config_elsewhere_drives_the_real_kernel(kernel_repo: KernelRepo, ray_
     elsewhere = tmp_path / "elsewhere"
     shutil.move(kernel_repo.root / ".cyntra", elsewhere)
     (kernel_repo.root / ".cyntra").mkdir()
-    report = run_bench(
+    report = bench_repo(
         kernel_repo.root,
-        cyntra=CyntraSettings([str(KERNEL)]),
+        [str(KERNEL)],
         kernel_dir=elsewhere,
         n_actions=1,
         issue_ids=["1"],
         full=True,
-        work_base=kernel_repo.root.parent / "work",
+        work_dir=kernel_repo.root.parent / "work",
     )
     assert (report.run, report.faults) == (1, 0)
 
@@ -120,13 +118,13 @@ def test_the_real_kernel_evolves_a_world_with_the_population_and_generations_tha
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    report = run_bench(
+    report = bench_repo(
         repo,
-        cyntra=CyntraSettings([str(KERNEL)]),
+        [str(KERNEL)],
         n_actions=5,
         issue_ids=["world"],
         full=True,
-        work_base=tmp_path / "work",
+        work_dir=tmp_path / "work",
     )
     assert report.faults == 0 and list((tmp_path / "work").iterdir()) == []
     with Ledger.read(report.ledger_path) as ledger:

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from bench.containment.limits import Deadline
-from bench.engine.run import ReplaySettings, run_bench
+from bench.engine.run import run_bench
 from bench.executors.replay import ReplayExecutor
+from bench.executors.replay_kind import ReplayOptions
 from bench.judging.results import read_results
+from bench.options import BenchOptions
 from bench.planning.cases import add_cases
 from bench.planning.selections import AllActions
 from planner.actions import Action
@@ -50,12 +52,12 @@ def executor(tmp_path: Path) -> ReplayExecutor:
     return ReplayExecutor.prepare(write_tables(tmp_path / "tables", {("p", "x"): TRIALS}), n_trials=4)
 
 
-def cases_of(executor: ReplayExecutor) -> list[BenchCase]:
+def replayed_cases(executor: ReplayExecutor) -> list[BenchCase]:
     return add_cases([], [], executor.drafts(None, "recorded"), AllActions(), 4, None)
 
 
 def execute(executor: ReplayExecutor, *action: Any, cap_s: float | None = None) -> BenchOutcome:
-    return executor.execute(cases_of(executor)[0], Action(*action), Path("unused"), 0, Deadline(cap_s))
+    return executor.execute(replayed_cases(executor)[0], Action(*action), Path("unused"), 0, Deadline(cap_s))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_lanes_consume_trials_from_left_to_right_and_share_or_have_their_minutes
 
 
 def test_an_action_that_needs_more_trials_than_were_recorded_is_not_observed(executor: ReplayExecutor) -> None:
-    (case,) = cases_of(executor)
+    (case,) = replayed_cases(executor)
     needed = {int(action.max_candidates_bin) * int(action.max_iterations_bin) for action in case.actions}
     assert max(needed) == 4 and len(case.actions) == 2 * 5 * 6
     outcome = execute(executor, "serial_handoff", 3, 15, 2)
@@ -104,7 +106,7 @@ def test_a_scaled_minute_shortens_every_limit(tmp_path: Path) -> None:
 
 
 def test_a_context_tells_what_was_known_and_nothing_of_the_trials(executor: ReplayExecutor) -> None:
-    (case,) = cases_of(executor)
+    (case,) = replayed_cases(executor)
     assert timestamp_to_ms(case.context.created_at) == pd.Timestamp("2025-01-01", tz="UTC").value // 10**6
     issue = case.context.issue
     assert (issue.tags, issue.dk_tool_hint, issue.dk_size) == (["family"], "x", "S")
@@ -119,11 +121,8 @@ def test_a_bench_of_recorded_trials_has_the_same_winners_capped_or_not_and_runs_
     reports, winners = [], []
     for full in (True, False):
         ledger = tmp_path / f"{full}.sqlite"
-        reports.append(
-            run_bench(
-                tables, executor="replay", replay=ReplaySettings(trials=4), select="all", full=full, ledger_path=ledger
-            )
-        )
+        options = BenchOptions(executor="replay", select="all", full=full, ledger=ledger)
+        reports.append(run_bench(tables, options, ReplayOptions(trials=4)))
         winners.append({result.case.issue_id: result.verdict.action for result in read_results(ledger)})
     full_report, capped_report = reports
     assert winners[0] == winners[1] and set(winners[0]) == {"p@x", "q@x", "p@y"}
@@ -135,11 +134,11 @@ def test_a_bench_of_recorded_trials_has_the_same_winners_capped_or_not_and_runs_
 def test_a_ledger_of_other_trials_and_a_folder_without_tables_are_refused(tmp_path: Path) -> None:
     tables = write_tables(tmp_path / "tables", {("p", "x"): TRIALS})
     with pytest.raises(BenchError, match="name its file with --ledger"):
-        run_bench(tables, executor="replay", replay=ReplaySettings(trials=4))
+        run_bench(tables, BenchOptions(executor="replay"), ReplayOptions(trials=4))
     with pytest.raises(BenchError, match=r"issues\.parquet: no table of recorded trials"):
-        run_bench(tmp_path, executor="replay", ledger_path=tmp_path / "ledger.sqlite")
+        run_bench(tmp_path, BenchOptions(executor="replay", ledger=tmp_path / "ledger.sqlite"))
     with pytest.raises(BenchError, match="no problem and agent have 6 timed trials: choose a smaller --trials"):
-        run_bench(tables, executor="replay", ledger_path=tmp_path / "ledger.sqlite")
+        run_bench(tables, BenchOptions(executor="replay", ledger=tmp_path / "ledger.sqlite"))
     (tables / "outcomes.parquet").write_bytes((tables / "issues.parquet").read_bytes())
     with pytest.raises(BenchError, match=r"outcomes\.parquet: lacks the columns action_id"):
-        run_bench(tables, executor="replay", ledger_path=tmp_path / "ledger.sqlite")
+        run_bench(tables, BenchOptions(executor="replay", ledger=tmp_path / "ledger.sqlite"))

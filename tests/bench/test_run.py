@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from bench.engine.run import BenchReport, CyntraSettings, default_command, run_bench
+from bench.engine.run import BenchReport
 from bench.ledger import Ledger
 from bench.testbeds.sandbox.create import create_sandbox
 from planner.errors import BenchError
+from tests.bench.benches import bench_repo
 from tests.bench.conftest import SMALL_KERNEL, SOLVES, KernelRepo
 
 REPO_ROOT = Path(__file__).parents[2]
@@ -25,9 +26,7 @@ REPO_ROOT = Path(__file__).parents[2]
 
 def bench(repo: KernelRepo, **options: Any) -> BenchReport:
     work_base = repo.root.parent / "work"
-    report = run_bench(
-        repo.root, cyntra=CyntraSettings(SMALL_KERNEL), work_base=work_base, **{"n_actions": 2, "workers": 1, **options}
-    )
+    report = bench_repo(repo.root, SMALL_KERNEL, **{"n_actions": 2, "workers": 1, "work_dir": work_base, **options})
     assert list(work_base.iterdir()) == []
     return report
 
@@ -185,20 +184,17 @@ def test_an_interrupted_bench_stops_cleanly_and_refuses_a_second_one_while_it_li
 def test_outcomes_of_another_kernel_are_not_mixed_in(kernel_repo: KernelRepo, ray_cluster: Any) -> None:
     bench(kernel_repo, limit=1, n_actions=1)
     with pytest.raises(BenchError, match=r"made with command .* --ledger"):
-        run_bench(kernel_repo.root, cyntra=CyntraSettings(["sh", "-c", "true"]))
+        bench_repo(kernel_repo.root, ["sh", "-c", "true"])
 
 
-def test_without_a_kernel_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", os.devnull)
-    with pytest.raises(BenchError, match=r"install Cyntra.*--cyntra cyntra-sandbox"):
-        default_command()
+def test_without_a_kernel_the_message_says_what_to_do(kernel_repo: KernelRepo) -> None:
+    with pytest.raises(BenchError, match=r"install Cyntra.*--cyntra .*cyntra-sandbox"):
+        bench_repo(kernel_repo.root, ["no-such-kernel"])
 
 
 def test_the_sandboxs_kernel_is_benched_with_its_own_tools(tmp_path: Path, ray_cluster: Any) -> None:
     repo = create_sandbox(tmp_path / "sandbox", issues=2, seed=1)
-    report = run_bench(
-        repo, cyntra=CyntraSettings(["cyntra-sandbox"]), n_actions=2, full=True, work_base=tmp_path / "work"
-    )
+    report = bench_repo(repo, ["cyntra-sandbox"], n_actions=2, full=True, work_dir=tmp_path / "work")
     assert (report.run, report.faults) == (4, 0)
     with Ledger.read(report.ledger_path) as ledger:
         outcomes = [execution.outcome for execution in ledger.executions()]

@@ -15,15 +15,16 @@ import yaml
 
 from bench.containment.limits import Deadline
 from bench.engine.run import run_bench
-from bench.executors.simulate import SimulateExecutor
 from bench.judging.relabel import relabel
 from bench.judging.results import read_results
 from bench.ledger import Ledger
+from bench.options import BenchOptions
+from bench.testbeds.simulation.executor import SimulateExecutor
 from bench.testbeds.simulation.operator import EXPLORES, Operator
 from bench.testbeds.simulation.repo import simulate_repo
 from bench.testbeds.simulation.world import DAY_MS, START_MS, TOOLS, Lane, SimulatedRun, World, tool_order
 from planner.actions import Action, action_from_document
-from planner.artifacts.repo import read_repo
+from planner.artifacts.repo import Repo
 from planner.artifacts.universe import load_kernel_config
 from planner.context import ContextBuilder
 from planner.contracts.bench import BenchCase
@@ -153,9 +154,9 @@ def files_of(action: Action, status: str) -> set[str]:
 
 def test_every_run_is_read_back_with_its_plan_and_the_outcome_that_was_drawn(repo: Path) -> None:
     """Among them the archives without a proof: serial timeouts, whose end the event log alone tells."""
-    artifacts = read_repo(repo)
-    assert artifacts.quarantine == [] and len(artifacts.runs) == 300
-    world = SimulateExecutor.prepare(repo).world
+    artifacts = Repo(repo).read_all()
+    assert artifacts.quarantine.entries == [] and len(artifacts.runs) == 300
+    world = SimulateExecutor.prepare(Repo(repo)).world
     trials: Counter[str | None] = Counter()
     shapes = set()
     for run in artifacts.runs:
@@ -181,9 +182,9 @@ def test_every_run_is_read_back_with_its_plan_and_the_outcome_that_was_drawn(rep
 def test_a_recorded_context_is_what_the_repo_gives_at_that_moment_and_holds_only_runs_that_had_ended(
     repo: Path,
 ) -> None:
-    artifacts = read_repo(repo)
+    artifacts = Repo(repo).read_all()
     ended = {run.run_id: run.ended_ms for run in artifacts.runs}
-    builder = ContextBuilder(repo)
+    builder = ContextBuilder(Repo(repo))
     recorded = 0
     for run in sorted(artifacts.runs, key=lambda run: (run.decided_ms, run.run_id)):
         if run.planner_input is None:
@@ -199,7 +200,7 @@ def test_a_recorded_context_is_what_the_repo_gives_at_that_moment_and_holds_only
 
 
 def test_the_operator_follows_the_rule_raises_failed_plans_and_explores(repo: Path) -> None:
-    context = ContextBuilder(repo).build("1", created_ms=START_MS)
+    context = ContextBuilder(Repo(repo)).build("1", created_ms=START_MS)
     rule = HeuristicPolicy(load_kernel_config(repo / ".cyntra" / "config.yaml"))
     default = rule.decide(context)
     operator = Operator(rule, random.Random(0))
@@ -225,16 +226,17 @@ def test_a_simulated_repo_goes_from_dataset_to_bench_to_winners(repo: Path, ray_
     info = build_dataset(repo, tmp_path / "dataset")
     assert (info.counts["examples"], info.counts["quarantined"], info.contexts["neighbours_withdrawn"]) == (300, 0, 0)
     ledger = tmp_path / "ledger.sqlite"
-    report = run_bench(repo, executor="simulate", ledger_path=ledger, n_actions=4, repeats=2, limit=10, full=True)
+    options = BenchOptions(executor="simulate", ledger=ledger, n_actions=4, repeats=2, limit=10, full=True)
+    report = run_bench(repo, options)
     assert (report.run, report.faults, len(report.cases)) == (80, 0, 10)
     results = read_results(ledger)
-    artifacts = read_repo(repo)
+    artifacts = Repo(repo).read_all()
     created = {key: timestamp_to_ms(issue["created"]) for key, issue in artifacts.issues.items()}
     decided = [result.decided_ms for result in results]
     assert decided == [created[result.case.issue_id] for result in results] and len(set(decided)) == 10
     assert {artifacts.issues[result.case.issue_id]["status"] for result in results} == {"open"}
     assert not {run.issue_id for run in artifacts.runs} & {result.case.issue_id for result in results}
-    executor = SimulateExecutor.prepare(repo)
+    executor = SimulateExecutor.prepare(Repo(repo))
     for result in results:
         for action, outcomes in result.outcomes.items():
             assert outcomes == [
@@ -245,7 +247,7 @@ def test_a_simulated_repo_goes_from_dataset_to_bench_to_winners(repo: Path, ray_
             assert [outcome.duration_ms for outcome in outcomes] == [run.duration_ms for run in drawn]
     winners = relabel(ledger, tmp_path / "dataset", tmp_path / "winners")
     assert winners.counts["cases"] == 10
-    again = run_bench(repo, executor="simulate", ledger_path=ledger, n_actions=4, repeats=2, limit=10, full=True)
+    again = run_bench(repo, options)
     assert (again.run, again.resumed) == (0, 80)
 
 
@@ -253,12 +255,12 @@ def test_a_ledger_of_another_world_or_executor_is_refused(repo: Path, tmp_path: 
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         ledger.bind({"command": ["cyntra"], "universe_id": "simulated"})
     with pytest.raises(BenchError, match="made with simulation None"):
-        run_bench(repo, executor="simulate", ledger_path=tmp_path / "ledger.sqlite")
+        run_bench(repo, BenchOptions(executor="simulate", ledger=tmp_path / "ledger.sqlite"))
 
 
 def test_an_outcome_counts_the_losers_too(repo: Path, tmp_path: Path) -> None:
-    executor = SimulateExecutor.prepare(repo)
-    context = ContextBuilder(repo).build("1", created_ms=START_MS + 5 * DAY_MS)
+    executor = SimulateExecutor.prepare(Repo(repo))
+    context = ContextBuilder(Repo(repo)).build("1", created_ms=START_MS + 5 * DAY_MS)
     case = validate(
         BenchCase,
         {
@@ -282,7 +284,7 @@ def test_a_repo_that_is_not_simulated_is_named(tmp_path: Path) -> None:
     (tmp_path / ".cyntra").mkdir()
     (tmp_path / ".cyntra" / "config.yaml").write_text(yaml.safe_dump({"simulation": {"seed": "x"}}))
     with pytest.raises(BenchError, match="make a simulated repo with `planner simulate`"):
-        run_bench(tmp_path, executor="simulate")
+        run_bench(tmp_path, BenchOptions(executor="simulate"))
 
 
 def test_a_directory_that_holds_something_is_not_overwritten(tmp_path: Path) -> None:
@@ -299,7 +301,7 @@ def test_the_command_line_writes_a_repo_and_refuses_an_unknown_executor(tmp_path
     command = [sys.executable, "-c", program, "simulate", str(tmp_path / "repo"), "--runs", "40", "--issues", "10"]
     done = subprocess.run([*command, "--open", "3"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "40 runs" in done.stdout and len(read_repo(tmp_path / "repo").runs) == 40
+    assert "40 runs" in done.stdout and len(Repo(tmp_path / "repo").read_all().runs) == 40
     command = [sys.executable, "-c", program, "bench", str(tmp_path / "repo"), "--executor", "magic"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "choose cyntra or simulate" in done.stderr
+    assert done.returncode == 2 and "choose cyntra or replay or simulate" in done.stderr

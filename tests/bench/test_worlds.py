@@ -15,10 +15,8 @@ import yaml
 
 from bench.containment.limits import Deadline, Limits
 from bench.containment.workdirs import make_work_dir, remove_tree
-from bench.engine.run import CyntraSettings, run_bench
 from bench.executors.cyntra.executor import CyntraExecutor
 from bench.executors.cyntra.world_jobs import START_S, evolution_seed
-from bench.planning.cases import build_cases
 from bench.testbeds.sandbox.create import create_sandbox
 from bench.testbeds.sandbox.evolve import add_evolve_options, evolve
 from bench.testbeds.sandbox.kernel import main
@@ -26,12 +24,13 @@ from bench.testbeds.sandbox.record import record_history
 from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.records import RunRecord
-from planner.artifacts.repo import read_repo
+from planner.artifacts.repo import Repo
 from planner.contracts.bench import BenchOutcome
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError, ConfigError
 from planner.evaluation.decisions import labels_of
+from tests.bench.benches import bench_repo, cases_of, executor_of
 
 WORLDS = ("cave_1", "cave_2", "cave_3")
 GATES = ["connectivity_v001", "difficulty_v001", "openness_v001"]
@@ -97,8 +96,8 @@ def evolved(kernel_dir: Path, world_id: str = "cave_1", **options: Any) -> dict[
 
 
 def the_evolution(repo: Path) -> RunRecord:
-    artifacts = read_repo(repo)
-    assert artifacts.quarantine == []
+    artifacts = Repo(repo).read_all()
+    assert artifacts.quarantine.entries == []
     (run,) = artifacts.runs
     return run
 
@@ -116,7 +115,7 @@ def passing_seed(repo: Path, **options: Any) -> dict[str, Any]:
 def execute(repo: Path, action: Action, issue_id: str = "3", **options: Any) -> BenchOutcome:
     deadline = options.pop("deadline", None)
     executor = prepare(repo, **options)
-    (case,) = build_cases(repo, issue_ids=[issue_id], n_actions=1)
+    (case,) = cases_of(repo, issue_ids=[issue_id], n_actions=1)
     work_dir = repo.parent / "work" / issue_id
     make_work_dir(work_dir)
     outcome = executor.execute(case, action, work_dir, 0, deadline)
@@ -126,7 +125,7 @@ def execute(repo: Path, action: Action, issue_id: str = "3", **options: Any) -> 
 
 def prepare(repo: Path, command: tuple[str, ...] = KERNEL, **options: Any) -> CyntraExecutor:
     tools = toolchain_dir(repo.parent / "tools")
-    return CyntraExecutor.prepare(repo, command, extra_path=[tools], pass_on=["PYTHONPATH"], **options)
+    return executor_of(repo, command, extra_path=[tools], pass_on=["PYTHONPATH"], **options)
 
 
 @pytest.fixture(autouse=True)
@@ -319,10 +318,10 @@ def test_a_bench_of_worlds_alone_needs_no_agents_tool_and_one_with_code_names_wh
     repo: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", os.defpath)
-    report = run_bench(repo, cyntra=CyntraSettings(KERNEL), issue_ids=["3"], n_actions=2)
+    report = bench_repo(repo, KERNEL, issue_ids=["3"], n_actions=2)
     assert (report.run, report.faults) == (2, 0)
     with pytest.raises(BenchError, match="none of the config's toolchains is on PATH"):
-        run_bench(repo, cyntra=CyntraSettings(KERNEL), n_actions=2)
+        bench_repo(repo, KERNEL, n_actions=2)
 
 
 def test_a_world_job_flows_from_the_sandbox_by_way_of_the_dataset_to_an_outcome(
@@ -345,7 +344,7 @@ def test_a_world_job_flows_from_the_sandbox_by_way_of_the_dataset_to_an_outcome(
     assert len(labels) == 2
     assert all("NA" not in (label.max_candidates_bin, label.max_iterations_bin) for label in labels)
 
-    first, second = build_cases(repo, issue_ids=["3", "4"], n_actions=6)
+    first, second = cases_of(repo, issue_ids=["3", "4"], n_actions=6)
     histories = [[run.run_id for run in case.context.history.last_n_similar_runs] for case in (first, second)]
     assert [sorted(names) for names in histories] == [
         sorted(name for name in recorded if f"_{world_id}_" in name) for world_id in WORLDS[:2]

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from planner.artifacts.records import RunRecord
-from planner.artifacts.repo import RepoArtifacts, read_repo
+from planner.artifacts.repo import Repo
 from planner.contracts.document import timestamp_to_ms
 from planner.contracts.kernel import RunSummary
 from tests.conftest import CORPUS, FIXTURES
@@ -24,20 +24,20 @@ def archive(number: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def repo() -> RepoArtifacts:
+def repo() -> Repo:
     """The excerpt as it is in the fixtures."""
-    return read_repo(CORPUS)
+    return Repo(CORPUS).read_all()
 
 
 @pytest.fixture(scope="module")
-def runs(repo: RepoArtifacts) -> dict[str, RunRecord]:
+def runs(repo: Repo) -> dict[str, RunRecord]:
     """Its runs by id."""
     return {run.run_id: run for run in repo.runs}
 
 
-def reasons(repo: RepoArtifacts) -> dict[str, tuple[str, str]]:
+def reasons(repo: Repo) -> dict[str, tuple[str, str]]:
     """Path in quarantine -> consequence, reason."""
-    return {entry["path"]: (entry["consequence"], entry["reason"]) for entry in repo.quarantine}
+    return {entry["path"]: (entry["consequence"], entry["reason"]) for entry in repo.quarantine.entries}
 
 
 def manifest_of(run_id: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def manifest_of(run_id: str) -> dict[str, Any]:
     return orjson.loads((CORPUS / ".cyntra" / "archives" / run_id / "manifest.json").read_bytes())
 
 
-def test_every_summary_follows_its_schema(repo: RepoArtifacts) -> None:
+def test_every_summary_follows_its_schema(repo: Repo) -> None:
     assert len(repo.runs) >= 30
     for run in repo.runs:
         RunSummary.model_validate(run.summary)
@@ -138,9 +138,7 @@ def test_a_run_that_only_the_event_log_tells_of_lasts_from_its_start_to_its_fail
     assert run.summary["runtime"]["duration_ms"] == run.ended_ms - run.started_ms
 
 
-def test_a_cut_manifest_is_replaced_by_the_rollouts_copy_of_the_plan(
-    repo: RepoArtifacts, runs: dict[str, RunRecord]
-) -> None:
+def test_a_cut_manifest_is_replaced_by_the_rollouts_copy_of_the_plan(repo: Repo, runs: dict[str, RunRecord]) -> None:
     run = runs[archive("1-195134Z")]
     assert run.executed_plan is not None and run.planner_input is not None
     assert run.issue_id == "1"
@@ -154,7 +152,7 @@ def test_a_missing_manifest_is_replaced_by_the_rollouts_copy_of_the_plan(runs: d
     assert (run.issue_id, run.summary["outcome"]["status"]) == ("18", "failed")
 
 
-def test_a_cut_rollout_leaves_the_end_to_the_proof(repo: RepoArtifacts, runs: dict[str, RunRecord]) -> None:
+def test_a_cut_rollout_leaves_the_end_to_the_proof(repo: Repo, runs: dict[str, RunRecord]) -> None:
     run = runs[archive("12-195440Z")]
     proof = orjson.loads((CORPUS / ".cyntra/archives" / run.run_id / "proof.json").read_bytes())
     assert run.ended_ms == timestamp_to_ms(proof["metadata"]["completed_at"])
@@ -162,13 +160,13 @@ def test_a_cut_rollout_leaves_the_end_to_the_proof(repo: RepoArtifacts, runs: di
     assert reasons(repo)[f".cyntra/archives/{run.run_id}/rollout.json"][0] == "repaired"
 
 
-def test_an_empty_proof_leaves_the_outcome_to_the_rollout(repo: RepoArtifacts, runs: dict[str, RunRecord]) -> None:
+def test_an_empty_proof_leaves_the_outcome_to_the_rollout(repo: Repo, runs: dict[str, RunRecord]) -> None:
     run = runs[archive("15-194921Z")]
     assert run.summary["outcome"] == {"status": "success", "fail_codes": [], "gates": []}
     assert reasons(repo)[f".cyntra/archives/{run.run_id}/proof.json"] == ("repaired", "empty file")
 
 
-def test_a_skewed_clock_leaves_the_start_to_the_event_log(repo: RepoArtifacts, runs: dict[str, RunRecord]) -> None:
+def test_a_skewed_clock_leaves_the_start_to_the_event_log(repo: Repo, runs: dict[str, RunRecord]) -> None:
     run = runs[archive("22-195317Z")]
     assert run.started_ms <= run.ended_ms
     assert run.summary["runtime"]["duration_ms"] >= 0
@@ -182,7 +180,7 @@ def test_a_run_without_a_plan_is_history_and_never_a_label(runs: dict[str, RunRe
     assert run.summary["outcome"]["status"] == "success"
 
 
-def test_an_interrupted_run_is_set_aside(repo: RepoArtifacts, runs: dict[str, RunRecord]) -> None:
+def test_an_interrupted_run_is_set_aside(repo: Repo, runs: dict[str, RunRecord]) -> None:
     run_id = archive("2-200024Z")
     assert run_id not in runs
     consequence, reason = reasons(repo)[f".cyntra/archives/{run_id}"]
@@ -190,7 +188,7 @@ def test_an_interrupted_run_is_set_aside(repo: RepoArtifacts, runs: dict[str, Ru
 
 
 def test_everything_that_was_set_aside_has_its_path_and_reason(corpus: Path) -> None:
-    found = reasons(read_repo(corpus))
+    found = reasons(Repo(corpus).read_all())
     archives = ".cyntra/archives"
     assert found[f"{archives}/.DS_Store"] == ("dropped", "stray file among the archives")
     assert found[f"{archives}/wc-99-20260101T000000Z"][0] == "dropped"
@@ -198,16 +196,16 @@ def test_everything_that_was_set_aside_has_its_path_and_reason(corpus: Path) -> 
     assert len(found) == 8
 
 
-def test_the_issue_behind_a_broken_line_is_lost_and_no_other(repo: RepoArtifacts) -> None:
+def test_the_issue_behind_a_broken_line_is_lost_and_no_other(repo: Repo) -> None:
     lines = (CORPUS / ".beads/issues.jsonl").read_bytes().splitlines()
     assert len(repo.issues) == len(lines) - 1
     assert "broken" not in repo.issues and "1" not in repo.issues
 
 
-def test_modification_times_do_not_matter(corpus: Path, repo: RepoArtifacts) -> None:
+def test_modification_times_do_not_matter(corpus: Path, repo: Repo) -> None:
     for number, path in enumerate(sorted(corpus.rglob("*"))):
         os.utime(path, (1_000_000_000 + number, 1_000_000_000 + 7919 * number % 10_000))
-    assert read_repo(corpus).runs == repo.runs
+    assert Repo(corpus).read_all().runs == repo.runs
 
 
 def test_an_evolution_is_one_run_with_the_population_and_generations_that_ran(runs: dict[str, RunRecord]) -> None:
@@ -236,7 +234,7 @@ def test_an_evolutions_candidates_are_no_runs_of_their_own(runs: dict[str, RunRe
 def test_a_world_run_outside_any_evolution_is_history_without_an_action(corpus: Path) -> None:
     for path in corpus.glob(".cyntra/runs/evolve_world_*"):
         shutil.rmtree(path)
-    records = {run.run_id: run for run in read_repo(corpus).runs if run.kind == "world_run"}
+    records = {run.run_id: run for run in Repo(corpus).read_all().runs if run.kind == "world_run"}
     assert {run.summary["outcome"]["status"] for run in records.values()} == {"success", "failed"}
     assert all(run.executed_plan is None and run.objective_id == "realism_perf_v1" for run in records.values())
 
@@ -249,6 +247,6 @@ def test_a_candidate_cannot_lead_the_reader_out_of_the_runs_directory(corpus: Pa
     for candidate, run_id in zip(document["history"][0]["candidates"], ["../../../outside", "a\0b"], strict=True):
         candidate["run_id"] = run_id
     path.write_bytes(orjson.dumps(document))
-    found = read_repo(corpus)
+    found = Repo(corpus).read_all()
     assert path.parent.name not in {run.run_id for run in found.runs}
-    assert any(entry["path"].endswith(path.parent.name) for entry in found.quarantine)
+    assert any(entry["path"].endswith(path.parent.name) for entry in found.quarantine.entries)

@@ -16,7 +16,7 @@ from planner.artifacts.archives import read_archive
 from planner.artifacts.events import read_events
 from planner.artifacts.recorded_context import KnownRuns, PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
-from planner.artifacts.repo import RepoArtifacts, read_repo
+from planner.artifacts.repo import Repo
 from planner.artifacts.worlds import read_world_runs
 from planner.contracts.document import validate
 from planner.contracts.kernel import PlannerInput, RunSummary
@@ -27,9 +27,9 @@ from tests.planner.test_artifacts import archive
 
 
 @pytest.fixture(scope="module")
-def repo() -> RepoArtifacts:
+def repo() -> Repo:
     """The excerpt as it is in the fixtures."""
-    return read_repo(CORPUS)
+    return Repo(CORPUS).read_all()
 
 
 DOCUMENTS = {
@@ -137,7 +137,7 @@ def outcome_of(pack: Callable[[dict[str, Any]], PackedContext], document: dict[s
         return str(error)
 
 
-def test_a_damaged_context_is_judged_the_same_whatever_runs_are_known_by_then(repo: RepoArtifacts) -> None:
+def test_a_damaged_context_is_judged_the_same_whatever_runs_are_known_by_then(repo: Repo) -> None:
     def pack_alone(document: dict[str, Any]) -> PackedContext:
         validate(PlannerInput, document, "planner_input")
         return PackedContext.of(document)
@@ -156,7 +156,7 @@ def test_a_damaged_context_is_judged_the_same_whatever_runs_are_known_by_then(re
     assert refused > 50
 
 
-def test_a_run_that_differs_from_a_known_one_in_a_type_alone_is_not_that_run(repo: RepoArtifacts) -> None:
+def test_a_run_that_differs_from_a_known_one_in_a_type_alone_is_not_that_run(repo: Repo) -> None:
     run = replaced(repo.runs[0].summary, ("started_ms",), 1)
     whole = DOCUMENTS["manifest"]["planner"]["planner_input"]
     known = KnownRuns()
@@ -194,19 +194,19 @@ def test_strange_files_in_an_archives_place_are_set_aside(tmp_path: Path) -> Non
         (archives / name).mkdir()
         make(archives / name / "proof.json")
     (archives / "looping directory").symlink_to("looping directory")
-    found = read_repo(tmp_path / "repo")
+    found = Repo(tmp_path / "repo").read_all()
     assert [run.run_id for run in found.runs] == ["wc-1-20260101T000000Z"]
-    dropped = {entry["path"] for entry in found.quarantine if entry["consequence"] == "dropped"}
+    dropped = {entry["path"] for entry in found.quarantine.entries if entry["consequence"] == "dropped"}
     assert dropped == {f".cyntra/archives/{name}" for name in (*cases, "looping directory")}
 
 
 def test_a_directory_whose_name_is_no_text_is_set_aside(tmp_path: Path) -> None:
     archives = write_archive(tmp_path / "repo", DOCUMENTS).parent
     Path(os.fsdecode(os.fsencode(archives) + b"/wc-\xff")).mkdir()
-    found = read_repo(tmp_path / "repo")
+    found = Repo(tmp_path / "repo").read_all()
     assert len(found.runs) == 1
-    orjson.dumps(found.quarantine)
-    assert "UTF-8" in found.quarantine[0]["reason"]
+    orjson.dumps(found.quarantine.entries)
+    assert "UTF-8" in found.quarantine.entries[0]["reason"]
 
 
 def test_a_broken_event_line_costs_that_line_alone(tmp_path: Path) -> None:
@@ -222,11 +222,11 @@ def test_a_broken_event_line_costs_that_line_alone(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_read_is_reported_and_a_missing_one_is_not(corpus: Path) -> None:
     shutil.rmtree(corpus / ".cyntra" / "logs")
-    assert not any("events" in entry["path"] for entry in read_repo(corpus).quarantine)
+    assert not any("events" in entry["path"] for entry in Repo(corpus).read_all().quarantine.entries)
     (corpus / ".cyntra" / "logs" / "events.jsonl").mkdir(parents=True)
     (corpus / ".beads" / "issues.jsonl").unlink()
     (corpus / ".beads" / "issues.jsonl").mkdir()
-    paths = {entry["path"] for entry in read_repo(corpus).quarantine}
+    paths = {entry["path"] for entry in Repo(corpus).read_all().quarantine.entries}
     assert {".cyntra/logs/events.jsonl", ".beads/issues.jsonl"} <= paths
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from planner.artifacts.repo import read_repo
-from planner.artifacts.universe import choose_universe, load_kernel_config
+from planner.artifacts.repo import Repo
+from planner.artifacts.universe import load_kernel_config
 from planner.errors import ArtifactError
 
 
 def test_a_universe_gives_its_defaults_catalogue_and_cap(corpus: Path) -> None:
-    universe = choose_universe(corpus, None)
+    universe = Repo(corpus).universe
     assert (universe.universe_id, universe.default_swarm_id) == ("medica", "speculate_vote")
     assert universe.default_objective_id == "realism_perf_v1"
     assert universe.max_run_minutes == 120
@@ -20,12 +20,12 @@ def test_a_universe_gives_its_defaults_catalogue_and_cap(corpus: Path) -> None:
 
 def test_an_unknown_universe_is_refused_with_those_that_there_are(corpus: Path) -> None:
     with pytest.raises(ArtifactError, match="medica"):
-        choose_universe(corpus, "atlantis")
+        _ = Repo(corpus, None, "atlantis").universe
 
 
 def test_yaml_keys_and_values_that_json_does_not_know_become_text(corpus: Path) -> None:
     (corpus / "universes/medica/swarms.yaml").write_text("swarms: {7: {}, on: {}, relay: {since: 2026-01-01}}")
-    assert choose_universe(corpus, "medica").action_space.swarm_ids == ("7", "True", "relay")
+    assert Repo(corpus, None, "medica").universe.action_space.swarm_ids == ("7", "True", "relay")
     config = corpus / ".cyntra" / "config.yaml"
     config.write_text("on: 1\nwhen: 2026-01-01\nsome: !!set {a, b}\n")
     orjson.dumps(load_kernel_config(config))
@@ -46,4 +46,4 @@ def test_a_config_that_cannot_be_used_is_a_clear_error(tmp_path: Path, text: str
 
 def test_a_directory_without_cyntra_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no \.cyntra directory"):
-        read_repo(tmp_path)
+        Repo(tmp_path).read_all()

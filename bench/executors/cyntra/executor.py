@@ -2,8 +2,6 @@
 
 import math
 import os
-import shutil
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,15 +11,15 @@ from typing import Any
 from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import make_clone
+from bench.executors.cyntra.kind import find_command
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
 from bench.executors.cyntra.toolchains import read_launches, write_wrappers
 from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_world
 from bench.executors.outcome import fault, read_outcome
 from bench.planning.toolchains import Toolchain, find_toolchains
 from planner.actions import Action
-from planner.artifacts.beads import read_issues
-from planner.artifacts.records import Quarantine
-from planner.artifacts.universe import load_kernel_config, minute_seconds
+from planner.artifacts.repo import Repo
+from planner.artifacts.universe import minute_seconds
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.errors import BenchError, PlannerError
 
@@ -53,10 +51,9 @@ class CyntraExecutor:
     @classmethod
     def prepare(
         cls,
-        repo: Path,
+        repo: Repo,
         command: Sequence[str],
         *,
-        kernel_dir: Path | None = None,
         universe_id: str | None = None,
         limits: Limits = LONGEST_RUN,
         extra_path: Sequence[Path] = (),
@@ -66,23 +63,24 @@ class CyntraExecutor:
 
         ``extra_path`` directories come before the user's PATH; ``pass_on`` names more variables that runs may see.
         """
-        repo = repo.resolve()
         search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
         program = find_command(command[0], search_path)
         if program is None:
-            raise BenchError(f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra")
+            raise BenchError(
+                f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra (in a sandbox "
+                "repo: cyntra-sandbox)"
+            )
         if universe_id is not None and universe_id.startswith("-"):
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
-        config = load_kernel_config((kernel_dir or repo / ".cyntra") / "config.yaml")
         names = dict.fromkeys([*PASSED_ON, *pass_on])
         environment = {name: os.environ[name] for name in names if name in os.environ}
         return cls(
-            repo=repo,
+            repo=repo.root,
             command=(str(Path(program).absolute()), *command[1:]),
-            base_config=config,
-            base_text=yaml_text(config),
-            issues=read_issues(repo, Quarantine(repo)),
-            toolchains=tuple(find_toolchains(config, repo, search_path)),
+            base_config=repo.config,
+            base_text=yaml_text(repo.config),
+            issues=repo.issues,
+            toolchains=tuple(find_toolchains(repo.config, repo.root, search_path)),
             universe_id=universe_id,
             limits=limits,
             # Without any locale, Python would set one itself and hand it down.
@@ -191,8 +189,3 @@ class CyntraExecutor:
             "PATH": os.pathsep.join([str(tools), self.environment["PATH"]]),
             "TMPDIR": str(temporary),
         }
-
-
-def find_command(name: str, search_path: str | None = None) -> str | None:
-    """The executable called ``name`` on PATH or beside this Python, whose environment may not be activated."""
-    return shutil.which(name, path=search_path) or shutil.which(name, path=str(Path(sys.executable).parent))

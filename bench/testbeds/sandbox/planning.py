@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.testbeds.sandbox.plan import SERIAL, SPECULATE, Plan, planned
-from planner.context import context_for_issue
+from planner.artifacts.repo import Repo
+from planner.context import ContextBuilder
 from planner.contracts.kernel import input_hash
 from planner.decide import Caps, decide, load_bundle
 
@@ -21,12 +22,10 @@ def build_context(
 ) -> dict[str, Any]:
     """The planner_input.v1 of an issue."""
     history = repo_root / ".cyntra"
-    return context_for_issue(
-        repo_root,
+    repo = Repo(repo_root, history if history.is_dir() else kernel_dir, universe_id)
+    return ContextBuilder(repo).build(
         issue_id,
         created_ms=int(now.timestamp() * 1000),
-        kernel_dir=history if history.is_dir() else kernel_dir,
-        universe_id=universe_id,
         # The run that is being decided counts as active.
         system_state={
             "active_workcells_bin": "1_2",

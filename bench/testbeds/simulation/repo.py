@@ -24,7 +24,7 @@ from bench.testbeds.simulation.issues import SimulatedIssue
 from bench.testbeds.simulation.operator import Operator
 from bench.testbeds.simulation.world import DAY_MS, START_MS, TOOLS, World
 from planner.artifacts.beads import issue_context
-from planner.artifacts.universe import load_kernel_config, load_universes
+from planner.artifacts.repo import Repo
 from planner.context import ContextBuilder, planner_input
 from planner.contracts.document import ms_to_timestamp
 from planner.errors import BenchError
@@ -173,14 +173,14 @@ def _write_tracker(root: Path, world: World, created_ms: Mapping[str, int], hist
 
 
 def _operator(root: Path, seed: int) -> Operator:
-    limit = load_universes(root)[UNIVERSE_ID].max_run_minutes
-    rule = HeuristicPolicy(load_kernel_config(root / ".cyntra" / "config.yaml"), max_run_minutes=limit)
+    repo = Repo(root)
+    rule = HeuristicPolicy(repo.config, max_run_minutes=repo.universe.max_run_minutes)
     return Operator(rule, random.Random(f"{seed}/operator"))
 
 
 def _rule_context(root: Path) -> Callable[[SimulatedIssue, int, int], dict[str, Any]]:
     """What today's rule looks at: a context without its history."""
-    universe = load_universes(root)[UNIVERSE_ID]
+    universe = Repo(root).universe
 
     def context_of(issue: SimulatedIssue, attempts: int, at_ms: int) -> dict[str, Any]:
         part, state = issue_context(issue.document, attempts), system_state(TOOLS, at_ms)
@@ -202,7 +202,7 @@ def _write_archives(root: Path, runs: list[HistoryRun], seed: int, progress: Pro
             progress("write runs", done, len(runs))
     progress("write runs", len(runs), len(runs))
     log.write_bytes(b"".join(map(event_lines, sorted(runs, key=lambda run: run.ended_ms))))
-    builder = ContextBuilder(root)
+    builder = ContextBuilder(Repo(root))
     draw = random.Random(f"{seed}/recorded")
     for done, run in enumerate(runs):
         if draw.random() < RECORDED:

@@ -10,10 +10,8 @@ from bench.planning.cases import CaseOrigin
 from bench.testbeds.simulation.archive import failures
 from bench.testbeds.simulation.world import TOOLS, SimulatedRun, World
 from planner.actions import Action, executed_plan
-from planner.artifacts.beads import read_issues
 from planner.artifacts.lenient import moment, section
-from planner.artifacts.records import Quarantine
-from planner.artifacts.universe import load_kernel_config
+from planner.artifacts.repo import Repo
 from planner.contracts.bench import BenchCase, BenchOutcome, Launch
 from planner.contracts.document import timestamp_to_ms
 from planner.errors import BenchError
@@ -26,12 +24,13 @@ class SimulateExecutor:
     world: World
 
     @classmethod
-    def prepare(cls, repo: Path, kernel_dir: Path | None = None) -> "SimulateExecutor":
+    def prepare(cls, repo: Repo) -> "SimulateExecutor":
         """Find in the kernel's config which world it is; BenchError when the repo is not a simulated one."""
-        path = (kernel_dir or repo / ".cyntra") / "config.yaml"
-        world = section(load_kernel_config(path) if path.exists() else {}, "simulation")
+        world = section(repo.config, "simulation")
         if not all(isinstance(world.get(key), int) for key in ("seed", "days")):
-            raise BenchError(f"{path}: no simulation settings: make a simulated repo with `planner simulate`")
+            raise BenchError(
+                f"{repo.config_path}: no simulation settings: make a simulated repo with `planner simulate`"
+            )
         return cls(World(world["seed"], world["days"]))
 
     def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline) -> BenchOutcome:
@@ -55,10 +54,9 @@ class SimulateExecutor:
         return math.inf if action.max_minutes_bin == "NA" else 60.0 * action.max_minutes_bin
 
 
-def simulated_origin(repo: Path, executor: SimulateExecutor) -> CaseOrigin:
+def simulated_origin(repo: Repo, executor: SimulateExecutor) -> CaseOrigin:
     """Every issue is decided when it was filed, with the history known then; there are no commits."""
-    issues = read_issues(repo, Quarantine(repo))
-    moments = {issue_id: moment(issue, "created") for issue_id, issue in issues.items()}
+    moments = {issue_id: moment(issue, "created") for issue_id, issue in repo.issues.items()}
     return CaseOrigin(
         base_commit=f"simulated-{executor.world.seed}",
         toolchains=TOOLS,

@@ -1,0 +1,122 @@
+"""The executor ``cyntra``: the issues of a repo under git, each execution a run of the kernel in its own clone."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.containment.limits import GIB, Limits
+from bench.executors.registry import PreparedBench
+from bench.options import COST, RUN, BenchOptions
+from planner.errors import BenchError
+from planner.options import OptionsModel, option
+
+if TYPE_CHECKING:
+    from bench.planning.selections import Selection
+    from planner.contracts.bench import BenchCase
+
+TOOL_DIRECTORIES = "planner.tool_directories"
+"""Entry points by name of a kernel's command: functions that return the directory of the tools it brings along."""
+
+
+class CyntraOptions(OptionsModel):
+    """What the kernel is called by, and what each of its runs may use."""
+
+    cyntra: str = option("cyntra", "Kernel command, may be several words; `cyntra-sandbox` in a sandbox.", section=RUN)
+    env: list[str] = option(
+        [], "Environment variable that runs may see, for instance an API key's; may be repeated.", section=RUN
+    )
+    wall_limit: float = option(
+        4 * 3600.0,
+        "Seconds an execution may last at most; by itself its minutes, for code 10 more.",
+        section=COST,
+        ge=1.0,
+    )
+    max_memory: float = option(8.0, "GiB that all processes of an execution may use together.", section=COST, ge=0.1)
+    max_processes: int = option(2048, "Processes and threads of an execution together.", section=COST, ge=4)
+
+    @property
+    def command(self) -> list[str]:
+        """The kernel's command line; BenchError for a text that is none."""
+        try:
+            words = shlex.split(self.cyntra)
+        except ValueError as error:
+            raise BenchError(f"--cyntra {self.cyntra!r}: {error}: write it as a shell takes it") from None
+        if not words:
+            raise BenchError("--cyntra is empty: name the kernel's command")
+        return words
+
+    @property
+    def limits(self) -> Limits:
+        """What every execution may use."""
+        return Limits(self.wall_limit, memory_bytes=round(self.max_memory * GIB), processes=self.max_processes)
+
+
+class CyntraKind:
+    """See ExecutorKind."""
+
+    name = "cyntra"
+    options = CyntraOptions
+
+    def prepare(self, source: Path, options: BenchOptions, own: CyntraOptions) -> PreparedBench:
+        """The repo's schedulable issues from the commit of its branch main."""
+        from bench.executors.cyntra.executor import CyntraExecutor
+        from bench.planning.cases import build_cases, git_origin, select_issues
+        from planner.artifacts.repo import Repo
+        from planner.artifacts.universe import NO_UNIVERSE
+
+        repo = Repo(source, options.kernel_dir, options.universe)
+        universe_id = None if repo.universe is NO_UNIVERSE else repo.universe.universe_id
+        executor = CyntraExecutor.prepare(
+            repo,
+            own.command,
+            universe_id=universe_id,
+            limits=own.limits,
+            extra_path=tool_directories(own.command),
+            pass_on=own.env,
+        )
+        origin = git_origin(repo, executor.environment["PATH"])
+
+        def make_cases(stored: "Sequence[BenchCase]", selection: "Selection") -> "list[BenchCase]":
+            cases = build_cases(repo, options, selection, stored=stored, origin=origin)
+            executor.check_tools(cases)
+            return cases
+
+        return PreparedBench(
+            executor=executor,
+            settings={"command": [Path(own.command[0]).name, *own.command[1:]], "universe_id": universe_id},
+            universe=repo.universe,
+            read=len(repo.issues),
+            set_aside=select_issues(repo.issues, options.issue_ids or None).set_aside,
+            unreadable=repo.quarantine.entries,
+            make_cases=make_cases,
+        )
+
+    def default_ledger(self, source: Path) -> Path:
+        """Beside the repo's other artifacts."""
+        return ledger_in_repo(source)
+
+
+def ledger_in_repo(root: Path) -> Path:
+    """The ledger's place in a repo, made; the bench is not to show up in the repo's own `git status`."""
+    directory = root.resolve() / ".cyntra" / "planner" / "bench"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / ".gitignore").write_text("*\n")
+    return directory / "ledger.sqlite"
+
+
+def tool_directories(command: Sequence[str]) -> list[Path]:
+    """Where the tools are that the kernel called ``command`` brings along; nowhere for the real one."""
+    found = entry_points(group=TOOL_DIRECTORIES, name=Path(command[0]).name)
+    return [entry.load()() for entry in found]
+
+
+def find_command(name: str, search_path: str | None = None) -> str | None:
+    """The executable called ``name`` on PATH or beside this Python, whose environment may not be activated."""
+    return shutil.which(name, path=search_path) or shutil.which(name, path=str(Path(sys.executable).parent))
+
+
+KIND = CyntraKind()

@@ -1,0 +1,32 @@
+"""The options of `planner dataset build` and `planner train`, which a project file may set."""
+
+from pathlib import Path
+
+from planner.contracts.dataset import TokenProfile
+from planner.options import OptionsModel, option
+
+ADDRESS_HELP = "Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]"
+
+
+class BuildOptions(OptionsModel):
+    """How a dataset is built."""
+
+    out: Path | None = option(None, "Directory of the dataset. [default: REPO/.cyntra/planner/dataset]")
+    kernel_dir: Path | None = option(None, "The kernel's directory. [default: REPO/.cyntra]")
+    profile: TokenProfile = option(
+        "planner", "Token stream: planner (ours, holds more), or kernel, for a policy that Cyntra itself runs."
+    )
+    address: str | None = option(None, ADDRESS_HELP)
+
+
+class TrainOptions(OptionsModel):
+    """What is trained, and where."""
+
+    arch: str = option("mlp_planner", "Architecture: its name, or a YAML file.")
+    out: Path | None = option(None, "Directory of the run. [default: .cyntra/planner/runs/ARCH-N]")
+    config: Path | None = option(None, "YAML of settings, for instance from `planner tune`.")
+    settings: list[str] = option([], "Override one setting, as key=value.", flag="--set")
+    init_from: Path | None = option(None, "Run whose best weights to start from.")
+    workers: int = option(2, "DDP workers.", ge=1)
+    gpu: bool = option(False, "One GPU per worker, nccl instead of gloo.")
+    address: str | None = option(None, ADDRESS_HELP)
