@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cluster.head_watch import HeadWatch
 from planner.errors import ClusterError
 
 EMBEDDED_OBJECT_STORE_BYTES = 512 * 1024 * 1024
@@ -66,9 +67,12 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
         _start_embedded(ray, num_cpus or usable_cpus())
     else:
         _attach(ray, address)
+    watch = None if address is None else HeadWatch(ray)
     try:
         yield ray
     finally:
+        if watch is not None:
+            watch.close()
         ray.shutdown()
 
 

@@ -66,6 +66,8 @@ def print_report(console: Console, report: BenchReport) -> None:
         say(console, f"fault: {count} executions: {reason}")
     if report.fault_reasons:
         say(console, "mend what spoiled them, then give the same command with --retry-faults")
+    for host, reason in report.idle_nodes.items():
+        say(console, f"node {host} got no more work: {reason}")
     for reason, n_executions in report.left_out.items():
         say(console, f"left out: {n_executions} executions, because {reason}; they stay planned")
     say(

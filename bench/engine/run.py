@@ -63,6 +63,8 @@ class BenchReport:
     """Executions for which nothing was run, because the outcome of the same plan with more minutes gave theirs."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Cap of the budget -> executions that were not done because of it."""
+    idle_nodes: dict[str, str] = field(default_factory=dict)
+    """Host -> why its node got no work, or no more."""
 
 
 def run_bench(
@@ -91,9 +93,10 @@ def run_bench(
         before = ledger.progress()
         progress(before)
         left_out: Mapping[str, int] = {}
+        idle_nodes: Mapping[str, str] = {}
         if any(execution.case_id in {case.case_id for case in cases} for execution in ledger.planned()):
             capping = None if options.full else Capping(objective, options.repeats)
-            left_out = _run_planned(ledger, cases, setup.executor, capping, options, progress)
+            left_out, idle_nodes = _run_planned(ledger, cases, setup.executor, capping, options, progress)
         after = ledger.progress()
         return BenchReport(
             ledger_path=ledger.path,
@@ -109,6 +112,7 @@ def run_bench(
             retried=after.retried,
             derived=ledger.n_derived(),
             left_out=dict(left_out),
+            idle_nodes=dict(idle_nodes),
         )
 
 
@@ -133,24 +137,23 @@ def _run_planned(
     capping: Capping | None,
     options: BenchOptions,
     progress: Callable[[Progress], None],
-) -> Mapping[str, int]:
+) -> tuple[Mapping[str, int], Mapping[str, str]]:
     work_base = options.work_dir or Path(tempfile.gettempdir())
     work_base.mkdir(parents=True, exist_ok=True)
     try:
         with connect(options.address) as ray, _interrupted_by_signals():
-            n_workers = options.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             pool = WorkerPool(
                 ray,
                 ledger,
                 executor,
                 work_base=work_base.resolve(),
-                n_workers=n_workers,
+                n_workers=options.workers,
                 on_progress=progress,
                 capping=capping,
                 budget=budget_of(options),
             )
             pool.run(cases)
-            return pool.left_out
+            return pool.left_out, pool.idle_nodes
     except ConnectionError as error:
         raise ClusterError(f"Ray cannot be reached: {error}; start it, or leave out --address") from None
 

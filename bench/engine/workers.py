@@ -13,13 +13,16 @@ from typing import Any
 from bench.containment.limits import Deadline
 from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
 from bench.engine.budget import Account, Budget
+from bench.engine.crew import Crew, Worker
 from bench.engine.derived_outcomes import derive
 from bench.engine.ray_health import RayHealth
 from bench.engine.remote_deadline import RemoteDeadline, following
 from bench.executors.outcome import fault
+from bench.executors.places import bench_directory
 from bench.executors.protocol import Executor
 from bench.judging.objective import Objective, cap_ms, plan_size
 from bench.ledger import Ledger, PlannedExecution, Progress
+from cluster.nodes import nonce_in
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import ActionDocument, BenchCase, BenchExecution, BenchOutcome
 from planner.contracts.document import parse
@@ -69,6 +72,12 @@ class ExecutionWorker:
     def __init__(self, executor: Executor, capping: Capping | None) -> None:
         self._executor = executor
         self._capping = capping
+
+    def ready(self, nonce: str | None) -> str | None:
+        """The answer before any work: None, or why this machine can do none. ``nonce`` is a file beside the data."""
+        if nonce is None or Path(nonce).exists():
+            return None
+        return f"it does not see {Path(nonce).parent} as the driver does: mount it there"
 
     def execute(
         self,
@@ -134,7 +143,7 @@ class _Case:
 class _Running:
     """Executions that a worker is doing."""
 
-    worker: Any
+    worker: Worker
     executions: list[PlannedExecution]
     case: _Case
     work_dir: str
@@ -163,7 +172,7 @@ class WorkerPool:
         executor: Executor,
         *,
         work_base: Path,
-        n_workers: int,
+        n_workers: int | None,
         on_progress: Callable[[Progress], None],
         capping: Capping | None = None,
         budget: Budget = Budget(),
@@ -180,11 +189,11 @@ class WorkerPool:
         self._account = Account(budget, ledger.spent())
         self._max_attempts = max_attempts
         self._numbers = itertools.count()
-        self._workers: list[Any] = []
-        self._idle: list[Any] = []
         self._cases: dict[str, _Case] = {}
         self._running: dict[Any, _Running] = {}
         self._discarded: list[Any] = []
+        self.idle_nodes: dict[str, str] = {}
+        """Host -> why its node got no work, or no more."""
         self.left_out: Counter[str] = Counter()
         """Cap of the budget -> executions that were not done because of it."""
 
@@ -196,29 +205,39 @@ class WorkerPool:
         self._gather(cases)
         remove_stale_roots(self._base, CLEANUP_PATIENCE_S)
         raylet = RayHealth(self._ray)
-        try:
-            actor = self._actor_class()
-            for _ in range(min(self._n_workers, sum(len(case.waiting) for case in self._cases.values()))):
-                self._add_worker(actor)
-            while True:
-                self._keep_to_budget()
-                while self._idle and (case := self._next_case()) is not None:
-                    self._start(case)
-                if not self._running:
-                    self._leave_out(self._cases.values(), self._account.unaffordable(0))
-                    break
-                ended = self._ray.wait(list(self._running), timeout=POLL_S)[0]
-                raylet.check()
-                for reference in ended:
-                    self._collect(reference, actor)
-                self._on_progress(self._ledger.progress())
-            if self._discarded:
-                self._ray.wait(self._discarded, num_returns=len(self._discarded), timeout=CLEANUP_PATIENCE_S)
-        finally:
-            for worker in self._workers:
-                self._ray.kill(worker)
-            raylet.close()
-            remove_root(self._root, CLEANUP_PATIENCE_S)
+        source = self._executor.source
+        with contextlib.nullcontext() if source is None else nonce_in(bench_directory(source)) as nonce:
+            arguments = (self._executor, self._capping)
+            crew = Crew(self._ray, lambda: ExecutionWorker, arguments, self._n_workers, nonce)
+            try:
+                self._do_all(crew, raylet)
+                if self._discarded:
+                    self._ray.wait(self._discarded, num_returns=len(self._discarded), timeout=CLEANUP_PATIENCE_S)
+            finally:
+                self.idle_nodes = crew.barred
+                crew.close()
+                raylet.close()
+                remove_root(self._root, CLEANUP_PATIENCE_S)
+
+    def _do_all(self, crew: Crew, raylet: RayHealth) -> None:
+        while True:
+            self._keep_to_budget()
+            n_waiting = sum(len(case.waiting) for case in self._cases.values())
+            unaffordable = self._account.unaffordable(len(self._running))
+            if not self._running and (not n_waiting or unaffordable):
+                self._leave_out(self._cases.values(), unaffordable)
+                return
+            crew.recruit(n_waiting + len(self._running))
+            while (case := self._next_case()) is not None and (worker := crew.take()) is not None:
+                self._start(case, worker)
+            ended = self._ray.wait([*self._running, *crew.answers], timeout=POLL_S)[0]
+            raylet.check()
+            for reference in ended:
+                if reference in self._running:
+                    self._collect(reference, crew)
+                else:
+                    crew.answered(reference)
+            self._on_progress(self._ledger.progress())
 
     def _gather(self, cases: Sequence[BenchCase]) -> None:
         self._cases = {case.case_id: _Case(case, case.model_dump_json().encode()) for case in cases}
@@ -237,19 +256,18 @@ class WorkerPool:
             return None
         return min((case for case in self._cases.values() if case.waiting), key=lambda case: case.running, default=None)
 
-    def _start(self, case: _Case) -> None:
-        worker = self._idle.pop()
+    def _start(self, case: _Case, worker: Worker) -> None:
         n_executions = len(case.waiting) if self._executor.instant else 1
         executions, case.waiting = case.waiting[:n_executions], case.waiting[n_executions:]
         work_dir = str(self._root / str(next(self._numbers)))
         self._ledger.start([execution.execution_id for execution in executions])
         known = [execution.model_dump_json().encode() for execution in case.done.executions]
         remote_deadline = RemoteDeadline()
-        reference = worker.execute.remote(case.document, executions, known, work_dir, remote_deadline.key)
+        reference = worker.actor.execute.remote(case.document, executions, known, work_dir, remote_deadline.key)
         self._running[reference] = _Running(worker, executions, case, work_dir, remote_deadline, time.monotonic())
         case.running += 1
 
-    def _collect(self, reference: Any, actor: Any) -> None:
+    def _collect(self, reference: Any, crew: Crew) -> None:
         running = self._running.pop(reference)
         running.case.running -= 1
         running.remote_deadline.close()
@@ -260,14 +278,12 @@ class WorkerPool:
             outcomes = [fault(f"the executor failed: {error.cause!r}") for _ in running.executions]
         except self._ray.exceptions.RayError as error:
             # A worker that Ray cannot reach may still live: its execution must not go on beside the next attempt.
-            self._ray.kill(running.worker)
-            self._workers.remove(running.worker)
-            self._add_worker(actor)
+            crew.dismiss(running.worker)
             self._lost(running, error)
             return
         self._record(running, outcomes)
-        self._discarded.append(running.worker.discard.remote(running.work_dir))
-        self._idle.append(running.worker)
+        self._discarded.append(running.worker.actor.discard.remote(running.work_dir))
+        crew.give_back(running.worker, faulty=any(outcome.status == "fault" for outcome in outcomes))
         self._cap_siblings(running.case)
 
     def _record(self, running: _Running, outcomes: Sequence[BenchOutcome]) -> None:
@@ -328,17 +344,6 @@ class WorkerPool:
                 running.cancelled = True
                 self.left_out[reason] += len(running.executions)
                 running.remote_deadline.shorten(0.0, "cancelled")
-
-    def _actor_class(self) -> Any:
-        cpus = self._ray.cluster_resources().get("CPU", 1.0)
-        # More workers than CPUs is sensible, for agents mostly wait for a model's answer.
-        share = math.floor(min(1.0, cpus / self._n_workers) * 1000) / 1000
-        return self._ray.remote(num_cpus=share, max_restarts=0, max_task_retries=0)(ExecutionWorker)
-
-    def _add_worker(self, actor: Any) -> None:
-        worker = actor.remote(self._executor, self._capping)
-        self._workers.append(worker)
-        self._idle.append(worker)
 
 
 def _order(execution: PlannedExecution) -> tuple[float, float]:

@@ -24,6 +24,11 @@ class Timing(Protocol):
 class Executor(Timing, Protocol):
     """Performs one execution at a time. It travels to Ray's workers, so it must be picklable."""
 
+    @property
+    def source(self) -> Path | None:
+        """The repo that every node must see; None where executions read nothing from the disk."""
+        ...
+
     def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline) -> BenchOutcome:
         """Run ``action`` on ``case``, leaving files in the empty directory ``work_dir`` only.
 

@@ -99,6 +99,10 @@ class ReplayExecutor:
         return cls(cases, minute_seconds, too_few)
 
     @property
+    def source(self) -> None:
+        """All that is needed travels along."""
+
+    @property
     def instant(self) -> bool:
         """Nothing is run."""
         return True

@@ -34,6 +34,10 @@ class CoinExecutor:
     sides: int
 
     @property
+    def source(self) -> None:
+        return None
+
+    @property
     def instant(self) -> bool:
         return True
 

@@ -32,6 +32,7 @@ class ScriptedExecutor:
         self.notes = notes
 
     instant = False
+    source = None
 
     def wall_limit(self, action: Action) -> float:
         return 60.0

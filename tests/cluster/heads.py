@@ -1,12 +1,13 @@
 """A Ray head of our own, started as a user starts one and stopped without touching anybody else's."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,19 +25,21 @@ class Head:
     address: str
     dashboard: str
     environment: dict[str, str]
+    pid: int
+    """Of `ray start`, which leads a process group of its own."""
 
 
 @contextlib.contextmanager
-def ray_head(*, with_dashboard: bool = False) -> Iterator[Head]:
+def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
     """`ray start --head`, with the dashboard that takes jobs on demand; afterwards every process of it is gone."""
     # Not pytest's own directory: Ray puts sockets there, whose paths may have 107 characters at most.
     directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     # RAY_TMPDIR is where `auto` looks first for a head; without it, it might find somebody else's.
     environment = {**new_environment(), "RAY_TMPDIR": str(directory)}
     port, dashboard, client, agent = free_ports(4)
-    command = f"""{BIN / "ray"} start --head --block --num-cpus 2 --object-store-memory 100000000 --disable-usage-stats
-        --temp-dir {directory / "ray"} --port {port} --include-dashboard {with_dashboard} --dashboard-port {dashboard}
-        --ray-client-server-port {client} --dashboard-agent-listen-port {agent}"""
+    command = f"""{BIN / "ray"} start --head --block --num-cpus {cpus} --object-store-memory 100000000
+        --disable-usage-stats --temp-dir {directory / "ray"} --port {port} --include-dashboard {with_dashboard}
+        --dashboard-port {dashboard} --ray-client-server-port {client} --dashboard-agent-listen-port {agent}"""
     with (directory / "head.log").open("w") as log:
         process = subprocess.Popen(
             command.split(), env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -46,12 +49,42 @@ def ray_head(*, with_dashboard: bool = False) -> Iterator[Head]:
             wait_until(lambda number=number: answers(number), START_S, f"an answer on port {number}")
         # Written last: until then `auto` takes any other Ray that runs on this machine, for instance this session's.
         wait_until((directory / "ray" / "ray_current_cluster").exists, START_S, "the head's address, for `auto`")
-        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
+        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         assert_nothing_left(environment)
         shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def ray_node(head: Head, *before: str, cpus: int = 1) -> Iterator[Callable[[], None]]:
+    """A further node that joins ``head``; yields what kills it in an instant. ``before`` is put before its command."""
+    directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    command = f"""{BIN / "ray"} start --address {head.address} --block --num-cpus {cpus}
+        --object-store-memory 100000000 --disable-usage-stats --min-worker-port 0 --max-worker-port 0"""
+    with (directory / "node.log").open("w") as log:
+        process = subprocess.Popen(
+            [*before, *command.split()],
+            env={**head.environment, "RAY_TMPDIR": str(directory)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def kill() -> None:
+        """What a power cut does: every process of the node at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    try:
+        text = "Ray runtime started"
+        wait_until(lambda: text in (directory / "node.log").read_text(), START_S, "a node that has started")
+        yield kill
+    finally:
+        kill()
+        process.wait(60)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:

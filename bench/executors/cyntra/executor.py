@@ -93,6 +93,11 @@ class CyntraExecutor:
             raise BenchError(f"{self.repo}: none of the config's toolchains is on PATH: install one of their tools")
 
     @property
+    def source(self) -> Path:
+        """Clones borrow its objects."""
+        return self.repo
+
+    @property
     def instant(self) -> bool:
         """Every execution is a real run."""
         return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.containment.limits import GIB, Limits
+from bench.executors.places import ledger_in_repo
 from bench.executors.registry import PreparedBench
 from bench.options import COST, RUN, BenchOptions
 from planner.errors import BenchError
@@ -98,14 +99,6 @@ class CyntraKind:
     def default_ledger(self, source: Path) -> Path:
         """Beside the repo's other artifacts."""
         return ledger_in_repo(source)
-
-
-def ledger_in_repo(root: Path) -> Path:
-    """The ledger's place in a repo, made; the bench is not to show up in the repo's own `git status`."""
-    directory = root.resolve() / ".cyntra" / "planner" / "bench"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / ".gitignore").write_text("*\n")
-    return directory / "ledger.sqlite"
 
 
 def tool_directories(command: Sequence[str]) -> list[Path]:

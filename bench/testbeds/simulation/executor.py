@@ -40,6 +40,10 @@ class SimulateExecutor:
         return cut(_outcome(run, action, decided_ms), deadline.cap_s)
 
     @property
+    def source(self) -> None:
+        """All that is needed travels along."""
+
+    @property
     def instant(self) -> bool:
         """Nothing is run."""
         return True

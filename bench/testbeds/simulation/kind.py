@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.executors.cyntra.kind import ledger_in_repo
+from bench.executors.places import ledger_in_repo
 from bench.executors.registry import PreparedBench
 from bench.options import BenchOptions
 from planner.options import OptionsModel

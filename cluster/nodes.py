@@ -1,0 +1,93 @@
+"""The nodes of a cluster: which are alive, and which of them see a directory of this machine."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.errors import ClusterError
+
+ANSWER_WITHIN_S = 60.0
+"""How long a node may take to start a worker and look at a file."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node that is alive."""
+
+    node_id: str
+    host: str
+    cpus: float
+
+
+def alive_nodes(ray: Any) -> list[Node]:
+    """The nodes that are alive now, in a fixed order."""
+    nodes = [
+        Node(node["NodeID"], node["NodeManagerHostname"], node["Resources"].get("CPU", 0.0))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return sorted(nodes, key=lambda node: node.node_id)
+
+
+@contextmanager
+def nonce_in(directory: Path) -> Iterator[Path | None]:
+    """A fresh file in ``directory`` for the length of the block, by which a node shows that it sees the directory as it
+    is now, and not as it once was; None where nothing can be written there."""
+    path = directory / f".nonce-{uuid.uuid4().hex}"
+    try:
+        path.touch(exist_ok=False)
+    except OSError:
+        yield None
+        return
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def require_sight(ray: Any, directory: Path) -> None:
+    """ClusterError when a node with CPUs does not see ``directory`` as this machine does; one node alone does."""
+    nodes = [node for node in alive_nodes(ray) if node.cpus > 0]
+    if len(nodes) < 2:
+        return
+    with nonce_in(directory) as nonce:
+        if nonce is None:
+            return
+        blind = _blind(ray, nodes, nonce)
+    if blind:
+        raise ClusterError(
+            f"{directory} is not the same on every node: {', '.join(node.host for node in blind)} "
+            f"({', '.join(node.node_id[:8] for node in blind)}) does not see a file that was just written there: mount "
+            "it there, or run the command on a cluster of nodes that have it"
+        )
+
+
+def _blind(ray: Any, nodes: Sequence[Node], nonce: Path) -> list[Node]:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    look = ray.remote(num_cpus=0)(_sees)
+    answers = {
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)).remote(
+            str(nonce)
+        ): node
+        for node in nodes
+    }
+    done, late = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_WITHIN_S)
+    blind = [answers[reference] for reference in late]
+    for reference in done:
+        try:
+            seen = ray.get(reference)
+        except ray.exceptions.RayError:
+            seen = False
+        if not seen:
+            blind.append(answers[reference])
+    return blind
+
+
+def _sees(path: str) -> bool:
+    return Path(path).exists()

@@ -1,0 +1,115 @@
+"""What a bench makes of a cluster whose parts come and go: nothing is lost, nothing hangs, nothing is kept silent."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.ledger import Ledger, Progress
+from tests.bench.conftest import SMALL_KERNEL, KernelRepo
+from tests.cluster.heads import Head, ray_head, ray_node
+from tests.tune.processes import run_planner, start_planner, wait_until
+
+SLOW_TOOL = "#!/bin/sh\nsleep 2\ntouch solved.txt\n"
+UNSHARE = shutil.which("unshare")
+CAN_MOUNT = UNSHARE and subprocess.run([UNSHARE, "-m", "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> KernelRepo:
+    """Eight issues, and tools of which each takes two seconds."""
+    made = KernelRepo(tmp_path)
+    made.write_issues(*({"id": str(number)} for number in range(1, 9)))
+    for name in ("codex", "claude", "opencode"):
+        made.write_tool(name, SLOW_TOOL)
+    return made
+
+
+def command(repo: KernelRepo, head: Head, *more: object) -> tuple[object, ...]:
+    return (
+        "bench",
+        repo.root,
+        "--k",
+        "1",
+        "--full",
+        "--cyntra",
+        " ".join(SMALL_KERNEL),
+        "--address",
+        head.address,
+        *more,
+    )
+
+
+def environment(repo: KernelRepo, head: Head) -> dict[str, str]:
+    return {**head.environment, "PATH": f"{repo.tools}{os.pathsep}{head.environment['PATH']}"}
+
+
+def progress(repo: KernelRepo) -> Progress:
+    path = repo.root / ".cyntra/planner/bench/ledger.sqlite"
+    if not path.exists():
+        return Progress(0, 0, 0, 0, 0, 0, 0)
+    with Ledger.read(path) as ledger:
+        return ledger.progress()
+
+
+def with_tools(repo: KernelRepo, head: Head) -> Head:
+    """The head's nodes find the tools, as they do where a cluster's machines are alike."""
+    return Head(head.address, head.dashboard, environment(repo, head), head.pid)
+
+
+def test_a_node_that_dies_during_a_bench_takes_nothing_with_it(repo: KernelRepo) -> None:
+    with ray_head(cpus=1) as started:
+        head = with_tools(repo, started)
+        with ray_node(head) as kill:
+            process = start_planner(head.environment, *command(repo, head))
+            wait_until(lambda: progress(repo).started == 2 and progress(repo).finished >= 2, 90, "work on both nodes")
+            kill()
+            output, _ = process.communicate(timeout=180)
+        assert process.returncode == 0, output
+    found = progress(repo)
+    assert (found.finished, found.passed, found.faults, found.planned) == (8, 8, 0, 0)
+
+
+def test_a_node_that_joins_gets_its_share_of_a_running_bench(repo: KernelRepo) -> None:
+    with ray_head(cpus=1) as started:
+        head = with_tools(repo, started)
+        process = start_planner(head.environment, *command(repo, head))
+        wait_until(lambda: progress(repo).started == 1, 90, "a first execution")
+        with ray_node(head):
+            wait_until(lambda: progress(repo).started == 2, 90, "two executions side by side")
+            output, _ = process.communicate(timeout=180)
+        assert process.returncode == 0, output
+    assert progress(repo).passed == 8
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="this user may not make a mount namespace (unshare -m)")
+def test_a_node_that_does_not_see_the_repo_gets_no_work_and_is_named(repo: KernelRepo) -> None:
+    hidden = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs none {repo.root} && exec "$@"', "sh")
+    with ray_head(cpus=1) as started:
+        head = with_tools(repo, started)
+        with ray_node(head, *hidden):
+            code, output = run_planner(head.environment, *command(repo, head, "--limit", "4"))
+    assert code == 0, output
+    assert "got no more work: it does not see" in output
+    found = progress(repo)
+    assert (found.passed, found.faults, found.retried) == (4, 0, 0)
+
+
+def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_does(repo: KernelRepo) -> None:
+    with ray_head(cpus=1) as started:
+        head = with_tools(repo, started)
+        process = start_planner(head.environment, *command(repo, head))
+        wait_until(lambda: progress(repo).finished >= 1, 90, "a first outcome")
+        os.killpg(head.pid, signal.SIGKILL)
+        output, _ = process.communicate(timeout=45)
+        assert process.returncode == 1
+        (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert "give the same command" in line and f"bench {repo.root}" in line
+    with ray_head(cpus=1) as started:
+        head = with_tools(repo, started)
+        code, output = run_planner(head.environment, *command(repo, head))
+    assert code == 0, output
+    assert progress(repo).passed == 8
