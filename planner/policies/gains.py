@@ -1,5 +1,5 @@
-"""Which action fared best on a context's relatives: mean utility relative to each example's mean, shrunk to that of all
-of train where relatives are few."""
+"""Which action fared best on a context's relatives: mean utility relative to each example's mean, filled up with the
+same over all of train where relatives are few."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ from planner.scoring.regret import NEVER_TRIED, gains
 
 GAIN_TEMPERATURE = 0.05
 """Utility by which an action must be better to be e times as probable."""
-RELATIVE_TO_ALL = 4.0
-"""What is known of all examples counts as this many of an example's relatives."""
+ENOUGH = 4
+"""Every mean stands on this many values: as many as a context's relatives lack are the mean over all of train."""
 
 
 class Gains:
@@ -50,7 +50,7 @@ class Gains:
                 self._gains[np.ix_(rows, columns)].sum(axis=0),
                 self._known[np.ix_(rows, columns)].sum(axis=0),
             )
-            means[at] = (total + RELATIVE_TO_ALL * overall) / (count + RELATIVE_TO_ALL)
+            means[at] = (total + np.maximum(ENOUGH - count, 0) * overall) / np.maximum(count, ENOUGH)
         return log_probs_of(means, inputs, self.space, job_type)
 
 

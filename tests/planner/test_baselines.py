@@ -62,9 +62,9 @@ def test_the_single_best_action_is_judged_against_its_own_cases(corpus_dataset: 
 
 
 def test_a_groups_own_examples_decide_where_there_are_enough_and_all_examples_elsewhere(
-    corpus_dataset: Path, tmp_path: Path
+    synthetic: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    base = load_dataset(corpus_dataset)
+    base = load_dataset(synthetic[1])
     contexts = [c for split in base.splits.values() for c in split.contexts() if c["job_type"] == "code"]
     hints = [group(context) for context in contexts]
     large = max(set(hints), key=lambda one: (hints[: len(hints) * 3 // 5].count(one), one))
@@ -72,7 +72,7 @@ def test_a_groups_own_examples_decide_where_there_are_enough_and_all_examples_el
     def by_group(context: dict[str, Any]) -> list[ActionOutcome]:
         return outcomes({SERIAL: 0.9, VOTE: 0.1} if group(context) == large else {SERIAL: 0.1, VOTE: 0.9})
 
-    dataset = load_dataset(write_compared(corpus_dataset, tmp_path / "dataset", by_group))
+    dataset = load_dataset(write_compared(synthetic[1], tmp_path / "dataset", by_group))
     split = dataset.splits["train"]
     own = [group(context) for context in split.contexts()]
     gains = baselines()["per group"].fit(dataset).score(inputs_of_split(split), "code") * 0.05
@@ -80,9 +80,11 @@ def test_a_groups_own_examples_decide_where_there_are_enough_and_all_examples_el
     n, of_large = len(own), own.count(large)
     overall = 0.4 * (2 * of_large - n) / n
     assert 1 < of_large < n
-    for at in (own.index(large), next(i for i, one in enumerate(own) if one != large)):
+    assert {own.count(one) < 4 for one in own} == {True, False}
+    for at in range(n):
         count = own.count(own[at])
-        expected = (count * (0.4 if own[at] == large else -0.4) + 4 * overall) / (count + 4)
+        mine = count * (0.4 if own[at] == large else -0.4)
+        expected = (mine + max(4 - count, 0) * overall) / max(count, 4)
         # Both actions gain the same, with opposite signs.
         assert gains[at, serial] - gains[at, vote] == pytest.approx(2 * expected, rel=1e-4)
 
