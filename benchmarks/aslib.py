@@ -1,13 +1,13 @@
 """Our policies on a recorded algorithm selection scenario (ASlib), where published methods have known scores.
 
 python -m benchmarks.aslib DIR                            DIR holds the scenario's two tables; some minutes
-python -m benchmarks.aslib DIR --folds 2 --policies utility_forest utility_neighbours     some seconds
+python -m benchmarks.aslib DIR --folds 2 --policies utility_forest nearest_neighbours     some seconds
 
 Every policy is fitted on all folds but one and chooses a solver for each problem of that one, in turn. PAR10 is the
 mean time in seconds, ten times the cutoff where the chosen solver fails. The closed gap is (SBS - s) / (SBS - VBS):
 0 for the single best solver of the folds learned from, 1 for the virtual best one, which knows every time beforehand.
-Forest and neighbours that foresee utilities come twice: learning from PAR10 itself, and from its logarithm, as is usual
-in algorithm selection. The boosted trees and the other neighbours learn which solver was best, the MLP soft labels.
+Forest and neighbours that average utilities come twice: learning from PAR10 itself, and from its logarithm, as is usual
+in algorithm selection. The boosted trees and the neighbours that vote learn which solver was best, the MLP soft labels.
 """
 
 import argparse
@@ -28,9 +28,10 @@ from planner.dataset.storage import Dataset
 from planner.errors import ConfigError, PlannerError
 from planner.evaluation.decisions import decide_by_score
 from planner.policies.forest import UtilityForest
-from planner.policies.frequency import BestOnAverage
-from planner.policies.neighbours import NearestNeighbours, UtilityNeighbours
+from planner.policies.most_frequent import MostFrequentNearby
+from planner.policies.neighbours import NearestNeighbours
 from planner.policies.policy import Policy
+from planner.policies.single_best import SingleBest
 from planner.policies.trees import BoostedTrees
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.bootstrap import mean_interval, ratio_interval
@@ -45,10 +46,10 @@ ON_LOG_TIME = "_log"
 FITTED: dict[str, Callable[[Dataset, int], Policy]] = {
     "utility_forest": UtilityForest,
     f"utility_forest{ON_LOG_TIME}": UtilityForest,
-    "utility_neighbours": lambda dataset, seed: UtilityNeighbours(dataset),
-    f"utility_neighbours{ON_LOG_TIME}": lambda dataset, seed: UtilityNeighbours(dataset),
-    "boosted_trees": BoostedTrees,
     "nearest_neighbours": lambda dataset, seed: NearestNeighbours(dataset),
+    f"nearest_neighbours{ON_LOG_TIME}": lambda dataset, seed: NearestNeighbours(dataset),
+    "boosted_trees": BoostedTrees,
+    "most_frequent_nearby": lambda dataset, seed: MostFrequentNearby(dataset),
 }
 POLICIES = (*FITTED, MLP)
 
@@ -98,7 +99,7 @@ def _evaluate_fold(
         best = outcomes.passed[chosen_rows(best_per_case(outcomes).of_action, outcomes)] > 0
         results = [
             Result(VIRTUAL_BEST, np.zeros(len(best)), best, 0.0),
-            _timed(SINGLE_BEST, lambda: BestOnAverage(dataset), dataset),
+            _timed(SINGLE_BEST, lambda: SingleBest(dataset), dataset),
         ]
         for policy in policies:
             if policy == MLP:

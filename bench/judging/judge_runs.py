@@ -1,5 +1,6 @@
 """`planner evaluate --bench`: regret of trained runs against the best of K, on a bench's held-out cases."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,34 +9,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.judging.baselines import nearest, of_one_group
 from bench.judging.objective import limit_ms
 from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
 from bench.judging.provenance import Provenance, provenance
-from bench.judging.relabel import HOLDOUT, action_space, repo_of
+from bench.judging.relabel import HOLDOUT, cases_dataset, repo_of
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
 from bench.ledger import Ledger
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.repo import Repo
 from planner.dataset.outcomes import Outcomes, make_outcomes
-from planner.encoding.inputs import inputs_of_contexts
+from planner.dataset.storage import inputs_of_split
+from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import ArtifactError, BenchError
+from planner.policies.policy import Policy
+from planner.policies.registry import baselines
+from planner.policies.single_best import SingleBest
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.regret import (
     Preference,
-    best_among,
     best_per_case,
     fixed_choices,
     policy_preference,
     regret_won,
     score,
-    single_best,
     uniform,
 )
 
 RULE = "heuristic"
 """Today's rule, whose plan is the first action of every case."""
-SINGLE_BEST = "single best action"
 POINT = 0.01
 """The regret that the price of labels is given for."""
 
@@ -48,8 +49,8 @@ def score_runs(
     by: HoldOutBy = "time",
     max_run_minutes: int | None = None,
 ) -> dict[str, Any]:
-    """Scores of trained runs (name -> run) beside rules that know nothing, rules fitted on the learning cases, and the
-    best per case; all are judged on the held-out cases, those of seen and of unseen problems apart.
+    """Scores of trained runs (name -> run) beside a random choice, today's rule, the baselines fitted on the learning
+    cases, and the best per case; all are judged on the held-out cases, those of seen and of unseen problems apart.
 
     A policy that would choose an action that was not executed takes its favourite among the executed ones.
     ``max_run_minutes`` caps what the policies may do online (default: the universe's, where the ledger lies in its
@@ -63,17 +64,14 @@ def score_runs(
     _check_unseen(learned, held_out)
     policies = {name: LearnedPolicy(path) for name, path in runs.items()}
     minute_seconds = _minute_seconds(bench, policies)
-    space = action_space(bench.cases)
-    known, outcomes = (_outcomes(part, space, minute_seconds) for part in (learning, held_out))
+    space, outcomes, fitted = _fit_baselines(learning, held_out, minute_seconds, repo_of(bench.path))
     cases = [result.case for result in held_out]
     defaults = fixed_choices([action_from_document(c.actions[0].model_dump()) for c in cases], outcomes, space)
     decided = {name: _decide(policy, held_out, outcomes, space) for name, policy in policies.items()}
     preferences = {
         "random": uniform(outcomes),
         RULE: defaults,
-        SINGLE_BEST: single_best(known, outcomes),
-        "per-group best": best_among(known, of_one_group(learning, held_out), outcomes),
-        "nearest neighbours": best_among(known, nearest(learning, held_out, space), outcomes),
+        **fitted,
         **{name: preference for name, (_, preference) in decided.items()},
         "best per case": best_per_case(outcomes),
     }
@@ -153,8 +151,31 @@ def _max_run_minutes(bench: BenchResults) -> int | None:
         return None
 
 
-def _outcomes(results: Sequence[CaseResults], space: ActionSpace, minute_seconds: float) -> Outcomes:
-    return make_outcomes([result.action_outcomes(limit_ms(minute_seconds)) for result in results], space)
+def _fit_baselines(
+    learning: Sequence[CaseResults], held_out: Sequence[CaseResults], minute_seconds: float, repo: Path | None
+) -> tuple[ActionSpace, Outcomes, dict[str, Preference]]:
+    """The action space of all cases, the outcomes of the held-out ones, and name -> what each baseline, fitted on the
+    learning cases, prefers among these."""
+    with tempfile.TemporaryDirectory(prefix="planner-cases-") as directory:
+        dataset = cases_dataset(Path(directory) / "cases", learning, held_out, minute_seconds, repo)
+        space, split = dataset.space, dataset.splits["test"]
+        outcomes = make_outcomes([result.action_outcomes(limit_ms(minute_seconds)) for result in held_out], space)
+        inputs = inputs_of_split(split)
+        preferences = {
+            name: _preference(one.fit(dataset), inputs, outcomes, space)
+            for name, one in baselines("bench", dataset).items()
+        }
+    return space, outcomes, preferences
+
+
+def _preference(policy: Policy, inputs: Inputs, outcomes: Outcomes, space: ActionSpace) -> Preference:
+    return policy_preference(
+        lambda rows, job_type: policy.score(inputs.take(rows), job_type),
+        policy.space,
+        inputs.job_types.tolist(),
+        outcomes,
+        space,
+    )
 
 
 def _decide(
@@ -214,7 +235,7 @@ def _prices(
         start = None if one.started_from is None else one.started_from.resolve()
         before = paths.get(start, RULE) if start is not None else RULE
         won, low, high = regret_won(preferences[before], preferences[name], outcomes, clusters=clusters)
-        simplest, *_ = regret_won(preferences[before], preferences[SINGLE_BEST], outcomes)
+        simplest, *_ = regret_won(preferences[before], preferences[SingleBest.name], outcomes)
         points = won / POINT
         prices.append(
             {

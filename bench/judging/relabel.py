@@ -1,6 +1,6 @@
 """`planner relabel`: the bench's winners as examples in the dataset's own format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.dataset.examples import Example
-from planner.dataset.storage import MANIFEST, load_dataset
+from planner.dataset.storage import MANIFEST, Dataset, load_dataset
 from planner.dataset.write import write_dataset
 from planner.encoding.profiles import encode
 from planner.errors import BenchError
@@ -58,6 +58,40 @@ def relabel(
     bounds = [0, len(train), len(learning), len(results)]
     splits = {name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))}
     settings = _fresh(bench, repo) if base_dataset is None else _of_base(load_dataset(base_dataset).info)
+    base = settings.base
+    space = action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump())
+    return _write(out, results, splits, space, settings, bench.account)
+
+
+def cases_dataset(
+    out: Path,
+    learning: Sequence[CaseResults],
+    held_out: Sequence[CaseResults],
+    minute_seconds: float,
+    repo: Path | None,
+) -> Dataset:
+    """A dataset to fit baselines on: train holds the learning cases, test the held-out ones, val nothing.
+
+    Vocabulary and normalisation are fitted on the learning cases; today's rule is that of ``repo``, where it is known.
+    """
+    results = [*learning, *held_out]
+    n = len(learning)
+    splits = {"train": range(n), "val": range(n, n), "test": range(n, len(results))}
+    config_path = None if repo is None else repo / ".cyntra" / "config.yaml"
+    config = load_kernel_config(config_path) if config_path is not None and config_path.exists() else {}
+    settings = _Settings(None, config, minute_seconds, "planner", N_SIMILAR)
+    _write(out, results, splits, action_space(results), settings, {})
+    return load_dataset(out)
+
+
+def _write(
+    out: Path,
+    results: Sequence[CaseResults],
+    splits: Mapping[str, range],
+    space: ActionSpace,
+    settings: _Settings,
+    account: Mapping[str, int],
+) -> DatasetInfo:
     limit = limit_ms(settings.minute_seconds)
     examples = [_example(result, limit) for result in results]
     base = settings.base
@@ -66,9 +100,9 @@ def relabel(
         examples=examples,
         encode=lambda: encode([example.context for example in examples], settings.n_similar, settings.token_profile),
         splits=splits,
-        space=action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump()),
+        space=space,
         vocabulary=None if base is None else base.vocabulary,
-        seen_issues={result.problem for result in train},
+        seen_issues={results[i].problem for i in splits["train"]},
         n_similar=settings.n_similar,
         normalisation_of=base,
         account={
@@ -81,7 +115,7 @@ def relabel(
                 "cases": len(results),
                 "examples": len(results),
                 "outcomes": sum(len(group) for result in results for group in result.outcomes.values()),
-                **bench.account,
+                **account,
             },
             "contexts": {"recorded": len(results)},
             "unlabelled": {},

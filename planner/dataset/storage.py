@@ -143,6 +143,14 @@ def label_of(row: Mapping[str, Any]) -> Action:
 
 
 def inputs_of_split(split: Split) -> Inputs:
-    """A split's arrays, still memory-mapped."""
+    """A split's arrays, still memory-mapped, and a way to its contexts."""
     job_types = np.array(split.table["job_type"], dtype=np.str_)
-    return Inputs(split.tokens, split.segments, split.context_features, split.run_features, split.masks, job_types)
+    return Inputs(
+        split.tokens,
+        split.segments,
+        split.context_features,
+        split.run_features,
+        split.masks,
+        job_types,
+        split.contexts,
+    )

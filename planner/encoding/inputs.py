@@ -1,8 +1,8 @@
 """What a learned policy reads: a dataset's arrays, or contexts that are encoded on the spot."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class Inputs:
     masks: NDArray[np.bool_]
     job_types: NDArray[np.str_]
     """(n,), names."""
+    documents: Callable[[], Sequence[Mapping[str, Any]]] | None = field(default=None, compare=False)
+    """Reads the contexts themselves; see :meth:`contexts`."""
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -38,7 +40,22 @@ class Inputs:
             self.run_features[rows],
             self.masks[rows],
             self.job_types[rows],
+            partial(_at, self.contexts, rows),
         )
+
+    def contexts(self) -> Sequence[Mapping[str, Any]]:
+        """The planner_input.v1 of each context, read anew at every call; for policies that arrays are not enough for.
+
+        ValueError where the arrays came without their contexts.
+        """
+        if self.documents is None:
+            raise ValueError("these inputs are arrays alone: make them with inputs_of_split or inputs_of_contexts")
+        return self.documents()
+
+
+def _at(documents: Callable[[], Sequence[Mapping[str, Any]]], rows: NDArray[np.intp]) -> list[Mapping[str, Any]]:
+    found = documents()
+    return [found[row] for row in rows.tolist()]
 
 
 def inputs_of_contexts(
@@ -57,6 +74,7 @@ def inputs_of_contexts(
         encoded.run_features,
         np.array([admitted_values(context, space) for context in contexts]).reshape(-1, sum(space.widths)),
         np.array([context["job_type"] for context in contexts], dtype=np.str_),
+        partial(list, contexts),
     )
 
 

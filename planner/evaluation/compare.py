@@ -5,7 +5,7 @@ OUT/comparison.json     all numbers
 OUT/comparison.md       the table
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,11 @@ from planner.errors import ConfigError
 from planner.evaluation.comparison_rows import Contender, RiskTarget, contender, judge, trained_contender
 from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.evaluation.tables import markdown
-from planner.policies.forest import UtilityForest
-from planner.policies.frequency import BestOnAverage, PerGroup, SingleBest
-from planner.policies.neighbours import NearestNeighbours, UtilityNeighbours
-from planner.policies.policy import Policy
-from planner.policies.trees import BoostedTrees
+from planner.policies.registry import baselines
 from planner.runs.value import ValueEnsemble
 from planner.training.many import Progress, train_many
 
-FITTED: dict[str, Callable[[Dataset], Policy]] = {
-    "single_best": SingleBest,
-    "per_group": PerGroup,
-    "nearest_neighbours": NearestNeighbours,
-    "boosted_trees": BoostedTrees,
-}
-FITTED_ON_OUTCOMES: dict[str, Callable[[Dataset], Policy]] = {
-    "best_on_average": BestOnAverage,
-    "utility_neighbours": UtilityNeighbours,
-    "utility_forest": UtilityForest,
-}
-"""Policies that need the outcomes of several actions per example, as a bench gives them."""
-VALUE_READINGS = {"expected_utility": False, "safe_values": True}
+VALUE_READINGS = {"expected utility": False, "safe values": True}
 """Policies read from one ensemble of MLPs with a value head, which need such outcomes too; name -> whether safe."""
 VALUE_ARCH = "mlp_planner"
 VALUE_SETTINGS = ("model.value_head=true", "policy_weight=0", "bootstrap=true")
@@ -47,9 +31,9 @@ HEURISTIC = "heuristic"
 
 
 def policy_names(dataset: Dataset) -> list[str]:
-    """Every policy that can be compared on ``dataset``."""
-    on_outcomes = [*FITTED_ON_OUTCOMES, *VALUE_READINGS] if dataset.splits["train"].outcomes.comparable.any() else []
-    return [HEURISTIC, *FITTED, *on_outcomes, *arch_names()]
+    """Every policy that can be compared on ``dataset``, as tables call it."""
+    readings = VALUE_READINGS if dataset.splits["train"].outcomes.comparable.any() else ()
+    return [HEURISTIC, *baselines("compare", dataset), *readings, *arch_names()]
 
 
 def compare(
@@ -69,10 +53,7 @@ def compare(
     """
     dataset = load_dataset(dataset_path)
     known = policy_names(dataset)
-    chosen = known if policies is None else policies
-    unknown = sorted(set(chosen) - set(known))
-    if unknown:
-        raise ConfigError(f"--policies {', '.join(unknown)}: not here; choose from {', '.join(known)}, or all")
+    chosen = known if policies is None else _chosen(policies, known)
     out.mkdir(parents=True, exist_ok=True)
     plans = {
         name: {
@@ -108,6 +89,19 @@ def compare(
     return report
 
 
+def _chosen(policies: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The policies' names as tables have them; a shell is better served by underscores than by spaces."""
+    by_key = {_key(name): name for name in known}
+    unknown = sorted({_key(policy) for policy in policies} - set(by_key))
+    if unknown:
+        raise ConfigError(f"--policies {', '.join(unknown)}: not here; choose from {', '.join(by_key)}, or all")
+    return [by_key[_key(policy)] for policy in policies]
+
+
+def _key(name: str) -> str:
+    return name.replace(" ", "_")
+
+
 def _contender(name: str, runs: Sequence[Path], dataset: Dataset, promise: RiskTarget) -> Contender:
     if name == HEURISTIC:
         return Contender(name, [lambda split: decide_by_rule(dataset, split)])
@@ -116,4 +110,4 @@ def _contender(name: str, runs: Sequence[Path], dataset: Dataset, promise: RiskT
         return Contender(name, [lambda split: decide_by_values(ensemble, dataset, split, safe=safe)])
     if runs:
         return trained_contender(name, runs, dataset, promise)
-    return contender(name, [{**FITTED, **FITTED_ON_OUTCOMES}[name](dataset)])
+    return contender(name, [baselines()[name].fit(dataset)])

@@ -20,7 +20,7 @@ from planner.actions import HEADS, ActionSpace
 from planner.dataset.storage import Dataset, Split, inputs_of_split
 from planner.encoding.inputs import Inputs
 from planner.errors import DatasetError
-from planner.policies.frequency import SingleBest
+from planner.policies.most_frequent import MostFrequent
 from planner.policies.policy import Policy, admitted, normalise
 from planner.policies.tabular import Standardiser
 
@@ -76,10 +76,10 @@ class UniformPolicy:
 def check_dataset(dataset: Dataset, trained: Mapping[str, Policy] | None = None) -> dict[str, Any]:
     """All checks as one JSON document; ``trained`` policies (name -> policy) are judged beside the two baselines."""
     agreements = [found for found in (_same_issue_features(dataset), _nearest_neighbours(dataset)) if found is not None]
-    frequencies = SingleBest(dataset)
+    frequencies = MostFrequent(dataset)
     policies: dict[str, Policy] = {
         "random": UniformPolicy(dataset.space),
-        "label frequencies": frequencies,
+        frequencies.name: frequencies,
         **(trained or {}),
     }
     validation = dataset.splits["val"]
@@ -223,7 +223,7 @@ def _agreement(name: str, examples: _Examples, agree: NDArray[np.float64], rows:
     return Agreement(name, len(rows), float(agree[rows].mean()), float(chance.mean()), float(low), float(high))
 
 
-def _verdict(agreements: list[Agreement], frequencies: SingleBest, validation: Split) -> dict[str, Any]:
+def _verdict(agreements: list[Agreement], frequencies: MostFrequent, validation: Split) -> dict[str, Any]:
     """Whether training makes sense, and every reason why not.
 
     Near-duplicates must agree more often than chance; and validation must be large enough for the 95 % interval of the

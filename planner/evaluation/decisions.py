@@ -1,6 +1,5 @@
 """What each policy decides on every example of a split, in one form that the metrics read."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -157,14 +156,6 @@ def decide_by_values(ensemble: ValueEnsemble, dataset: Dataset, split: Split, *,
     unknown = np.full(len(split), np.nan)
     name = "safe values" if safe else "expected utility"
     return Decisions(name, decided, unknown, unknown, *_regret(preference, split))
-
-
-def decide_most_frequent(dataset: Dataset, split: Split) -> Decisions:
-    """Always the action that train executed most often, moved to the nearest valid one for other job types."""
-    counts = Counter(labels_of(dataset.splits["train"]))
-    favourite = min(counts, key=lambda action: (-counts[action], dataset.space.index(action)))
-    decided = [nearest_valid(favourite, dataset.space, job_type) for job_type in split.table["job_type"]]
-    return _certain("most frequent", decided, dataset, split)
 
 
 def _certain(policy: str, actions: list[Action], dataset: Dataset, split: Split) -> Decisions:

@@ -1,5 +1,6 @@
 """`planner evaluate`: a trained policy beside the baselines, per split, job type, domain, and seen or unseen issues."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from planner.evaluation.decisions import (
     Decisions,
     as_the_kernel_sees_them,
     decide_by_rule,
+    decide_by_score,
     decide_jointly,
-    decide_most_frequent,
     labels_of,
 )
 from planner.evaluation.metrics import Logged, entropy, metrics
+from planner.policies.policy import Policy
+from planner.policies.registry import baselines
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
 
@@ -26,7 +29,7 @@ ABSTAIN_BELOW = 0.05
 
 
 def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: float | None = None) -> dict[str, Any]:
-    """Metrics of the run's best checkpoint, of today's rule and of the most frequent action, as one JSON document.
+    """Metrics of the run's best checkpoint, of today's rule and of the baselines, as one JSON document.
 
     ``dataset_path`` defaults to the dataset the run was trained on; ``abstain_below`` to the calibrated threshold.
     DatasetError when the dataset's action space is another one than the policy's.
@@ -37,6 +40,7 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
         abstain_below = calibration.threshold if calibration else ABSTAIN_BELOW
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     check_same_space(policy.space, dataset)
+    fitted = [one.fit(dataset) for one in baselines("evaluate", dataset).values()]
     return {
         "run": str(run),
         "checkpoint_epoch": policy.document.epoch,
@@ -47,7 +51,7 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
         "calibration": calibration.model_dump() if calibration else None,
         "minute_seconds": dataset.info.minute_seconds,
         "splits": {
-            name: _evaluate_split(policy, dataset, split, abstain_below)
+            name: _evaluate_split(policy, fitted, dataset, split, abstain_below)
             for name, split in dataset.splits.items()
             if len(split)
         },
@@ -55,7 +59,7 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
 
 
 def _evaluate_split(
-    policy: LearnedPolicy, dataset: Dataset, split: Split, abstain_below: float
+    policy: LearnedPolicy, fitted: Sequence[Policy], dataset: Dataset, split: Split, abstain_below: float
 ) -> dict[str, dict[str, Any]]:
     """Group -> {policies, labels}: "all", then job types, domains, seen and unseen issues where there are any."""
     logged = Logged(
@@ -66,7 +70,7 @@ def _evaluate_split(
     learned = decide_jointly(policy.name, heads, split, dataset.space)
     if policy.document.token_profile == "kernel":
         learned = as_the_kernel_sees_them(learned, heads, dataset.space)
-    policies: list[Decisions] = [learned, rule, decide_most_frequent(dataset, split)]
+    policies: list[Decisions] = [learned, rule, *(decide_by_score(one, split) for one in fitted)]
     report = {}
     for group, rows in _groups(split).items():
         labels = [logged.labels[i] for i in rows]

@@ -10,10 +10,13 @@ from sklearn.ensemble import RandomForestRegressor
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset, inputs_of_split
 from planner.encoding.inputs import Inputs
+from planner.policies.gains import log_probs_of
+from planner.policies.registry import baseline
 from planner.policies.tabular import feature_rows
-from planner.policies.utilities import known_utilities, log_probs_of
+from planner.policies.utilities import known_utilities
 
 
+@baseline(needs_outcomes=True, reports=("compare", "bench"))
 class UtilityForest:
     """One forest per job type, whose trees foresee the utilities of all its actions together."""
 

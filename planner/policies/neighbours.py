@@ -1,5 +1,4 @@
-"""k-nearest-neighbours on context features: the labels of similar past contexts vote, the nearer the more; or, where
-outcomes of several actions are known, their utilities are averaged."""
+"""The nearest past contexts by their features, and the action that fared best on them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,62 +6,51 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset, inputs_of_split
 from planner.encoding.inputs import Inputs
-from planner.policies.policy import admitted, normalise
+from planner.policies.gains import Gains
+from planner.policies.registry import baseline
 from planner.policies.tabular import Standardiser
-from planner.policies.utilities import known_utilities, log_probs_of
 
-SMOOTHING = 0.5
-"""Votes shared out over all valid actions in proportion to their frequency in train."""
+N_NEIGHBOURS = 16
 _BLOCK = 256
 
 
+class Neighbourhood:
+    """Finds the ``k`` nearest of train's examples ``among`` (m,) that have the asking context's job type."""
+
+    def __init__(self, dataset: Dataset, among: NDArray[np.intp], k: int) -> None:
+        split = dataset.splits["train"]
+        self._k = k
+        self._among = among
+        self._standardiser = Standardiser(dataset.info)
+        self._rows = self._standardiser.rows(inputs_of_split(split).take(among))
+        self._job_types = np.array(split.table["job_type"], dtype=np.str_)[among]
+
+    def of(self, inputs: Inputs, job_type: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Positions in train of each context's nearest examples and their distances, (n, at most k) each."""
+        alike = np.flatnonzero(self._job_types == job_type)
+        nearest, distances = nearest_rows(self._standardiser.rows(inputs), self._rows[alike], self._k)
+        return self._among[alike][nearest], distances
+
+
+@baseline(needs_outcomes=True, reports=("compare", "bench"))
 class NearestNeighbours:
-    """Votes of the ``k`` nearest train examples of the same job type, weighted by 1 / (distance + 1)."""
+    """The action of best mean utility over the nearest examples of the same job type whose actions were compared.
+
+    Choose it where contexts say much and examples are many: it has nothing to fit but the scale of the features.
+    """
 
     name = "nearest neighbours"
 
-    def __init__(self, dataset: Dataset, k: int = 16) -> None:
-        self.space: ActionSpace = dataset.space
-        self._k = k
-        split = dataset.splits["train"]
-        self._standardiser = Standardiser(dataset.info)
-        self._rows = self._standardiser.rows(inputs_of_split(split))
-        self._labels = np.asarray(split.labels)
-        self._job_types = np.array(split.table["job_type"])
-
-    def score(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
-        """Smoothed shares of the neighbours' votes."""
-        known = self._job_types == job_type
-        is_label = (self._labels[known][:, None] == self.space.valid_indices(job_type)[None]).all(axis=2)
-        prior = is_label.sum(axis=0) + 1.0
-        votes = np.tile(SMOOTHING * prior / prior.sum(), (len(inputs), 1))
-        if known.any():
-            nearest, distances = nearest_rows(self._standardiser.rows(inputs), self._rows[known], self._k)
-            votes += np.einsum("nk,nkv->nv", 1 / (distances + 1), is_label[nearest])
-        return normalise(votes, admitted(inputs, self.space, job_type))
-
-
-class UtilityNeighbours:
-    """Mean utility of every action over the ``k`` nearest train examples of the same job type that compare actions."""
-
-    name = "utility neighbours"
-
-    def __init__(self, dataset: Dataset, k: int = 16) -> None:
+    def __init__(self, dataset: Dataset, k: int = N_NEIGHBOURS) -> None:
         """DatasetError when train compares no actions."""
         self.space: ActionSpace = dataset.space
-        self._k = k
-        self._standardiser = Standardiser(dataset.info)
-        self._rows = self._standardiser.rows(inputs_of_split(dataset.splits["train"]))
-        self._known = known_utilities(dataset)
+        self._gains = Gains(dataset)
+        self._near = Neighbourhood(dataset, self._gains.examples, k)
 
     def score(self, inputs: Inputs, job_type: str) -> NDArray[np.float64]:
-        """Softmax of the mean utilities; every action alike for a job type that train never compared."""
-        utilities = np.zeros((len(inputs), len(self.space.valid_actions(job_type))))
-        if job_type in self._known:
-            known = self._known[job_type]
-            nearest, _ = nearest_rows(self._standardiser.rows(inputs), self._rows[known.rows], self._k)
-            utilities = known.utilities[nearest].mean(axis=1)
-        return log_probs_of(utilities, inputs, self.space, job_type)
+        """As gains say, with the nearest examples as relatives."""
+        nearest, _ = self._near.of(inputs, job_type)
+        return self._gains.score(list(nearest), inputs, job_type)
 
 
 def nearest_rows(

@@ -8,12 +8,14 @@ from planner.actions import HEADS, ActionSpace
 from planner.dataset.storage import Dataset, inputs_of_split
 from planner.encoding.inputs import Inputs
 from planner.policies.policy import admitted, normalise
+from planner.policies.registry import baseline
 from planner.policies.tabular import feature_rows
 
 FLOOR = 1e-3
 """Probability of a value that train never showed."""
 
 
+@baseline(reports=("compare",))
 class BoostedTrees:
     """Four independent classifiers; a head with a single value in train needs none."""
 

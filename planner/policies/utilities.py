@@ -1,4 +1,4 @@
-"""What policies that foresee utilities share: train's outcomes as a table, and foreseen utilities as probabilities."""
+"""Train's outcomes as a table of utilities, for policies that foresee what each action would be worth."""
 
 from typing import NamedTuple
 
@@ -7,15 +7,12 @@ from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset, Split
-from planner.encoding.inputs import Inputs
-from planner.errors import DatasetError
-from planner.policies.frequency import GAIN_TEMPERATURE
-from planner.policies.policy import admitted, normalise
+from planner.policies.gains import check_compared
 from planner.scoring.regret import NEVER_TRIED, mean_gains
 
 
 class Known(NamedTuple):
-    """What train tells of one job type: its comparable examples (n,), and each one's utilities (n, n_valid)."""
+    """What train holds of one job type: its comparable examples (n,), and each one's utilities (n, n_valid)."""
 
     rows: NDArray[np.intp]
     utilities: NDArray[np.float64]
@@ -23,13 +20,9 @@ class Known(NamedTuple):
 
 def known_utilities(dataset: Dataset) -> dict[str, Known]:
     """Job type -> what train knows of it; DatasetError when train compares no actions."""
+    check_compared(dataset)
     split = dataset.splits["train"]
     comparable = split.outcomes.comparable
-    if not comparable.any():
-        raise DatasetError(
-            f"{dataset.path}: train holds no example with the outcomes of several actions; "
-            "run `planner bench` and `planner relabel`, and take the dataset that they make"
-        )
     job_types = np.array(split.table["job_type"])
     return {
         job_type: _known(split, np.flatnonzero(comparable & (job_types == job_type)), dataset.space, job_type)
@@ -57,13 +50,3 @@ def _known(split: Split, rows: NDArray[np.intp], space: ActionSpace, job_type: s
         bound[at, columns] = np.where(capped, outcomes.utility[span], np.inf)
     ease = np.nanmean(table - gain, axis=1, keepdims=True)
     return Known(rows, np.where(np.isnan(table), np.minimum(ease + gain, bound), table))
-
-
-def log_probs_of(
-    utilities: NDArray[np.float64], inputs: Inputs, space: ActionSpace, job_type: str
-) -> NDArray[np.float64]:
-    """Foreseen utilities (n, n_valid) as log-probabilities: softmax of utility / GAIN_TEMPERATURE over what is
-    admitted."""
-    allowed = admitted(inputs, space, job_type)
-    best = np.max(utilities, axis=1, keepdims=True, where=allowed, initial=-np.inf)
-    return normalise(np.exp(np.minimum(utilities - best, 0.0) / GAIN_TEMPERATURE), allowed)

@@ -18,8 +18,6 @@ MOSTLY = 0.5
 """An action passes when it did in more than this share of its executions."""
 NEVER_TRIED = -1.0
 """Gain of an action that no example tried."""
-RELATIVE_TO_ALL = 4.0
-"""What is known of all examples counts as this many of an example's relatives."""
 
 
 @dataclass(frozen=True)
@@ -240,47 +238,19 @@ def uniform(outcomes: Outcomes) -> Preference:
     return Preference(np.zeros(len(known)), shares=shares)
 
 
-def single_best(learning: Outcomes, outcomes: Outcomes) -> Preference:
-    """The action with the largest mean gain in ``learning``. Both must list actions of one space."""
-    return best_among(learning, [np.array([], dtype=np.intp)] * len(outcomes), outcomes)
-
-
-def best_among(learning: Outcomes, relatives: Sequence[NDArray[np.intp]], outcomes: Outcomes) -> Preference:
-    """For each example the action with the largest mean gain over its ``relatives``, (n,) lists of examples in
-    ``learning``. The mean gain over all of ``learning`` counts as RELATIVE_TO_ALL further relatives, so that an example
-    without relatives gets the single best action. An action that was never tried is the last choice."""
-    column = {action: at for at, action in enumerate(sorted({tuple(a) for a in learning.actions.tolist()}))}
-    gains = np.full((len(learning), len(column)), np.nan)
-    at = np.array([column[tuple(action)] for action in learning.actions.tolist()], dtype=np.intp)
-    gains[learning.example, at] = _gains(learning)
-    known = np.isfinite(gains)
-    overall = np.where(known, gains, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    overall[~known.any(axis=0)] = NEVER_TRIED
-    preference = np.full(len(outcomes.actions), NEVER_TRIED)
-    for i, of_example in enumerate(relatives):
-        span = range(*outcomes.bounds[i : i + 2].tolist())
-        count = known[of_example].sum(axis=0)
-        total = np.where(known[of_example], gains[of_example], 0.0).sum(axis=0)
-        mean = (total + RELATIVE_TO_ALL * overall) / (count + RELATIVE_TO_ALL)
-        for row in span:
-            place = column.get(tuple(outcomes.actions[row].tolist()))
-            preference[row] = NEVER_TRIED if place is None else mean[place]
-    return Preference(preference)
-
-
 def mean_gains(outcomes: Outcomes) -> dict[tuple[int, ...], float]:
     """Each action's mean utility relative to its case's: one that was tried on easy cases gains nothing by that.
 
     A capped action counts with its bound: to leave it out would hide where the action was slow.
     """
-    gains: defaultdict[tuple[int, ...], list[float]] = defaultdict(list)
-    for action, gain in zip(outcomes.actions.tolist(), _gains(outcomes).tolist(), strict=True):
+    of_action: defaultdict[tuple[int, ...], list[float]] = defaultdict(list)
+    for action, gain in zip(outcomes.actions.tolist(), gains(outcomes).tolist(), strict=True):
         if np.isfinite(gain):
-            gains[tuple(action)].append(gain)
-    return {action: float(np.mean(values)) for action, values in gains.items()}
+            of_action[tuple(action)].append(gain)
+    return {action: float(np.mean(values)) for action, values in of_action.items()}
 
 
-def _gains(outcomes: Outcomes) -> NDArray[np.float64]:
+def gains(outcomes: Outcomes) -> NDArray[np.float64]:
     """The utility of each row relative to its example's mean, (t,); NaN where either is not known."""
     return outcomes.utility.astype(np.float64) - _case_means(outcomes)
 

@@ -9,6 +9,7 @@ import orjson
 from bench.ledger import Ledger
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import read_document
+from planner.policies.registry import baselines
 
 
 def quickstart(directory: Path) -> str:
@@ -24,7 +25,7 @@ def test_the_whole_loop_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> Non
     output = quickstart(directory)
     report = orjson.loads((directory / "results.json").read_bytes())
     names = [row["policy"] for row in report["policies"]]
-    wanted = ["random", "heuristic", "single best action", "per-group best", "nearest neighbours"]
+    wanted = ["random", "heuristic", *baselines("bench")]
     wanted += ["mlp before retraining", "mlp after retraining", "best per case"]
     assert names == wanted
     assert all(name in output for name in wanted)

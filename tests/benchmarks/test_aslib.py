@@ -81,13 +81,13 @@ def test_a_scenario_is_read_whatever_the_order_of_its_rows(scenario: Scenario) -
 
 
 def test_features_that_tell_the_best_solver_close_the_gap_that_a_constant_choice_leaves(scenario: Scenario) -> None:
-    results = evaluate(scenario, policies=["utility_forest", "utility_neighbours"], folds=4)
+    results = evaluate(scenario, policies=["utility_forest", "nearest_neighbours"], folds=4)
     found = by_name(results)
     # The single best is slow: it loses 80 s on each of the 39 easy problems that can be solved.
     lost_s = found[SINGLE_BEST].regret * 10 * CUTOFF_S
     assert lost_s.sum() == pytest.approx(39 * 80, abs=0.01)
     assert sorted(set(lost_s.round(3).tolist())) == [0.0, 80.0]
-    for name in ("utility_forest", "utility_neighbours"):
+    for name in ("utility_forest", "nearest_neighbours"):
         assert found[name].regret.sum() < 0.1 * found[SINGLE_BEST].regret.sum()
         assert found[name].solved.sum() == PROBLEMS - len(UNSOLVED)
     table = {line[:22].strip(): line[22:].split() for line in report(scenario, results, folds=4).splitlines()[1:]}
@@ -118,9 +118,9 @@ def test_learning_from_the_logarithm_of_the_time_is_judged_by_the_time_itself(
 
 def test_features_that_tell_nothing_close_no_gap(scenario: Scenario) -> None:
     blind = Scenario(**{**vars(scenario), "features": np.zeros_like(scenario.features)})
-    results = by_name(evaluate(blind, policies=["utility_forest", "utility_neighbours"], folds=4))
+    results = by_name(evaluate(blind, policies=["utility_forest", "nearest_neighbours"], folds=4))
     assert np.array_equal(results["utility_forest"].regret, results[SINGLE_BEST].regret)
-    assert results["utility_neighbours"].regret.sum() > 0.5 * results[SINGLE_BEST].regret.sum()
+    assert results["nearest_neighbours"].regret.sum() > 0.5 * results[SINGLE_BEST].regret.sum()
 
 
 def test_the_mlp_goes_through_the_training_loop_and_learns_the_feature(scenario: Scenario) -> None:

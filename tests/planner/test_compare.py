@@ -22,7 +22,7 @@ def winners(tmp_path: Path, corpus_dataset: Path) -> Path:
 def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
     ray_cluster: Any, winners: Path, tmp_path: Path
 ) -> None:
-    chosen = ["heuristic", "best_on_average", "safe_values", "nearest_neighbours", "mlp_planner"]
+    chosen = ["heuristic", "single_best", "safe_values", "most_frequent_nearby", "mlp_planner"]
     report = compare(
         winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=RiskTarget(0.9, 0.5)
     )
@@ -32,9 +32,9 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
     assert rule["regret"] == pytest.approx(rule["risk_accepted"])
     assert rule["regret"] > 0.9
     # On train the serial plan is a little better: nothing there tells that it will fail.
-    assert rows["best_on_average", "test", "all"]["regret"] > 0.9
+    assert rows["single best", "test", "all"]["regret"] > 0.9
     # Each action was tried five times in train, too rarely to be called safe: today's rule stays.
-    assert rows["safe_values", "test", "all"]["regret"] == pytest.approx(rule["regret"])
+    assert rows["safe values", "test", "all"]["regret"] == pytest.approx(rule["regret"])
     assert rows["mlp_planner", "test", "all"]["parameters"] > 1000
     assert (tmp_path / "out/comparison.md").read_text().count("\n") == 2 + len(report["rows"])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").glob("*/run.json")}
@@ -48,5 +48,5 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
 
 
 def test_a_policy_that_needs_outcomes_is_refused_where_there_are_none(corpus_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="best_on_average: not here; choose from heuristic"):
-        compare(corpus_dataset, tmp_path, policies=["best_on_average"])
+    with pytest.raises(ConfigError, match="single_best: not here; choose from heuristic"):
+        compare(corpus_dataset, tmp_path, policies=["single_best"])

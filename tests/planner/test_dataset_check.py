@@ -17,7 +17,7 @@ from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.dataset_check import check_dataset, judge, policies_trained_on
 from planner.evaluation.evaluate import evaluate_run
-from planner.policies.frequency import SMOOTHING, SingleBest
+from planner.policies.most_frequent import SMOOTHING, MostFrequent
 from planner.training.loop import start_run, train
 
 
@@ -82,10 +82,10 @@ def test_the_baselines_losses_are_those_of_hand_calculation(synthetic: tuple[Pat
     counts = Counter(map(tuple, np.asarray(dataset.splits["train"].labels).tolist()))
     total = sum(counts.values()) + SMOOTHING * len(valid)
     by_hand = -np.mean([math.log((counts[tuple(label)] + SMOOTHING) / total) for label in labels.tolist()])
-    assert report["label frequencies"]["joint"] == pytest.approx(by_hand)
+    assert report["most frequent"]["joint"] == pytest.approx(by_hand)
     favourite = max(map(tuple, valid.tolist()), key=lambda action: counts[action])
     matches = np.mean([tuple(label) == favourite for label in labels.tolist()])
-    assert report["label frequencies"]["exact_match"] == pytest.approx(matches)
+    assert report["most frequent"]["exact_match"] == pytest.approx(matches)
 
 
 def test_values_are_counted_against_the_examples_that_show_them(synthetic: tuple[Path, Path]) -> None:
@@ -144,7 +144,7 @@ def test_an_empty_validation_is_a_reason_of_its_own(corpus_dataset: Path, tmp_pa
     dataset = load_dataset(tmp_path / "dataset")
     report = check_dataset(dataset)
     assert report["validation"] == {} and any("validation is empty" in reason for reason in report["reasons"])
-    assert judge(SingleBest(dataset), dataset.splits["train"])["joint"] > 0
+    assert judge(MostFrequent(dataset), dataset.splits["train"])["joint"] > 0
 
 
 def test_a_handful_of_examples_is_not_compared_with_one_another(

@@ -1,4 +1,6 @@
-"""One suite over all policies that give probabilities: what every one of them must do, whatever it learned."""
+"""One suite over all policies that give probabilities: what every one of them must do, whatever it learned.
+
+The baselines are those of the registry, so that a new one is held to the same."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,16 +14,16 @@ from planner.actions import Action
 from planner.config import arch_names, load_config
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import Dataset, inputs_of_split, load_dataset
-from planner.evaluation.compare import FITTED, FITTED_ON_OUTCOMES
 from planner.evaluation.decisions import decide_by_score
 from planner.policies.policy import Policy
+from planner.policies.registry import baselines
 from planner.runs.learned import LearnedPolicy
 from planner.training.loop import start_run, train
 from tests.planner.compared import write_compared
 
 JOINT = "-joint"
 NEURAL = [*arch_names(), *(f"{arch}{JOINT}" for arch in arch_names())]
-POLICIES = [*FITTED, *FITTED_ON_OUTCOMES, *NEURAL]
+POLICIES = [*baselines(), *NEURAL]
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +32,18 @@ def fit(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
     def make(name: str) -> Policy:
         if name not in kept:
-            kept[name] = fitted(name, corpus_dataset, tmp_path_factory.mktemp(name) / "run")
+            kept[name] = fitted(name, corpus_dataset, tmp_path_factory.mktemp(name.replace(" ", "-")) / "run")
         return kept[name]
 
     return make
 
 
 def fitted(name: str, dataset: Path, run: Path) -> Policy:
-    if name in FITTED:
-        return FITTED[name](load_dataset(dataset))
-    if name in FITTED_ON_OUTCOMES:
-        return FITTED_ON_OUTCOMES[name](load_dataset(write_compared(dataset, run.parent / "compared", two_outcomes)))
+    if name in baselines():
+        one = baselines()[name]
+        if one.needs_outcomes:
+            dataset = write_compared(dataset, run.parent / "compared", two_outcomes)
+        return one.fit(load_dataset(dataset))
     arch = name.removesuffix(JOINT)
     small = [] if arch == "mlp_planner" else ["model.d_model=32", "model.layers=1", "n_similar=2"]
     head = ["model.action_head=joint"] if name.endswith(JOINT) else []
@@ -100,10 +103,10 @@ def test_the_same_contexts_get_the_same_scores_alone_and_together(
     np.testing.assert_allclose(together[:3], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["per_group", "nearest_neighbours", "boosted_trees"])
+@pytest.mark.parametrize("name", ["most frequent in group", "most frequent nearby", "boosted trees"])
 def test_a_policy_that_reads_the_context_fits_train_better_than_the_label_shares(
     name: str, fit: Callable[[str], Policy], dataset: Dataset
 ) -> None:
     split = dataset.splits["train"]
-    baseline = decide_by_score(fit("single_best"), split).label_log_prob.mean()
+    baseline = decide_by_score(fit("most frequent"), split).label_log_prob.mean()
     assert decide_by_score(fit(name), split).label_log_prob.mean() > baseline + 0.05

@@ -10,15 +10,12 @@ from planner.dataset.outcomes import UNKNOWN_MS, ActionOutcome, Outcomes, make_o
 from planner.errors import ActionError
 from planner.scoring.regret import (
     Preference,
-    best_among,
     best_per_case,
     chosen_rows,
     fixed_choices,
-    mean_gains,
     policy_preference,
     regret_won,
     score,
-    single_best,
     uniform,
 )
 
@@ -73,16 +70,6 @@ def test_a_fixed_choice_loses_what_the_best_executed_action_had_over_it() -> Non
     never_tried = score("other", fixed_choices([VOTE._replace(max_candidates_bin=3)] * 3, outcomes, SPACE), outcomes)
     assert never_tried.free_choice == 0.0
     assert score("best", best_per_case(outcomes), outcomes).regret == 0
-
-
-def test_the_single_best_action_is_judged_against_its_own_cases() -> None:
-    # Serial was tried on the easy case only; there it was worse than the vote.
-    learning = make_outcomes(
-        [[outcome(SERIAL, 0.8), outcome(VOTE, 0.9)], [outcome(VOTE, 0.1), outcome(LONG, -0.1)]], SPACE
-    )
-    outcomes = three_examples()
-    chosen = chosen_rows(single_best(learning, outcomes).of_action, outcomes)
-    assert [SPACE.action(row) for row in outcomes.actions[chosen].tolist()] == [VOTE, VOTE]
 
 
 def test_a_policy_takes_its_favourite_among_the_executed_actions_and_tells_when_it_had_another() -> None:
@@ -181,21 +168,6 @@ def test_a_random_choice_is_judged_by_its_expectation() -> None:
     assert found.time_regret_s == pytest.approx((4 / 3) / (2 / 3 + 1 / 2))
     assert found.capped_choices == pytest.approx(1 / 2)
     assert found.regret == pytest.approx(((0.04 + 1.0) / 3 + (0.98 - 0.9) / 2) / 2, rel=1e-5)
-
-
-def test_relatives_decide_where_there_are_enough_and_all_examples_elsewhere() -> None:
-    # Over all six the vote gains, in the first two the serial plan gains a lot.
-    serial_better = [outcome(SERIAL, 0.9), outcome(VOTE, 0.1)]
-    vote_better = [outcome(SERIAL, 0.1), outcome(VOTE, 0.5)]
-    learning = make_outcomes([serial_better] * 2 + [vote_better] * 5, SPACE)
-    assert mean_gains(learning)[SPACE.index(SERIAL)] == pytest.approx((2 * 0.4 - 5 * 0.2) / 7, rel=1e-5)
-    outcomes = make_outcomes([[outcome(SERIAL, 0.5), outcome(VOTE, 0.5), outcome(LONG, 0.5)]] * 2, SPACE)
-    preference = best_among(learning, [np.array([0, 1]), np.array([], dtype=np.intp)], outcomes)
-    chosen = chosen_rows(preference.of_action, outcomes)
-    assert [SPACE.action(row) for row in outcomes.actions[chosen].tolist()] == [SERIAL, VOTE]
-    # (two relatives + four times the mean of all) / 6
-    serial = preference.of_action[[SPACE.action(a) == SERIAL for a in outcomes.actions[:3].tolist()].index(True)]
-    assert serial == pytest.approx((2 * 0.4 + 4 * (2 * 0.4 - 5 * 0.2) / 7) / 6, rel=1e-5)
 
 
 def test_examples_of_one_problem_are_drawn_together() -> None:

@@ -13,16 +13,16 @@ from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.decisions import decide_by_score
 from planner.policies.forest import UtilityForest
-from planner.policies.frequency import BestOnAverage
-from planner.policies.neighbours import UtilityNeighbours
+from planner.policies.neighbours import NearestNeighbours
 from planner.policies.policy import Policy
+from planner.policies.single_best import SingleBest
 from planner.policies.utilities import NEVER_TRIED, known_utilities
 from planner.scoring.regret import mean_gains
 from tests.planner.compared import write_compared
 
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
 LONG, NEVER = SERIAL._replace(max_minutes_bin=120), SERIAL._replace(max_minutes_bin=15)
-POLICIES = [UtilityForest, UtilityNeighbours]
+POLICIES = [UtilityForest, NearestNeighbours]
 
 
 def outcomes(utilities: dict[Action, float]) -> list[ActionOutcome]:
@@ -91,7 +91,7 @@ def test_the_context_tells_them_which_action_is_worth_more(
     make: Callable[[Dataset], Policy], compared: Dataset
 ) -> None:
     split = compared.splits["test"]
-    regret, on_average = (decide_by_score(policy, split).regret for policy in (make(compared), BestOnAverage(compared)))
+    regret, on_average = (decide_by_score(policy, split).regret for policy in (make(compared), SingleBest(compared)))
     assert on_average.mean() > 0.02
     assert regret.mean() < 0.5 * on_average.mean()
 
