@@ -5,7 +5,7 @@ import itertools
 import re
 import subprocess
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +15,16 @@ from bench.options import BenchOptions
 from bench.planning.git import git
 from bench.planning.selections import Choice, PlanLimits, Selection, runnable_actions
 from bench.planning.toolchains import find_toolchains
-from planner.actions import ActionSpace, action_from_document
+from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.repo import Repo
+from planner.artifacts.tracked_issue import ESCALATION_TAGS, SCHEDULABLE, Neighbourhoods, TrackedIssue, passed_over
 from planner.context import ContextBuilder
 from planner.contracts.bench import BenchCase
 from planner.contracts.document import validate
 from planner.errors import BenchError
 from planner.policies.heuristic import HeuristicPolicy
 
-SCHEDULABLE = ("open", "ready")
-ESCALATION_TAGS = frozenset({"escalation", "needs-human", "human-escalated", "@human-escalated"})
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.:@+ -]*")
 MAX_ID_BYTES = 120
 """Half of a file name's, for Cyntra adds to it."""
@@ -117,7 +116,7 @@ def _drafts(repo: Repo, issue_ids: Sequence[str], origin: CaseOrigin, now_ms: in
     agent_limits = PlanLimits(len(origin.toolchains) or None, repo.universe.max_run_minutes)
     # A world's candidates are no agents: as many as wanted, whatever tools there are.
     world_limits = replace(agent_limits, max_candidates=None)
-    policy = HeuristicPolicy(repo.config, max_run_minutes=repo.universe.max_run_minutes)
+    rule = _todays_rule(repo)
     # History only goes forward.
     for issue_id in sorted(issue_ids, key=lambda issue_id: origin.moments_ms.get(issue_id, now_ms)):
         moment_ms = origin.moments_ms.get(issue_id, now_ms)
@@ -128,12 +127,31 @@ def _drafts(repo: Repo, issue_ids: Sequence[str], origin: CaseOrigin, now_ms: in
         choice = Choice(
             case_id=case_id_of(issue_id, origin.base_commit, context["universe_id"]),
             context=context,
-            default=policy.decide(context),
+            default=rule(context),
             pool=runnable_actions(space, context["job_type"], limits),
             executed=builder.last_action(issue_id, moment_ms, space),
             limits=limits,
         )
         yield CaseDraft(issue_id, origin.base_commit, choice)
+
+
+def _todays_rule(repo: Repo) -> Callable[[Mapping[str, Any]], Action]:
+    """What the kernel would run for an issue that has a context, if it were open: that is how the bench runs it."""
+    rule = HeuristicPolicy(
+        repo.config,
+        dynamics=repo.dynamics,
+        max_run_minutes=repo.universe.max_run_minutes,
+        routing_overrides=repo.universe.routing_overrides,
+    )
+    issues = {key: TrackedIssue.of(issue) for key, issue in repo.issues.items() if not passed_over(issue)}
+    tracker = Neighbourhoods(issues, repo.blocking)
+
+    def decide(context: Mapping[str, Any]) -> Action:
+        issue_id = context["issue"]["issue_id"]
+        issue = replace(issues[issue_id], status="open", attempts=0)
+        return rule.decide(context, issue, tracker.is_on_critical_path(issue_id))
+
+    return decide
 
 
 def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> IssueSelection:
@@ -209,6 +227,8 @@ def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
         return "its id cannot be a file name, which Cyntra makes of it"
     if issue.get("status") not in SCHEDULABLE:
         return f"status {issue.get('status')!r}"
+    if reason := passed_over(issue):
+        return f"Cyntra cannot read it: {reason}"
     tags = issue.get("tags")
     if isinstance(tags, list) and any(tag in ESCALATION_TAGS for tag in tags if isinstance(tag, str)):
         return "left to a human (escalation)"

@@ -1,7 +1,7 @@
 """The issue tracker's file, ``.beads/issues.jsonl``: one JSON object a line."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,52 +10,77 @@ import orjson
 from planner.artifacts.files import MAX_LINE_BYTES, MAX_LOG_BYTES, open_regular, read_lines
 from planner.artifacts.lenient import strings
 from planner.artifacts.records import Quarantine
+from planner.artifacts.tracked_issue import Blocking, choice_of
 from planner.contracts.kernel import Priority, Risk, Size
 from planner.errors import ContractError
 
-ISSUES_FILE = Path(".beads/issues.jsonl")
+ISSUES_FILE, DEPS_FILE = Path(".beads/issues.jsonl"), Path(".beads/deps.jsonl")
 MAX_KEYWORDS = 16
 _WORD = re.compile(r"[a-z][a-z0-9_]{3,}")
 _WORLD_JOB_TAG, _WORLD_TAG_PREFIX = "asset:world", "world:"
-_DEFAULTS = {"dk_priority": "P2", "dk_risk": "medium", "dk_size": "M"}
-"""Cyntra's own values for an issue that does not say."""
-_CHOICES = {"dk_priority": get_args(Priority), "dk_risk": get_args(Risk), "dk_size": get_args(Size)}
+_CHOICES = {
+    "dk_priority": (get_args(Priority), "P2"),
+    "dk_risk": (get_args(Risk), "medium"),
+    "dk_size": (get_args(Size), "M"),
+}
+"""The values that a context can hold, and Cyntra's own for an issue that does not say."""
 
 
 def read_issues(root: Path, quarantine: Quarantine) -> dict[str, dict[str, Any]]:
     """Issue id -> issue, as in the file. Broken lines are set aside; a missing file holds no issues."""
-    path = root / ISSUES_FILE
     issues: dict[str, dict[str, Any]] = {}
+    for place, issue in _read_objects(root, ISSUES_FILE, quarantine):
+        if not isinstance(issue.get("id"), str) or not issue["id"]:
+            quarantine.dropped(place, "an issue needs a non-empty string as id")
+            continue
+        issues[issue["id"]] = issue
+    return issues
+
+
+def read_blocking(root: Path, quarantine: Quarantine) -> list[Blocking]:
+    """Which issue waits for which, from the tracker's deps.jsonl; broken lines are set aside."""
+    return [
+        Blocking(str(line.get("from", line.get("from_id", ""))), str(line.get("to", line.get("to_id", ""))))
+        for _, line in _read_objects(root, DEPS_FILE, quarantine)
+        if line.get("type", line.get("dep_type", "blocks")) == "blocks"
+    ]
+
+
+def _read_objects(root: Path, file_path: Path, quarantine: Quarantine) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The objects in a file of one a line, and where each stands; empty lines and comments are nothing."""
+    path = root / file_path
     try:
         file = open_regular(path, MAX_LOG_BYTES, inside=root)
     except FileNotFoundError:
-        return issues
+        return
     except ContractError as error:
         quarantine.dropped(path, error.reason)
-        return issues
+        return
     with file:
         for number, line in read_lines(file):
             place = path.with_name(f"{path.name}:{number}")
             if line is None:
                 quarantine.dropped(place, f"longer than {MAX_LINE_BYTES // 2**20} MiB")
-            elif line.strip():
+            elif (text := line.strip()) and not text.startswith(b"#"):
                 try:
-                    issue = orjson.loads(line)
+                    found = orjson.loads(text)
                 except orjson.JSONDecodeError as error:
                     quarantine.dropped(place, f"not JSON: {error}")
                     continue
-                if not isinstance(issue, dict) or not isinstance(issue.get("id"), str) or not issue["id"]:
-                    quarantine.dropped(place, "an issue needs a non-empty string as id")
-                    continue
-                issues[issue["id"]] = issue
-    return issues
+                if isinstance(found, dict):
+                    yield place, found
+                else:
+                    quarantine.dropped(place, f"a JSON object was expected, found {type(found).__name__}")
 
 
 def issue_context(issue: dict[str, Any], attempts: int) -> dict[str, Any]:
     """The ``issue`` part of a planner_input. ``attempts`` is passed in: the file holds only the final state's."""
-    hint = issue.get("dk_tool_hint")
+    hint = choice_of(issue, "tool_hint", None)
     title = issue.get("title") if isinstance(issue.get("title"), str) else ""
-    chosen = {key: issue[key] if issue.get(key) in choices else _DEFAULTS[key] for key, choices in _CHOICES.items()}
+    chosen = {}
+    for key, (choices, default) in _CHOICES.items():
+        value = choice_of(issue, key.removeprefix("dk_"), default)
+        chosen[key] = value if value in choices else default
     return {
         "issue_id": issue["id"],
         **chosen,
@@ -63,7 +88,7 @@ def issue_context(issue: dict[str, Any], attempts: int) -> dict[str, Any]:
         "dk_attempts": attempts,
         "tags": strings(issue.get("tags")),
         "title": title,
-        **({"dk_speculate": True} if issue.get("dk_speculate") is True else {}),
+        **({"dk_speculate": True} if issue.get("dk_speculate") else {}),
         "keywords": keywords(f"{title} {issue.get('description') or ''}"),
     }
 
