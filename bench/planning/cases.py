@@ -25,9 +25,10 @@ from planner.contracts.document import validate
 from planner.errors import BenchError
 from planner.policies.heuristic import HeuristicPolicy
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.:@+ -]*")
 MAX_ID_BYTES = 120
 """Half of a file name's, for Cyntra adds to it."""
+_NOT_IN_BRANCHES = re.compile(r"[\x00-\x20\x7f~^:?*\[\\/]|\.\.|@\{")
+"""What git-check-ref-format(1) forbids inside a branch's name, and the slash, which would make directories."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection
     for issue_id in issue_ids:
         if issue_id not in issues:
             raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
-        if not _is_file_name(issue_id):
-            raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
+        if reason := _id_obstacle(issue_id):
+            raise BenchError(f"issue {issue_id!r}: {reason}; rename it to bench it")
     chosen = sorted(set(issue_ids), key=natural_order)
     return IssueSelection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
 
@@ -214,17 +215,33 @@ def system_state(toolchains: Sequence[str], created_ms: int) -> dict[str, Any]:
 
 def natural_order(issue_id: str) -> list[tuple[int, int, str]]:
     """A sort key under which "9" comes before "10" and "CY-9" before "CY-10"."""
-    parts = re.split(r"([0-9]+)", issue_id)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
+    parts = [part for part in re.split(r"([0-9]+)", issue_id) if part]
+    # Of two numbers without leading zeros the longer one is larger: digits may be more than int() takes.
+    return [
+        (0, len(part.lstrip("0")), part.lstrip("0")) if part[0] in "0123456789" else (1, 0, part) for part in parts
+    ] + [(2, 0, issue_id)]
 
 
-def _is_file_name(issue_id: str) -> bool:
-    return _FILE_NAME.fullmatch(issue_id) is not None and len(issue_id.encode()) <= MAX_ID_BYTES
+def _id_obstacle(issue_id: str) -> str | None:
+    """Why Cyntra cannot make a branch and a directory of the id; None when it can."""
+    try:
+        n_bytes = len(issue_id.encode())
+    except UnicodeEncodeError:
+        return "its id is not text that UTF-8 can hold"
+    if n_bytes > MAX_ID_BYTES:
+        return f"its id is longer than {MAX_ID_BYTES} bytes, and Cyntra makes file names of it"
+    if issue_id.startswith("-"):
+        return "its id begins with -, and Cyntra would take it for an option"
+    found = _NOT_IN_BRANCHES.search(issue_id)
+    if found is not None or issue_id.startswith(".") or issue_id.endswith(".lock"):
+        what = repr(found[0]) if found else "a dot at its start" if issue_id.startswith(".") else "'.lock' at its end"
+        return f"its id has {what}, which git accepts in no branch name, and Cyntra makes one of it"
+    return None
 
 
 def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
-    if not _is_file_name(issue_id):
-        return "its id cannot be a file name, which Cyntra makes of it"
+    if reason := _id_obstacle(issue_id):
+        return reason
     if issue.get("status") not in SCHEDULABLE:
         return f"status {issue.get('status')!r}"
     if reason := passed_over(issue):

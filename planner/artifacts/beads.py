@@ -1,5 +1,6 @@
 """The issue tracker's file, ``.beads/issues.jsonl``: one JSON object a line."""
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, get_args
 import orjson
 
 from planner.artifacts.files import MAX_LINE_BYTES, MAX_LOG_BYTES, open_regular, read_lines
-from planner.artifacts.lenient import strings
+from planner.artifacts.lenient import moment, strings
 from planner.artifacts.records import Quarantine
 from planner.artifacts.tracked_issue import Blocking, choice_of
 from planner.contracts.kernel import Priority, Risk, Size
@@ -27,14 +28,31 @@ _CHOICES = {
 
 
 def read_issues(root: Path, quarantine: Quarantine) -> dict[str, dict[str, Any]]:
-    """Issue id -> issue, as in the file. Broken lines are set aside; a missing file holds no issues."""
+    """Issue id -> issue, as in the file. Broken lines are set aside; a missing file holds no issues.
+
+    Of two lines with one id, as a merge leaves them, the one that was updated later counts, and the other is set aside.
+    """
     issues: dict[str, dict[str, Any]] = {}
+    places: dict[str, Path] = {}
     for place, issue in _read_objects(root, ISSUES_FILE, quarantine):
-        if not isinstance(issue.get("id"), str) or not issue["id"]:
+        issue_id = issue.get("id")
+        if not isinstance(issue_id, str) or not issue_id:
             quarantine.dropped(place, "an issue needs a non-empty string as id")
             continue
-        issues[issue["id"]] = issue
+        if issue_id in issues:
+            is_older = _updated_ms(issue) < _updated_ms(issues[issue_id])
+            older, newer = (place, places[issue_id]) if is_older else (places[issue_id], place)
+            quarantine.dropped(older, f"issue {issue_id!r} is there twice: {newer.name} was updated later and counts")
+            if is_older:
+                continue
+        issues[issue_id], places[issue_id] = issue, place
     return issues
+
+
+def _updated_ms(issue: dict[str, Any]) -> int:
+    """When the issue was last changed, as far as it says; -1 when it does not."""
+    moments = [ms for key in ("updated", "created") if (ms := moment(issue, key)) is not None]
+    return max(moments, default=-1)
 
 
 def read_blocking(root: Path, quarantine: Quarantine) -> list[Blocking]:
@@ -47,7 +65,10 @@ def read_blocking(root: Path, quarantine: Quarantine) -> list[Blocking]:
 
 
 def _read_objects(root: Path, file_path: Path, quarantine: Quarantine) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The objects in a file of one a line, and where each stands; empty lines and comments are nothing."""
+    """The objects in a file of one a line, and where each stands; empty lines and comments are nothing.
+
+    An editor's byte order mark is passed over, and the file may be one JSON array.
+    """
     path = root / file_path
     try:
         file = open_regular(path, MAX_LOG_BYTES, inside=root)
@@ -57,8 +78,18 @@ def _read_objects(root: Path, file_path: Path, quarantine: Quarantine) -> Iterat
         quarantine.dropped(path, error.reason)
         return
     with file:
+        start = file.read(len(codecs.BOM_UTF8))
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            quarantine.dropped(path, "in UTF-16, which Cyntra does not read: save it as UTF-8")
+            return
+        if start != codecs.BOM_UTF8:
+            file.seek(0)
         for number, line in read_lines(file):
             place = path.with_name(f"{path.name}:{number}")
+            if number == 1 and line is not None and line.strip().startswith(b"["):
+                file.seek(0)
+                yield from _read_array(path, file.read(), quarantine)
+                return
             if line is None:
                 quarantine.dropped(place, f"longer than {MAX_LINE_BYTES // 2**20} MiB")
             elif (text := line.strip()) and not text.startswith(b"#"):
@@ -71,6 +102,21 @@ def _read_objects(root: Path, file_path: Path, quarantine: Quarantine) -> Iterat
                     yield place, found
                 else:
                     quarantine.dropped(place, f"a JSON object was expected, found {type(found).__name__}")
+
+
+def _read_array(path: Path, data: bytes, quarantine: Quarantine) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The objects of a file that is one JSON array instead of one object a line."""
+    try:
+        found = orjson.loads(data.removeprefix(codecs.BOM_UTF8))
+    except orjson.JSONDecodeError as error:
+        quarantine.dropped(path, f"one object a line was expected, found an array that is not JSON: {error}")
+        return
+    for number, item in enumerate(found):
+        place = path.with_name(f"{path.name}[{number}]")
+        if isinstance(item, dict):
+            yield place, item
+        else:
+            quarantine.dropped(place, f"a JSON object was expected, found {type(item).__name__}")
 
 
 def issue_context(issue: dict[str, Any], attempts: int) -> dict[str, Any]:
