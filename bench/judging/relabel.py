@@ -8,6 +8,7 @@ from typing import Any
 from bench.judging.objective import limit_ms
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
 from planner.actions import ActionSpace
+from planner.artifacts.rule_settings import decisive_part
 from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
@@ -109,7 +110,7 @@ def _write(
             "label_source": "bench_winners",
             "base_dataset_hash": None if base is None else base.dataset_hash,
             "token_profile": settings.token_profile,
-            "kernel_config": settings.kernel_config,
+            "kernel_config": decisive_part(settings.kernel_config),
             "minute_seconds": settings.minute_seconds,
             "counts": {
                 "cases": len(results),

@@ -5,7 +5,7 @@ import itertools
 import re
 import subprocess
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,20 +15,20 @@ from bench.options import BenchOptions
 from bench.planning.git import git
 from bench.planning.selections import Choice, PlanLimits, Selection, runnable_actions
 from bench.planning.toolchains import find_toolchains
-from planner.actions import ActionSpace, action_from_document
+from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.repo import Repo
+from planner.artifacts.tracked_issue import ESCALATION_TAGS, SCHEDULABLE, Neighbourhoods, TrackedIssue, passed_over
 from planner.context import ContextBuilder
 from planner.contracts.bench import BenchCase
 from planner.contracts.document import validate
 from planner.errors import BenchError
 from planner.policies.heuristic import HeuristicPolicy
 
-SCHEDULABLE = ("open", "ready")
-ESCALATION_TAGS = frozenset({"escalation", "needs-human", "human-escalated", "@human-escalated"})
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][\w.:@+ -]*")
 MAX_ID_BYTES = 120
 """Half of a file name's, for Cyntra adds to it."""
+_NOT_IN_BRANCHES = re.compile(r"[\x00-\x20\x7f~^:?*\[\\/]|\.\.|@\{")
+"""What git-check-ref-format(1) forbids inside a branch's name, and the slash, which would make directories."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _drafts(repo: Repo, issue_ids: Sequence[str], origin: CaseOrigin, now_ms: in
     agent_limits = PlanLimits(len(origin.toolchains) or None, repo.universe.max_run_minutes)
     # A world's candidates are no agents: as many as wanted, whatever tools there are.
     world_limits = replace(agent_limits, max_candidates=None)
-    policy = HeuristicPolicy(repo.config, max_run_minutes=repo.universe.max_run_minutes)
+    rule = _todays_rule(repo)
     # History only goes forward.
     for issue_id in sorted(issue_ids, key=lambda issue_id: origin.moments_ms.get(issue_id, now_ms)):
         moment_ms = origin.moments_ms.get(issue_id, now_ms)
@@ -128,12 +128,31 @@ def _drafts(repo: Repo, issue_ids: Sequence[str], origin: CaseOrigin, now_ms: in
         choice = Choice(
             case_id=case_id_of(issue_id, origin.base_commit, context["universe_id"]),
             context=context,
-            default=policy.decide(context),
+            default=rule(context),
             pool=runnable_actions(space, context["job_type"], limits),
             executed=builder.last_action(issue_id, moment_ms, space),
             limits=limits,
         )
         yield CaseDraft(issue_id, origin.base_commit, choice)
+
+
+def _todays_rule(repo: Repo) -> Callable[[Mapping[str, Any]], Action]:
+    """What the kernel would run for an issue that has a context, if it were open: that is how the bench runs it."""
+    rule = HeuristicPolicy(
+        repo.config,
+        dynamics=repo.dynamics,
+        max_run_minutes=repo.universe.max_run_minutes,
+        routing_overrides=repo.universe.routing_overrides,
+    )
+    issues = {key: TrackedIssue.of(issue) for key, issue in repo.issues.items() if not passed_over(issue)}
+    tracker = Neighbourhoods(issues, repo.blocking)
+
+    def decide(context: Mapping[str, Any]) -> Action:
+        issue_id = context["issue"]["issue_id"]
+        issue = replace(issues[issue_id], status="open", attempts=0)
+        return rule.decide(context, issue, tracker.is_on_critical_path(issue_id))
+
+    return decide
 
 
 def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection[str] | None = None) -> IssueSelection:
@@ -147,8 +166,8 @@ def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection
     for issue_id in issue_ids:
         if issue_id not in issues:
             raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
-        if not _is_file_name(issue_id):
-            raise BenchError(f"issue {issue_id!r}: {set_aside[issue_id]}; rename it to bench it")
+        if reason := _id_obstacle(issue_id):
+            raise BenchError(f"issue {issue_id!r}: {reason}; rename it to bench it")
     chosen = sorted(set(issue_ids), key=natural_order)
     return IssueSelection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
 
@@ -196,19 +215,37 @@ def system_state(toolchains: Sequence[str], created_ms: int) -> dict[str, Any]:
 
 def natural_order(issue_id: str) -> list[tuple[int, int, str]]:
     """A sort key under which "9" comes before "10" and "CY-9" before "CY-10"."""
-    parts = re.split(r"([0-9]+)", issue_id)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
+    parts = [part for part in re.split(r"([0-9]+)", issue_id) if part]
+    # Of two numbers without leading zeros the longer one is larger: digits may be more than int() takes.
+    return [
+        (0, len(part.lstrip("0")), part.lstrip("0")) if part[0] in "0123456789" else (1, 0, part) for part in parts
+    ] + [(2, 0, issue_id)]
 
 
-def _is_file_name(issue_id: str) -> bool:
-    return _FILE_NAME.fullmatch(issue_id) is not None and len(issue_id.encode()) <= MAX_ID_BYTES
+def _id_obstacle(issue_id: str) -> str | None:
+    """Why Cyntra cannot make a branch and a directory of the id; None when it can."""
+    try:
+        n_bytes = len(issue_id.encode())
+    except UnicodeEncodeError:
+        return "its id is not text that UTF-8 can hold"
+    if n_bytes > MAX_ID_BYTES:
+        return f"its id is longer than {MAX_ID_BYTES} bytes, and Cyntra makes file names of it"
+    if issue_id.startswith("-"):
+        return "its id begins with -, and Cyntra would take it for an option"
+    found = _NOT_IN_BRANCHES.search(issue_id)
+    if found is not None or issue_id.startswith(".") or issue_id.endswith(".lock"):
+        what = repr(found[0]) if found else "a dot at its start" if issue_id.startswith(".") else "'.lock' at its end"
+        return f"its id has {what}, which git accepts in no branch name, and Cyntra makes one of it"
+    return None
 
 
 def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
-    if not _is_file_name(issue_id):
-        return "its id cannot be a file name, which Cyntra makes of it"
+    if reason := _id_obstacle(issue_id):
+        return reason
     if issue.get("status") not in SCHEDULABLE:
         return f"status {issue.get('status')!r}"
+    if reason := passed_over(issue):
+        return f"Cyntra cannot read it: {reason}"
     tags = issue.get("tags")
     if isinstance(tags, list) and any(tag in ESCALATION_TAGS for tag in tags if isinstance(tag, str)):
         return "left to a human (escalation)"

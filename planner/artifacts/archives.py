@@ -3,6 +3,7 @@
 Start, finish and decision time are those of the contract page, section 3; modification times are never read.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from planner.artifacts.lenient import moment, number, section, strings
 from planner.artifacts.recorded_context import KnownRuns, PackedContext, parse_rollout
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.summaries import run_summary
-from planner.contracts.document import validate
+from planner.contracts.document import ms_to_timestamp, validate
 from planner.contracts.kernel import ExecutedPlan
 from planner.errors import ActionError, ContractError
 
+DAY_MS = 24 * 3600 * 1000
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
 
 
@@ -167,6 +169,8 @@ def _times(
     """Start and finish; from the event log where the proof's own clock contradicts itself."""
     metadata = section(proof, "metadata")
     started_ms, completed_ms = moment(metadata, "started_at"), moment(metadata, "completed_at")
+    values = ((metadata, "started_at"), (metadata, "completed_at"), (rollout or {}, "generated_at"))
+    useless = [f"{key} {value[key]!r:.60}" for value, key in values if value.get(key) and moment(value, key) is None]
     if started_ms is not None and completed_ms is not None and completed_ms < started_ms:
         quarantine.repaired(directory / "proof.json", "clock skew: started_at is after completed_at; event log used")
         started_ms = completed_ms = None
@@ -178,11 +182,16 @@ def _times(
     if ended_ms is None and events is not None:
         ended_ms = events.ended_ms
     if started_ms is None or ended_ms is None:
-        quarantine.dropped(directory, "no artifact tells when the run started or ended")
+        reason = f"no such moment: {', '.join(useless)}" if useless else "no artifact tells it"
+        quarantine.dropped(directory, f"when the run started or ended is not known: {reason}")
         return None
+    if useless:
+        quarantine.repaired(directory, f"no such moment, others are used: {', '.join(useless)}")
     if ended_ms < started_ms:
         quarantine.dropped(directory, "clock skew: the run ended before it started")
         return None
+    if ended_ms > 1000 * time.time() + DAY_MS:
+        quarantine.repaired(directory, f"from the future: ended at {ms_to_timestamp(ended_ms)}; counts as it stands")
     return started_ms, ended_ms
 
 

@@ -7,6 +7,9 @@ from planner.contracts.document import timestamp_to_ms
 MAX_NUMBER = 2**53
 """Larger numbers are no measurement of anything, and JSON does not carry them exactly."""
 
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, UTC: no timestamp can be written for a later moment."""
+
 
 def section(document: dict[str, Any] | None, *keys: str) -> dict[str, Any]:
     """The mapping at ``document[key][key]…``; empty when anything on the way is missing or no mapping."""
@@ -17,7 +20,7 @@ def section(document: dict[str, Any] | None, *keys: str) -> dict[str, Any]:
 
 
 def moment(document: dict[str, Any], key: str) -> int | None:
-    """``document[key]`` as ms since the epoch, UTC; None when it is absent, no timestamp, or before 1970."""
+    """``document[key]`` as ms since the epoch, UTC; None when it is absent, no timestamp, or not from 1970 to 9999."""
     value = document.get(key)
     if not isinstance(value, str):
         return None
@@ -25,7 +28,7 @@ def moment(document: dict[str, Any], key: str) -> int | None:
         ms = timestamp_to_ms(value)
     except (ValueError, OverflowError):
         return None
-    return ms if ms >= 0 else None
+    return ms if 0 <= ms <= LAST_MS else None
 
 
 def number(document: dict[str, Any], key: str) -> float | None:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from planner.artifacts.archives import read_archive
-from planner.artifacts.beads import read_issues
+from planner.artifacts.beads import read_blocking, read_issues
+from planner.artifacts.dynamics import read_dynamics
 from planner.artifacts.events import WorkcellEvents, read_events
 from planner.artifacts.recorded_context import KnownRuns
 from planner.artifacts.records import Quarantine, RunRecord, list_entries
+from planner.artifacts.tracked_issue import Blocking
 from planner.artifacts.universe import Universe, choose_universe, load_kernel_config, load_universes
 from planner.artifacts.worlds import read_world_runs
 from planner.errors import ArtifactError
@@ -45,6 +47,16 @@ class Repo:
     def issues(self) -> dict[str, dict[str, Any]]:
         """Issue id -> issue, as in the tracker's file."""
         return read_issues(self.root, self.quarantine)
+
+    @cached_property
+    def blocking(self) -> list[Blocking]:
+        """Which issue waits for which."""
+        return read_blocking(self.root, self.quarantine)
+
+    @cached_property
+    def dynamics(self) -> dict[str, Any] | None:
+        """The kernel's dynamics report; None when there is none."""
+        return read_dynamics(self.kernel)
 
     @cached_property
     def universes(self) -> dict[str, Universe]:

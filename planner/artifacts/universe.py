@@ -10,13 +10,16 @@ from typing import Any
 import yaml
 
 from planner.actions import ActionSpace
+from planner.artifacts.config_values import ConfigReader
 from planner.artifacts.files import open_regular
-from planner.artifacts.lenient import mappings, section, string, strings
+from planner.artifacts.lenient import section, strings
+from planner.artifacts.rule_settings import read_rules, read_settings
 from planner.errors import ArtifactError, ContractError
 
 MAX_CONFIG_BYTES = 2**20
 MAX_CONFIG_DEPTH = 100
 MAX_CONFIG_VALUES = 100_000
+MAX_INCLUDES = 20
 DEFAULT_SWARMS = ("serial_handoff", "speculate_vote")
 
 
@@ -30,6 +33,8 @@ class Universe:
     swarms: dict[str, Any]
     objectives: dict[str, Any]
     max_run_minutes: int | None = None
+    routing_overrides: tuple[dict[str, Any], ...] = ()
+    """Rules that go before the config's own."""
     world_tags: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
@@ -57,22 +62,34 @@ def choose_universe(root: Path, universe_id: str | None, universes: Mapping[str,
     return universes[universe_id]
 
 
-def load_kernel_config(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The kernel's config with ``include`` merged in: mappings deeply, everything else replaced.
+def load_kernel_config(path: Path) -> dict[str, Any]:
+    """The kernel's config with its includes merged in order: mappings deeply, everything else replaced.
 
-    ``including`` are the configs that led here; ArtifactError for broken YAML and for a circle of includes.
+    ArtifactError for broken YAML, for a circle of includes, and for a value that decides and has another type.
     """
+    config = _with_includes(path, ())
+    read_settings(config, str(path))
+    return config
+
+
+def _with_includes(path: Path, including: tuple[Path, ...]) -> dict[str, Any]:
+    """``including`` are the configs that led here."""
     # Unlike Path.resolve, it bears links that lead in circles; opening the file then says so.
     real_path = Path(os.path.realpath(path))
     if real_path in including:
         raise ArtifactError(f"{path}: includes itself, by way of {' and '.join(map(str, including))}")
+    if len(including) > MAX_INCLUDES:
+        raise ArtifactError(f"{path}: included through more than {MAX_INCLUDES} configs")
     config = _load_yaml(path)
     include = config.pop("include", None)
-    if include is None:
-        return config
-    if not isinstance(include, str):
-        raise ArtifactError(f"{path}: include must name one file, found {include!r}")
-    return _deep_merge(load_kernel_config(path.parent / include, (*including, real_path)), config)
+    names = [include] if isinstance(include, str) else include or []
+    if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
+        raise ArtifactError(f"{path}: include: found {include!r:.60}: name one file, or a list of files")
+    base: dict[str, Any] = {}
+    for name in names:
+        if name.strip():
+            base = _deep_merge(base, _with_includes(path.parent / name, (*including, real_path)))
+    return _deep_merge(base, config)
 
 
 def minute_seconds(config: dict[str, Any]) -> float:
@@ -82,19 +99,31 @@ def minute_seconds(config: dict[str, Any]) -> float:
 
 
 def _load_universe(directory: Path) -> Universe:
-    main = _load_yaml(directory / "universe.yaml")
-    swarms = _load_yaml(directory / "swarms.yaml") if (directory / "swarms.yaml").exists() else {}
-    objectives = _load_yaml(directory / "objectives.yaml") if (directory / "objectives.yaml").exists() else {}
-    limit = section(main, "policies", "budgets").get("max_run_minutes")
+    main_path = directory / "universe.yaml"
+    main, at = _load_yaml(main_path), ConfigReader(str(main_path))
+    defaults, policies = at.mapping(main, "", "defaults"), at.mapping(main, "", "policies")
+    budgets = at.mapping(policies, "policies", "budgets")
+    limit = at.whole(budgets, "policies.budgets", "max_run_minutes", 60) if "max_run_minutes" in budgets else None
+    overrides = at.mappings(policies, "policies", "routing_overrides")
+    read_rules(overrides, str(main_path), "policies.routing_overrides")
     return Universe(
-        universe_id=str(main.get("universe_id") or directory.name),
-        default_swarm_id=string(section(main, "defaults"), "swarm_id"),
-        default_objective_id=string(section(main, "defaults"), "objective_id"),
-        swarms=section(swarms, "swarms"),
-        objectives=section(objectives, "objectives"),
-        max_run_minutes=limit if isinstance(limit, int) else None,
-        world_tags={str(world.get("world_id")): strings(world.get("tags")) for world in mappings(main.get("worlds"))},
+        universe_id=at.text(main, "", "universe_id") or directory.name,
+        default_swarm_id=at.text(defaults, "defaults", "swarm_id"),
+        default_objective_id=at.text(defaults, "defaults", "objective_id"),
+        swarms=_catalogue(directory, "swarms"),
+        objectives=_catalogue(directory, "objectives"),
+        max_run_minutes=limit if limit and limit > 0 else None,
+        routing_overrides=tuple(overrides),
+        world_tags={
+            str(world.get("world_id")): strings(world.get("tags")) for world in at.mappings(main, "", "worlds")
+        },
     )
+
+
+def _catalogue(directory: Path, name: str) -> dict[str, Any]:
+    """What ``NAME.yaml`` beside a universe lists under NAME; empty without such a file."""
+    path = directory / f"{name}.yaml"
+    return ConfigReader(str(path)).mapping(_load_yaml(path), "", name) if path.exists() else {}
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:
@@ -114,7 +143,8 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: cannot be read: No such file or directory") from None
     except ContractError as error:
         raise ArtifactError(f"{path}: {error.reason}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Among ValueErrors are a date that no calendar has and an integer of thousands of digits.
         raise ArtifactError(f"{path}: not YAML: {error}") from None
     except StopIteration:
         raise ArtifactError(f"{path}: more than {MAX_CONFIG_VALUES} values, aliases written out") from None
@@ -142,6 +172,10 @@ def _plain(value: Any, left: Iterator[int]) -> Any:
         return {str(key): _plain(item, left) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, left) for item in value]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("an integer of more than 64 bits")
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair is text that no document can hold
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 

@@ -21,6 +21,7 @@ from planner.artifacts.events import WorkcellEvents
 from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import Repo, list_archives, read_archives
+from planner.artifacts.rule_settings import decisive_part
 from planner.artifacts.universe import minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
@@ -82,7 +83,7 @@ def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> 
             "label_source": "executed_plans",
             "base_dataset_hash": None,
             "token_profile": profile,
-            "kernel_config": config,
+            "kernel_config": decisive_part(config),
             "minute_seconds": minute_seconds(config),
             "counts": {
                 "runs": len(runs),

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from planner.actions import HEADS
+from planner.artifacts.rule_settings import decisive_part
 from planner.contracts.dataset import TokenProfile
 from planner.dataset.storage import Dataset, load_dataset
 from planner.decide import Bundle
@@ -270,7 +271,7 @@ def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
         "seq_len": seq_len,
         "checkpoint_id": f"{policy.name}-{document.dataset_hash[:12]}-e{document.epoch}",
         "dataset_hash": document.dataset_hash,
-        "kernel_config": document.kernel_config,
+        "kernel_config": decisive_part(document.kernel_config),
         "minute_seconds": document.minute_seconds,
         "trained_with": document.tool_versions,
         "exported_with": tool_versions(),

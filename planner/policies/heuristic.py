@@ -1,17 +1,31 @@
-"""Today's rule: how the kernel itself decides (contract page, section 6: speculation rules, exploration controller)."""
+"""Today's rule: how kernel 0.1.0 itself decides (contract page, section 6), checked against its recorded answers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from planner.actions import HEADS, Action, ActionSpace
 from planner.artifacts.lenient import section
+from planner.artifacts.rule_settings import Rule, read_rules, read_settings
+from planner.artifacts.tracked_issue import TrackedIssue
 
 SERIAL, SPECULATE = "serial_handoff", "speculate_vote"
-DEFAULT_TIMEOUT_MINUTES = 60
 WORLD_TIMEOUT_MINUTES = 120
 WORLD_GENERATIONS = 3
 """What `cyntra evolve` takes when nobody says."""
+ADAPTERS = frozenset({"codex", "claude", "opencode", "crush", "fab-world", "comfyui", "test-architect"})
+"""The tools that Cyntra can drive; any other name in a config is passed over."""
+
+
+@dataclass(frozen=True)
+class RulePlan:
+    """What the kernel would run, before it is moved to an action space."""
+
+    swarm_id: str
+    candidates: int
+    timeout_seconds: int
+    """The shortest of the candidates' own."""
 
 
 class HeuristicPolicy:
@@ -23,72 +37,111 @@ class HeuristicPolicy:
         *,
         dynamics: Mapping[str, Any] | None = None,
         max_run_minutes: int | None = None,
+        routing_overrides: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self._config = dict(kernel_config)
+        """``max_run_minutes`` and ``routing_overrides`` are the universe's; ArtifactError for a wrong type."""
+        self._settings = read_settings(kernel_config)
+        self._rules = (*read_rules(list(routing_overrides), "universe", "routing_overrides"), *self._settings.rules)
         self._dynamics = dynamics
         self._max_run_minutes = max_run_minutes
 
-    def decide(self, context: Mapping[str, Any]) -> Action:
-        """The action the kernel would take in this context, moved to the nearest valid one of its space."""
+    def decide(
+        self, context: Mapping[str, Any], issue: TrackedIssue | None = None, on_critical_path: bool = True
+    ) -> Action:
+        """The action the kernel would take in this context, moved to the nearest valid one of its space.
+
+        ``issue`` is the tracker's own, which tells more than the context does: its description, its state.
+        """
         space = ActionSpace.from_document(context["action_space"])
         if context["job_type"] == "code":
-            wanted = self._code_action(context)
+            available = (context.get("system_state") or {}).get("available_toolchains")
+            plan = self.plan(issue or _issue_of(context), available, on_critical_path)
+            wanted = Action(plan.swarm_id, plan.candidates, plan.timeout_seconds // 60, "NA")
         else:
             swarm = context["universe_defaults"]["swarm_id"] or SERIAL
-            wanted = Action(swarm, 1 if swarm == SERIAL else 3, self._cap(WORLD_TIMEOUT_MINUTES), WORLD_GENERATIONS)
+            wanted = Action(swarm, 1 if swarm == SERIAL else 3, self._world_minutes(), WORLD_GENERATIONS)
         return nearest_valid(wanted, space, context["job_type"])
 
-    def _code_action(self, context: Mapping[str, Any]) -> Action:
-        issue = context["issue"]
-        rule = self._first_rule(issue)
-        minutes = self._cap(self._timeout_minutes(issue, rule))
-        if not self._speculates(issue, rule):
-            return Action(SERIAL, 1, minutes, "NA")
-        return Action(SPECULATE, self._parallelism(context, rule), minutes, "NA")
+    def plan(self, issue: TrackedIssue, available: Sequence[str] | None, on_critical_path: bool = True) -> RulePlan:
+        """What ``cyntra run --issue`` makes of a code issue with the ``available`` tools (None: all that are enabled).
 
-    def _first_rule(self, issue: Mapping[str, Any]) -> dict[str, Any]:
-        rules = section(self._config, "routing").get("rules") or []
-        return next((rule for rule in rules if isinstance(rule, dict) and _matches(rule, issue)), {})
+        ``on_critical_path`` is always true of an issue that nothing blocks and that blocks nothing.
+        """
+        settings, adapters = self._settings, self._adapters()
+        there = [name for name in adapters if available is None or name in available]
+        one_shot = not issue.is_ready or settings.max_concurrent_workcells < 1
+        one_shot = one_shot or issue.estimated_tokens > settings.max_concurrent_tokens
+        if one_shot or not self._speculates(issue, on_critical_path):
+            return RulePlan(SERIAL, 1, self._timeout(self._serial_tool(issue, adapters, there)))
+        rule = self._first_rule(issue, speculating=True)
+        wanted = [issue.tool_hint] if issue.tool_hint else []
+        wanted = list(dict.fromkeys([*wanted, *(rule.use if rule else ())])) or list(settings.toolchain_priority)
+        candidates = [name for name in wanted if name in there]
+        parallelism = min(self._parallelism(issue, rule), len(candidates)) or 1
+        running = candidates[:parallelism]
+        seconds = min(map(self._timeout, running), default=self._timeout(""))
+        return RulePlan(SPECULATE, max(1, parallelism), seconds)
 
-    def _speculates(self, issue: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
-        if section(self._config, "speculation").get("enabled") is False:
+    def _adapters(self) -> list[str]:
+        """The tools that the config leaves to the kernel, in order of priority."""
+        tools = self._settings.toolchains
+        return [
+            name
+            for name in dict.fromkeys(self._settings.toolchain_priority)
+            if name.lower() in ADAPTERS and (name not in tools or tools[name].enabled)
+        ]
+
+    def _first_rule(self, issue: TrackedIssue, *, speculating: bool) -> Rule | None:
+        """The first rule that fits; for a speculation the first of those that speculate, wherever it stands."""
+        rules = (rule for rule in self._rules if rule.speculate or not speculating)
+        return next((rule for rule in rules if _matches(rule, issue)), None)
+
+    def _speculates(self, issue: TrackedIssue, on_critical_path: bool) -> bool:
+        settings = self._settings
+        if not settings.speculation_enabled:
             return False
-        return issue.get("dk_speculate") is True or rule.get("speculate") is True
+        if issue.speculate or self._first_rule(issue, speculating=True) is not None:
+            return True
+        risky = issue.risk in settings.auto_trigger_risk_levels
+        return settings.auto_trigger_on_critical_path and on_critical_path and risky
 
-    def _parallelism(self, context: Mapping[str, Any], rule: Mapping[str, Any]) -> int:
-        speculation = section(self._config, "speculation")
-        wanted = int(rule.get("parallelism") or speculation.get("default_parallelism") or 2)
-        wanted += self._controller_step(context["job_type"])
-        available = (context.get("system_state") or {}).get("available_toolchains") or self._enabled_toolchains()
-        return max(1, min(wanted, int(speculation.get("max_parallelism") or 3), len(available) or wanted))
+    def _serial_tool(self, issue: TrackedIssue, adapters: Sequence[str], there: Sequence[str]) -> str:
+        if issue.tool_hint in adapters:
+            return str(issue.tool_hint)
+        rule, priority = self._first_rule(issue, speculating=False), self._settings.toolchain_priority
+        used = rule.use if rule else ()
+        fallbacks = [name for tool in used for name in self._settings.fallbacks.get(tool, ())]
+        return next((name for name in (*used, *fallbacks, *priority) if name in there), next(iter(priority), "codex"))
 
-    def _controller_step(self, job_type: str) -> int:
-        """More candidates when little is being tried, fewer when much is; 0 without a dynamics report."""
-        control = section(self._config, "control")
-        if self._dynamics is None or control.get("enabled") is False:
-            return 0
-        summary = section(dict(self._dynamics), "action_summary")
-        rate = section(summary, "by_domain").get(job_type, summary.get("global_action_rate"))
-        if not isinstance(rate, int | float):
-            return 0
-        step = int(control.get("parallelism_step", 1))
-        if rate < float(control.get("action_low", 0.0)):
-            return step
-        return -step if rate > float(control.get("action_high", 1.0)) else 0
+    def _parallelism(self, issue: TrackedIssue, rule: Rule | None) -> int:
+        """The controller's, where a dynamics report gives it a say: it overrides the rule's own."""
+        settings, rate = self._settings, self._action_rate(issue)
+        if rate is None or not settings.control_enabled:
+            own = rule.parallelism if rule else None
+            return own if own and own > 0 else settings.default_parallelism
+        if rate < settings.action_low:
+            return min(settings.max_parallelism, settings.default_parallelism + settings.parallelism_step)
+        if rate > settings.action_high:
+            return max(1, settings.default_parallelism - settings.parallelism_step)
+        return settings.default_parallelism
 
-    def _timeout_minutes(self, issue: Mapping[str, Any], rule: Mapping[str, Any]) -> int:
-        order = rule.get("use") or self._config.get("toolchain_priority") or self._enabled_toolchains()
-        first = issue.get("dk_tool_hint") or next(iter(order), None)
-        settings = section(self._config, "toolchains", str(first))
-        if isinstance(settings.get("timeout_seconds"), int):
-            return settings["timeout_seconds"] // 60
-        return int(settings.get("timeout_minutes") or DEFAULT_TIMEOUT_MINUTES)
+    def _action_rate(self, issue: TrackedIssue) -> float | None:
+        """How often the domain's runs acted, by the dynamics report; None when it does not say."""
+        summary = section(dict(self._dynamics or {}), "action_summary")
+        domain = "fab_world" if "asset:world" in issue.tags else "code"
+        if domain == "code" and any(tag.startswith("asset:") for tag in issue.tags):
+            domain = "fab_asset"
+        rate = section(summary, "by_domain").get(domain, summary.get("global_action_rate"))
+        return float(rate) if isinstance(rate, int | float) else None
 
-    def _enabled_toolchains(self) -> list[str]:
-        toolchains = section(self._config, "toolchains")
-        return [name for name in toolchains if section(toolchains, name).get("enabled", True)]
+    def _timeout(self, toolchain: str) -> int:
+        """The tool's own, capped by the universe where the config knows the tool."""
+        seconds = self._settings.timeout_seconds(toolchain)
+        capped = self._max_run_minutes is not None and toolchain in self._settings.toolchains
+        return min(seconds, 60 * self._max_run_minutes) if capped and self._max_run_minutes else seconds
 
-    def _cap(self, minutes: int) -> int:
+    def _world_minutes(self) -> int:
+        minutes = WORLD_TIMEOUT_MINUTES
         return minutes if self._max_run_minutes is None else min(minutes, self._max_run_minutes)
 
 
@@ -111,21 +164,26 @@ def _distance(value: Any, wanted: Any) -> tuple[int, int]:
     return (3, 0)
 
 
-def _matches(rule: Mapping[str, Any], issue: Mapping[str, Any]) -> bool:
+def _issue_of(context: Mapping[str, Any]) -> TrackedIssue:
+    """The issue as far as a context tells it: open, and taken up whatever its attempts."""
+    part = context["issue"]
+    open_part = {"status": "open", "dk_attempts": 0, "dk_max_attempts": 1, "dk_estimated_tokens": 1}
+    return TrackedIssue.of({**part, **open_part})
+
+
+def _matches(rule: Rule, issue: TrackedIssue) -> bool:
     """Whether every condition of the rule's ``match`` holds; an empty match fits everything."""
-    tags = set(issue.get("tags") or ())
-    for key, wanted in section(dict(rule), "match").items():
-        values = wanted if isinstance(wanted, list) else [wanted]
-        if key in ("dk_tool_hint", "dk_risk", "dk_size"):
-            holds = issue.get(key) in values
-        elif key == "tags_any":
-            holds = bool(tags & set(values))
-        elif key == "tags_all":
-            holds = tags >= set(values)
-        elif key in ("title_pattern", "description_pattern"):
-            holds = re.search(str(wanted), str(issue.get(key.removesuffix("_pattern")) or "")) is not None
-        else:
-            holds = False
-        if not holds:
-            return False
-    return True
+    return all(_holds(key, wanted, issue) for key, wanted in rule.match.items())
+
+
+def _holds(key: str, wanted: Any, issue: TrackedIssue) -> bool:
+    if key == "tags_any":
+        return any(tag in issue.tags for tag in wanted or ())
+    if key == "tags_all":
+        return all(tag in issue.tags for tag in wanted or ())
+    if key == "title_pattern":
+        return re.search(str(wanted), issue.title) is not None
+    if key == "description_pattern":
+        return re.search(str(wanted), issue.description) is not None
+    value = {"dk_tool_hint": issue.tool_hint, "dk_risk": issue.risk, "dk_size": issue.size}[key]
+    return wanted is None or (value in wanted if isinstance(wanted, list) else value == wanted)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from planner.actions import HEADS
+from planner.artifacts.rule_settings import decisive_part
 from planner.config import TrainConfig
 from planner.contracts.dataset import DatasetInfo, FeatureInfo, TokenProfile
 from planner.contracts.kernel import ActionSpaceDocument
@@ -59,7 +60,7 @@ class PolicyDocument(BaseModel):
             model=config.model,
             n_similar=config.n_similar,
             action_space=info.action_space,
-            kernel_config=info.kernel_config,
+            kernel_config=decisive_part(info.kernel_config),
             minute_seconds=info.minute_seconds,
             token_profile=info.token_profile,
             vocabulary=info.vocabulary,

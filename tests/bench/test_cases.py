@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +103,56 @@ def test_a_repo_that_cyntra_never_saw_is_named(tmp_path: Path) -> None:
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=tmp_path, check=True)
     with pytest.raises(ArtifactError, match=r"no \.cyntra directory"):
         cases_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "issue", "candidates"),
+    [
+        (
+            {
+                "routing": {
+                    "rules": [
+                        {"match": {"dk_tool_hint": "codex"}, "use": ["codex"]},
+                        {
+                            "match": {"dk_risk": ["high"]},
+                            "speculate": True,
+                            "parallelism": 2,
+                            "use": ["codex", "claude"],
+                        },
+                        {"match": {}, "use": ["claude"]},
+                    ]
+                }
+            },
+            {"dk_risk": "high", "dk_tool_hint": "codex"},
+            2,
+        ),
+        (
+            {"speculation": {"auto_trigger": {"on_critical_path": True, "risk_levels": ["high"]}}},
+            {"risk": "high"},
+            2,
+        ),
+        (
+            {"routing": {"rules": [{"match": {"description_pattern": "zebra"}, "speculate": True, "parallelism": 3}]}},
+            {"description": "a zebra"},
+            3,
+        ),
+        ({"routing": {"rules": [{"match": {"colour": "red"}, "speculate": True}]}}, {}, 2),
+        ({}, {"dk_risk": "high", "dk_estimated_tokens": 10**6}, 1),
+    ],
+)
+def test_the_default_of_a_case_is_what_the_kernel_would_run(
+    kernel_repo: KernelRepo, config: dict[str, Any], issue: dict[str, Any], candidates: int
+) -> None:
+    kernel_repo.write_config(**config)
+    kernel_repo.write_issues({"id": "1", **issue})
+    (case,) = cases_of(kernel_repo.root)
+    assert case.actions[0].max_candidates_bin == candidates
+    assert case.actions[0].swarm_id == ("serial_handoff" if candidates == 1 else "speculate_vote")
+
+
+def test_plain_keys_of_an_issue_count_as_cyntras_own(kernel_repo: KernelRepo) -> None:
+    kernel_repo.write_issues(
+        {"id": "2", "tags": [], "priority": "P0", "risk": "high", "size": "L", "tool_hint": "codex"}
+    )
+    part = cases_of(kernel_repo.root)[0].context.issue
+    assert (part.dk_priority, part.dk_risk, part.dk_size, part.dk_tool_hint) == ("P0", "high", "L", "codex")

@@ -483,3 +483,15 @@ def test_history_is_recorded_in_order_and_failures_are_reopened(
     assert {issue["status"] for issue in read_issues(repo)} <= {"open", "done"}
     with pytest.raises(BenchError, match="workers"):
         record_history(repo, runs=1, seed=1, workers=2)
+
+
+def test_a_gate_that_is_null_is_no_gate(
+    repo: Path, run_kernel: Callable[..., Run], fake_tool: Callable[[str], str]
+) -> None:
+    set_issue(repo, "1", dk_quality_gates=None)
+    gates = {"test_command": True, "build_command": None, "typecheck_command": None, "lint_command": ""}
+    force(repo, ForcedAction("serial_handoff", 1, 15), gates=gates, toolchains={"codex": {"path": fake_tool("exit 0")}})
+    run = run_kernel("--issue", "1")
+    assert "Traceback" not in run.output
+    assert list(run.document("proof.json")["verification"]["gates"]) == ["test"]
+    assert run.document("proof.json")["verification"]["all_passed"]

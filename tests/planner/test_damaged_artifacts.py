@@ -245,3 +245,22 @@ def test_a_damaged_evolution_never_breaks_the_reader(tmp_path: Path, data: st.Da
         RunSummary.model_validate(run.summary)
         orjson.dumps(run)
         hash((run.world_id, run.objective_id, run.universe_id))
+
+
+@pytest.mark.parametrize("value", ["9999-12-31T23:59:59-12:00", "2026-01-01T24:00:00Z", "2026-01-01T00:00:60Z"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_moment_that_does_not_exist_is_set_aside_with_its_value(tmp_path: Path, value: str, alone: bool) -> None:
+    proof = replaced(DOCUMENTS["proof"], ("metadata", "started_at"), value)
+    documents = {"proof": proof} if alone else {**DOCUMENTS, "proof": proof}
+    root = write_archive(tmp_path / "repo", documents).parents[2]
+    found = Repo(root).read_all()
+    assert len(found.runs) == (0 if alone else 1)
+    assert any(value in entry["reason"] for entry in found.quarantine.entries)
+
+
+def test_a_run_from_the_future_is_named_and_counts(tmp_path: Path) -> None:
+    rollout = {**DOCUMENTS["rollout"], "generated_at": "2999-01-01T00:00:00Z"}
+    root = write_archive(tmp_path / "repo", {**DOCUMENTS, "rollout": rollout}).parents[2]
+    found = Repo(root).read_all()
+    assert len(found.runs) == 1
+    assert any("from the future" in entry["reason"] for entry in found.quarantine.entries)

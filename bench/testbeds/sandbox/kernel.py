@@ -245,11 +245,13 @@ class Kernel:
 
     def _gates(self, issue: dict[str, Any]) -> dict[str, str]:
         """An issue's own gates replace the config's."""
-        own = issue.get("dk_quality_gates")
-        if own:
-            return dict(own)
-        commands = self.config.get("gates", {}).items()
-        return {name.removesuffix("_command"): text for name, text in commands if name.endswith("_command")}
+        named = issue.get("dk_quality_gates")
+        if not named:
+            commands = (self.config.get("gates") or {}).items()
+            named = {name.removesuffix("_command"): text for name, text in commands if name.endswith("_command")}
+        # null and nothing at all are no gate; `true` without quotes is YAML's yes, and a shell's command.
+        texts = {name: str(text).lower() if isinstance(text, bool) else text for name, text in named.items()}
+        return {name: str(text) for name, text in texts.items() if text not in (None, "")}
 
     def _log(self, kind: str, data: dict[str, Any], workcell_id: str | None = None) -> None:
         event: dict[str, Any] = {"type": kind, "timestamp": timestamp(), "issue_id": self.issue_id, "data": data}

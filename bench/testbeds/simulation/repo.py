@@ -78,7 +78,7 @@ def simulate_repo(
     days = math.ceil(runs / RUNS_PER_DAY)
     world = World(seed, days)
     created_ms = _created(world, issues, open_issues)
-    with staged_directory(root) as staging:
+    with staged_directory(root, durable=False) as staging:
         _write_frame(staging, world)
         _write_tracker(staging, world, {**created_ms.worked, **created_ms.open}, None)
         history = make_history(world, created_ms.worked, runs, _operator(staging, seed), _rule_context(staging))
