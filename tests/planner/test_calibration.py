@@ -37,6 +37,11 @@ def test_scaling_keeps_forbidden_values_forbidden() -> None:
     assert np.exp(scaled).sum() == pytest.approx(1.0)
 
 
+def test_a_temperature_above_one_makes_less_sure() -> None:
+    log_odds = [np.subtract(*scale(np.array([[2.0, 0.0]]), temperature)[0]) for temperature in (0.5, 1.0, 2.0)]
+    assert log_odds == pytest.approx([4.0, 2.0, 1.0])
+
+
 @pytest.mark.parametrize("share", [0.4, 0.5, 0.6])
 def test_the_promise_is_kept_at_least_as_often_as_promised(share: float) -> None:
     random = np.random.default_rng(1)
