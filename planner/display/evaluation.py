@@ -92,9 +92,11 @@ def print_calibration(calibration: Any, run: Path) -> None:
     temperatures = ", ".join(f"{head} {value:.2f}" for head, value in calibration.temperatures.items())
     say(f"temperatures: {temperatures}")
     say(
-        f"calibration error on {calibration.examples} validation examples: "
-        f"{_short(calibration.ece_before)} before, {_short(calibration.ece_after)} after"
+        f"calibration error on {calibration.examples} validation examples: {_short(calibration.ece_before)} before, "
+        f"{_short(calibration.ece_after)} after, {_short(calibration.ece_cross_validated)} on cross-validation"
     )
+    if not calibration.temperatures_kept:
+        say("the fitted temperatures are not kept: on cross-validation they make the calibration error larger")
     promise = f"accepted decisions lose at most {calibration.max_risk:g}, with confidence {calibration.confidence:g}"
     if calibration.guaranteed:
         say(

@@ -1,17 +1,20 @@
 """`planner calibrate`: fit temperatures on validation and choose the abstain threshold for a promised risk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from planner.dataset.storage import inputs_of_split, load_dataset
+from planner.actions import ActionSpace
+from planner.dataset.storage import Split, inputs_of_split, load_dataset
 from planner.errors import DatasetError
-from planner.evaluation.decisions import as_the_kernel_sees_them, decide_jointly, labels_of, losses
+from planner.evaluation.decisions import Decisions, as_the_kernel_sees_them, decide_jointly, labels_of, losses
 from planner.evaluation.evaluate import check_same_space
 from planner.evaluation.metrics import expected_calibration_error
 from planner.runs.checkpoint import CalibrationDocument, read_run, write_calibration
 from planner.runs.learned import LearnedPolicy
-from planner.scoring.calibration import choose_threshold, scale, temperatures_of
+from planner.scoring.calibration import choose_threshold, out_of_fold, scale, temperatures_of
 
 
 def calibrate_run(
@@ -20,7 +23,8 @@ def calibrate_run(
     """Calibrate the run's best checkpoint on the dataset's validation split and write calibration.json beside it.
 
     The loss of a decision is its regret where the bench executed several actions, else disagreement with the label. A
-    policy on the kernel's token profile is given a threshold on the kernel's own confidence. DatasetError when
+    policy on the kernel's token profile is given a threshold on the kernel's own confidence. Temperatures that on
+    cross-validation over issues make the calibration error larger are not kept: all stay 1. DatasetError when
     validation is empty.
     """
     policy = LearnedPolicy(run, calibrated=False)
@@ -29,20 +33,23 @@ def calibrate_run(
     split = dataset.splits["val"]
     if not len(split):
         raise DatasetError(f"{dataset.path}: validation is empty, there is nothing to calibrate on")
-    raw = policy.head_log_probs(inputs_of_split(split))
-    temperatures = temperatures_of(raw, policy.model.targets(split.labels))
+    raw, targets = policy.head_log_probs(inputs_of_split(split)), policy.model.targets(split.labels)
+    temperatures = temperatures_of(raw, targets)
+    issues = np.unique(split.table["issue_id"], return_inverse=True)[1]
+    before, unseen = (
+        _decided(policy, heads, split, dataset.space) for heads in (raw, out_of_fold(raw, targets, issues))
+    )
+    ece_before, ece_unseen = _calibration_error(before, split), _calibration_error(unseen, split)
+    kept = ece_before is None or ece_unseen is None or ece_unseen <= ece_before
+    if not kept:
+        temperatures = [1.0] * len(temperatures)
     scaled = [scale(head, temperature) for head, temperature in zip(raw, temperatures, strict=True)]
-    labels = labels_of(split)
-    errors = {}
-    for name, heads in (("before", raw), ("after", scaled)):
-        decisions = decide_jointly(policy.name, heads, split, dataset.space)
-        if policy.document.token_profile == "kernel":
-            decisions = as_the_kernel_sees_them(decisions, heads, dataset.space)
-        match = np.array([a == b for a, b in zip(decisions.actions, labels, strict=True)], dtype=float)
-        errors[name] = expected_calibration_error(decisions.confidence, match)
-    threshold = choose_threshold(decisions.confidence, losses(decisions, labels), max_risk=max_risk, level=confidence)
+    decisions = _decided(policy, scaled, split, dataset.space)
+    lost = losses(decisions, labels_of(split))
+    threshold = choose_threshold(decisions.confidence, lost, max_risk=max_risk, level=confidence)
     calibration = CalibrationDocument(
         temperatures=dict(zip(policy.outputs, temperatures, strict=True)),
+        temperatures_kept=kept,
         threshold=threshold.value,
         guaranteed=threshold.guaranteed,
         max_risk=max_risk,
@@ -50,9 +57,25 @@ def calibrate_run(
         accepted=threshold.accepted,
         examples=threshold.examples,
         risk=threshold.risk,
-        ece_before=errors["before"],
-        ece_after=errors["after"],
+        ece_before=ece_before,
+        ece_cross_validated=ece_unseen,
+        ece_after=_calibration_error(decisions, split),
         dataset_hash=dataset.info.dataset_hash,
     )
     write_calibration(policy.checkpoint, calibration)
     return calibration
+
+
+def _decided(
+    policy: LearnedPolicy, heads: Sequence[NDArray[np.float64]], split: Split, space: ActionSpace
+) -> Decisions:
+    """What the policy's ``heads`` decide, with the confidence that its user will see."""
+    decisions = decide_jointly(policy.name, heads, split, space)
+    if policy.document.token_profile == "kernel":
+        return as_the_kernel_sees_them(decisions, heads, space)
+    return decisions
+
+
+def _calibration_error(decisions: Decisions, split: Split) -> float | None:
+    match = np.array([a == b for a, b in zip(decisions.actions, labels_of(split), strict=True)], dtype=float)
+    return expected_calibration_error(decisions.confidence, match)

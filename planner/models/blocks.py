@@ -20,13 +20,19 @@ def rms_norm(x: Tensor) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), eps=EPSILON)
 
 
-def truncated_normal(linear: nn.Linear) -> nn.Linear:
-    """Initialise with standard deviation 1/sqrt(fan-in), truncated at two deviations of the unscaled normal."""
+def truncated_normal(weight: Tensor, std: float) -> None:
+    """Fill ``weight`` from a normal that is cut at two deviations and that, so cut, has the deviation ``std``."""
     # A unit normal cut at ±2 has standard deviation 0.8796; dividing by it restores the wanted one.
-    nn.init.trunc_normal_(linear.weight, std=1.0, a=-2.0, b=2.0)
+    nn.init.trunc_normal_(weight, std=1.0, a=-2.0, b=2.0)
     with torch.no_grad():
-        linear.weight.mul_(1.0 / (0.87962566 * math.sqrt(linear.in_features)))
-    return linear
+        weight.mul_(std / 0.87962566)
+
+
+def linear_map(in_features: int, out_features: int) -> nn.Linear:
+    """A matrix without bias, of standard deviation 1/sqrt(fan-in)."""
+    made = nn.Linear(in_features, out_features, bias=False)
+    truncated_normal(made.weight, 1 / math.sqrt(in_features))
+    return made
 
 
 def mlp_width(d_model: int, expansion: float) -> int:
@@ -62,8 +68,8 @@ class Attention(nn.Module):
     def __init__(self, d_model: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv_proj = truncated_normal(nn.Linear(d_model, 3 * d_model, bias=False))
-        self.o_proj = truncated_normal(nn.Linear(d_model, d_model, bias=False))
+        self.qkv_proj = linear_map(d_model, 3 * d_model)
+        self.o_proj = linear_map(d_model, d_model)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """x (batch, length, d_model); mask (batch, 1, 1, length), True where a key may be seen."""
@@ -78,8 +84,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, d_model: int, width: int) -> None:
         super().__init__()
-        self.gate_up_proj = truncated_normal(nn.Linear(d_model, 2 * width, bias=False))
-        self.down_proj = truncated_normal(nn.Linear(width, d_model, bias=False))
+        self.gate_up_proj = linear_map(d_model, 2 * width)
+        self.down_proj = linear_map(width, d_model)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """(batch, length, d_model) to the same; ``valid`` is not needed."""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from planner.models.base import ModelSpec, NeuralPolicy
-from planner.models.blocks import Block, MLPKind, Rotary, mlp_width
+from planner.models.blocks import Block, MLPKind, Rotary, mlp_width, truncated_normal
 from planner.models.heads import HeadSettings
 
 
@@ -68,7 +68,7 @@ class LoopedTransformer(nn.Module):
         d_model = settings.d_model
         self.scale = math.sqrt(d_model)
         self.embed_tokens = nn.Embedding(vocabulary, d_model)
-        nn.init.trunc_normal_(self.embed_tokens.weight, std=1 / self.scale, a=-2 / self.scale, b=2 / self.scale)
+        truncated_normal(self.embed_tokens.weight, 1 / self.scale)
         self.register_buffer("init_hidden", torch.randn(d_model))
         width = mlp_width(d_model, settings.expansion)
         self.layers = nn.ModuleList(

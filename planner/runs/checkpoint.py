@@ -80,6 +80,8 @@ class CalibrationDocument(BaseModel):
 
     temperatures: dict[str, float]
     """Head -> temperature; a joint head is named joint."""
+    temperatures_kept: bool = True
+    """False: those that were fitted made the calibration error larger on cross-validation, so that all are 1."""
     threshold: float
     """Joint confidence below which a decision is left to the default; above 1 when nothing could be promised."""
     guaranteed: bool
@@ -93,6 +95,8 @@ class CalibrationDocument(BaseModel):
     risk: float | None
     """Mean loss of the accepted validation decisions."""
     ece_before: float | None
+    ece_cross_validated: float | None = None
+    """With temperatures that were fitted without the example's issue; None in files of before this was measured."""
     ece_after: float | None
     dataset_hash: str
 

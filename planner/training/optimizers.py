@@ -91,12 +91,12 @@ class AdamAtan2(_Optimizer):
 def orthogonalised(matrix: Tensor) -> Tensor:
     """The matrix with its singular values brought to within a factor of two of 1, as the reference does.
 
-    Rounded to bf16, then five Newton-Schulz steps; more would bring them closer.
+    Rounded to bf16, then five Newton-Schulz steps; more would bring them closer. A zero matrix stays zero.
     """
     x = matrix.bfloat16().to(matrix.dtype)
     if x.shape[0] > x.shape[1]:
         return orthogonalised(x.T).T
-    x = x / x.norm()
+    x = x / x.norm().clamp(min=torch.finfo(x.dtype).tiny)
     for a, b, c in NEWTON_SCHULZ:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x

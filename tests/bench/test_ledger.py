@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,67 @@ def test_faults_can_be_planned_again(path: Path) -> None:
         assert ledger.progress().faults == 1
         assert ledger.plan_faults_again() == 1
         assert (ledger.progress().planned, ledger.progress().finished, ledger.progress().faults) == (1, 1, 0)
+        # Its earlier attempts are forgotten, so that it has as many as any other, and what they used up is not.
+        (again,) = ledger.planned()
+        assert (again.action, again.attempts, ledger.progress().retried) == (ACTIONS[0], 0, 0)
+        assert ledger.spent()["case-1"].time_ms == FAULT.duration_ms + outcome().duration_ms
+
+
+def test_what_was_taken_back_has_used_up_its_time_and_is_an_attempt_more(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+        first, _ = ledger.planned()
+        for spent_ms in (700, 50):
+            ledger.start([first.execution_id])
+            ledger.plan_again(first.execution_id, "its worker was lost", spent_ms)
+        assert (ledger.planned()[0].attempts, ledger.progress().retried) == (2, 1)
+        ledger.start([first.execution_id])
+        ledger.finish({first.execution_id: outcome(cost=0.5)})
+        assert ledger.spent() == {"case-1": Spent(750 + outcome().duration_ms, 0.5)}
+
+
+def test_executions_and_cases_come_in_the_order_in_which_they_were_added(path: Path) -> None:
+    names = ["z", "a", "m"]
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case(name) for name in names])
+        order = [f"case-{name}" for name in names]
+        assert [case.case_id for case in ledger.cases()] == order
+        assert [execution.case_id for execution in ledger.planned()] == [name for name in order for _ in ACTIONS]
+        ids = [execution.execution_id for execution in ledger.planned()]
+        for key in reversed(ids):
+            ledger.start([key])
+            ledger.finish({key: outcome()})
+        assert [execution.execution_id for execution in ledger.executions()] == ids
+
+
+def test_a_bench_lasts_from_its_first_start_to_its_last_end(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        assert ledger.span_ms() == (0, 0)
+        ledger.add_cases([bench_case("1")])
+        first, second = (execution.execution_id for execution in ledger.planned())
+        ledger.start([first])
+        time.sleep(0.02)
+        ledger.start([second])
+        ledger.finish({second: outcome()})
+        time.sleep(0.02)
+        ledger.finish({first: outcome()})
+        with sqlite3.connect(path) as connection:
+            rows = connection.execute("SELECT started_ms, finished_ms FROM executions ORDER BY position").fetchall()
+        assert ledger.span_ms() == (rows[0][0], rows[0][1])
+        assert rows[0][0] < rows[1][0] <= rows[1][1] < rows[0][1]
+
+
+def test_progress_counts_stopped_and_failed_executions_apart(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1"), bench_case("2")])
+        results = (outcome(), outcome(False), outcome(False, status="stopped_early"))
+        for execution, result in zip(ledger.planned(), results, strict=False):
+            ledger.start([execution.execution_id])
+            ledger.finish({execution.execution_id: result})
+        ledger.start([ledger.planned()[0].execution_id])
+        found = ledger.progress()
+        assert (found.started, found.finished, found.passed, found.capped, found.faults) == (1, 3, 1, 1, 0)
+        assert found.total == 4
 
 
 def test_a_second_live_bench_is_refused_while_readers_are_not(path: Path) -> None:

@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.actions import Action
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import timestamp_to_ms, validate
 from planner.contracts.kernel import PlannerInput, input_hash
 from planner.dataset import build
 from planner.dataset.build import build_dataset
+from planner.dataset.examples import Example
+from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.split import time_split
 from planner.dataset.storage import load_dataset
 from planner.encoding.tokens import SPECIALS
@@ -368,3 +371,23 @@ def test_a_dataset_of_one_example_can_be_opened(corpus: Path, tmp_path: Path) ->
     dataset = load_dataset(tmp_path / "out")
     assert [len(dataset.splits[name]) for name in ("train", "val", "test")] == [1, 0, 0]
     assert dataset.splits["val"].contexts() == [] and dataset.splits["val"].table["example_id"] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "passed", "lower_bound"), [("success", True, False), ("failed", False, False), ("timeout", False, True)]
+)
+def test_the_time_of_a_run_is_exact_but_for_a_timeouts_which_is_a_lower_bound(
+    corpus_dataset: Path, status: str, passed: bool, lower_bound: bool
+) -> None:
+    action = Action("speculate_vote", 2, 30, "NA")
+    fields = {"example_id": "run", "issue_id": "1", "job_type": "code", "domain": "code", "cost_usd": None}
+    context = next(load_dataset(corpus_dataset).splits["train"].contexts())
+    run = Example.of(context, label=action, decided_ms=0, status=status, duration_ms=1234, **fields)
+    (found,) = run.executed
+    assert (found.action, found.passed, found.duration_ms) == (action, passed, 1234)
+    assert found.time_is_lower_bound == lower_bound
+    # What a run's own artifacts do not tell is missing.
+    assert (found.agent_ms, found.utility) == (None, None)
+    # What a bench made of it counts for more.
+    run.compared = (ActionOutcome(action, 0.5, 99, 99, False, 0.4),) * 2
+    assert run.executed == run.compared

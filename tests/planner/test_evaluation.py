@@ -60,6 +60,28 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
     assert found["ece"] == pytest.approx((0.1 + 0.2 + 0.6 + 0.3) / 4)
 
 
+def test_plans_of_one_swarm_with_other_numbers_of_candidates_are_another_topology() -> None:
+    decisions = replace(LEARNED, actions=[SERIAL, VOTE._replace(max_candidates_bin=3), VOTE, SERIAL])
+    found = metrics(decisions, LOGGED, np.arange(4), abstain_below=0.5, default=RULE)
+    assert (found["accuracy_swarm_id"], found["same_topology"]) == (1.0, 3)
+    assert found["mean_duration_s"] == pytest.approx((600 + 1 + 3000) / 3)
+    assert found["success_under_budget"] == pytest.approx(2 / 3)
+
+
+def test_a_bin_of_the_calibration_error_counts_by_its_examples() -> None:
+    # Two bins: the three least sure, right twice in three, and the two surest, right once in two.
+    confidence, correct = np.array([0.9, 0.5, 0.6, 0.8, 0.4]), np.array([1.0, 0.0, 1.0, 0.0, 1.0])
+    wanted = 3 / 5 * abs(0.5 - 2 / 3) + 2 / 5 * abs(0.85 - 1 / 2)
+    assert expected_calibration_error(confidence, correct, bins=2) == pytest.approx(wanted)
+
+
+def test_a_decision_at_the_threshold_is_no_abstention_and_a_run_of_just_its_budget_is_within_it() -> None:
+    found = metrics(LEARNED, LOGGED, np.arange(4), abstain_below=0.6, default=RULE)
+    assert found["abstain_rate"] == 0.5
+    exact = replace(LOGGED, duration_ms=np.array([30 * 60_000, 15 * 60_000, 0, 0]))
+    assert metrics(LEARNED, exact, np.arange(2), abstain_below=0.5, default=RULE)["success_under_budget"] == 1
+
+
 def test_a_capped_choice_is_counted_and_may_have_lost_everything_when_risk_is_promised() -> None:
     decisions = replace(LEARNED, capped=np.array([True, False, False, False]))
     assert losses(decisions, LABELS).tolist() == pytest.approx([1.0, 1.0, 0.0, 0.7])

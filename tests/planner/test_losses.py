@@ -209,6 +209,19 @@ def test_times_that_nobody_recorded_teach_nothing() -> None:
     assert log_ms.grad[..., 0].abs().sum() > 0 and log_ms.grad[..., 1].abs().sum() == 0
 
 
+def test_a_label_that_is_worse_than_the_other_actions_has_no_weight() -> None:
+    data = split(
+        [VOTE, SERIAL, SERIAL],
+        [
+            [outcome(VOTE, 0.3), outcome(SERIAL, 0.9)],
+            [outcome(SERIAL, 0.8), outcome(VOTE, 0.2)],
+            [outcome(SERIAL)],
+        ],
+    )
+    # The first loses by its label, the second gains 0.6: a mean of 0.3, which the third, of which nobody knows, has.
+    assert example_weights(data) == pytest.approx([0.0, 2.0, 1.0])
+
+
 def test_settings_that_do_not_fit_the_model_are_refused() -> None:
     data = two_compared_and_one_not()
     with pytest.raises(ConfigError, match="head_weights"):

@@ -46,6 +46,19 @@ def test_orthogonalised_matrices_have_singular_values_of_like_size() -> None:
     assert after.min() > 0.4 and after.max() < 2
 
 
+def test_muon_survives_a_gradient_of_zero_and_then_goes_on_as_if_it_had_not_been() -> None:
+    start, gradient = torch.randn(6, 4), torch.randn(6, 4).numpy()
+    zero = np.zeros_like(gradient)
+    settings = {"lr": 1e-3, "weight_decay": 0.0}
+
+    def after(gradients: list[np.ndarray]) -> Tensor:
+        parameter = nn.Parameter(start.clone())
+        return steps(Muon([parameter], [nn.Parameter(torch.zeros(1))], **settings), parameter, gradients)
+
+    assert torch.equal(after([zero, zero]), start)
+    torch.testing.assert_close(after([zero, gradient]), after([gradient]))
+
+
 def test_muon_leaves_embeddings_heads_and_vectors_to_adam() -> None:
     model = nn.Module()
     model.core = LoopedTransformer(URMSettings(d_model=32, layers=1, heads=2, loops=2, backprop_loops=1), 9)

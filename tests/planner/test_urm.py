@@ -118,3 +118,15 @@ def test_frozen_taps_get_no_gradient() -> None:
     core(torch.ones(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=torch.bool)).sum().backward()
     taps = [p.grad for name, p in core.named_parameters() if "dwconv" in name]
     assert taps and all(grad is None for grad in taps)
+
+
+def test_weights_start_with_the_references_deviations() -> None:
+    torch.manual_seed(0)
+    core = LoopedTransformer(URMSettings(d_model=256, layers=1, heads=4, loops=2, backprop_loops=1), vocabulary=3000)
+    wanted = {"embed_tokens": 256, "qkv_proj": 256, "o_proj": 256, "gate_up_proj": 256, "down_proj": 768}
+    for name, fan_in in wanted.items():
+        (weight,) = (p for key, p in core.named_parameters() if key.endswith(f"{name}.weight"))
+        deviation = 1 / fan_in**0.5
+        assert weight.std().item() == pytest.approx(deviation, rel=0.01), name
+        # Cut at two deviations of the normal before the cut made it narrower.
+        assert weight.abs().max().item() == pytest.approx(2 * deviation / 0.8796, rel=0.01), name
