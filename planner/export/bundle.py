@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from planner.actions import HEADS
 from planner.contracts.dataset import TokenProfile
 from planner.dataset.storage import Dataset, load_dataset
-from planner.decide import Bundle
+from planner.decision import Bundle
 from planner.encoding.inputs import inputs_of_contexts
 from planner.encoding.kernel_tokens import (
     JOB_TYPE_PLACE,
