@@ -43,7 +43,7 @@ def machines(
     user: Annotated[str, typer.Option(help="Name to log in with by ssh.")] = "ubuntu",
     name: Annotated[str, typer.Option(help="Name of the cluster.")] = "planner",
     setup: Annotated[
-        list[str] | None, typer.Option(help=f"Shell command that prepares a machine; may be repeated. [default: {INSTALL}]")
+        list[str] | None, typer.Option(help=f"Shell command that prepares a machine; may be repeated. [{INSTALL}]")
     ] = None,
 ) -> None:
     """Print a cluster file for `ray up` over machines reached by ssh."""

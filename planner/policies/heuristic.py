@@ -1,4 +1,7 @@
-"""Today's rule: how the kernel itself decides (contract page, section 6: speculation rules, exploration controller)."""
+"""Today's rule: how the kernel itself decides: speculation rules, exploration controller.
+
+docs/kernel-contract.md, section 6.
+"""
 
 import re
 from collections.abc import Mapping

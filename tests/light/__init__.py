@@ -1,1 +1,1 @@
-"""What must work without torch and Ray, on every Python that the package admits: reading, deciding, the public names."""
+"""What must work without torch and Ray, on every Python that the package admits."""
