@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from planner.artifacts.record_decision import record as record_decision
-    from planner.artifacts.repo import RepoArtifacts, read_repo
+    from planner.artifacts.repo import Repo
     from planner.config import TrainConfig, load_config
     from planner.dataset.build import build_dataset
     from planner.dataset.storage import Dataset, load_dataset
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         DatasetError,
         PlannerError,
         TrainingError,
+        UsageError,
     )
     from planner.evaluation.calibrate import calibrate_run
     from planner.evaluation.evaluate import evaluate_run
@@ -48,9 +49,10 @@ __all__ = [
     "DatasetError",
     "Decision",
     "PlannerError",
-    "RepoArtifacts",
+    "Repo",
     "TrainConfig",
     "TrainingError",
+    "UsageError",
     "build_dataset",
     "calibrate_run",
     "decide",
@@ -59,14 +61,13 @@ __all__ = [
     "load_bundle",
     "load_config",
     "load_dataset",
-    "read_repo",
     "record_decision",
     "start_run",
     "train",
 ]
 
 _HOMES = {
-    "planner.artifacts.repo": ("RepoArtifacts", "read_repo"),
+    "planner.artifacts.repo": ("Repo",),
     "planner.config": ("TrainConfig", "load_config"),
     "planner.dataset.build": ("build_dataset",),
     "planner.dataset.storage": ("Dataset", "load_dataset"),

@@ -30,9 +30,10 @@ PUBLIC = [
     "DatasetError",
     "Decision",
     "PlannerError",
-    "RepoArtifacts",
+    "Repo",
     "TrainConfig",
     "TrainingError",
+    "UsageError",
     "build_dataset",
     "calibrate_run",
     "decide",
@@ -41,7 +42,6 @@ PUBLIC = [
     "load_bundle",
     "load_config",
     "load_dataset",
-    "read_repo",
     "record_decision",
     "start_run",
     "train",
@@ -112,5 +112,5 @@ def test_the_command_line_decides_without_torch_and_ray() -> None:
 
 
 def test_a_repo_is_read_without_torch_and_ray(tmp_path: Path) -> None:
-    repo = planner.read_repo(copy_corpus(tmp_path / "corpus"))
-    assert len(repo.runs) > 20 and len(repo.quarantine) > 3
+    repo = planner.Repo(copy_corpus(tmp_path / "corpus"))
+    assert len(repo.runs) > 20 and len(repo.quarantine.entries) > 3
