@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check install clean
+.PHONY: run test check docs wheel constraints install clean
 
 run: install
 	$(BIN)/planner quickstart
@@ -16,6 +16,20 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, strictly: a link that leads nowhere is an error. The page of commands is written from the code before.
+docs: install
+	$(BIN)/python .ci/write_reference.py
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
+
+# What the wheel holds, and that it works where there is neither torch nor Ray.
+wheel:
+	.ci/check_wheel
+
+# The newest versions that install together, with today's date.
+constraints: install
+	$(BIN)/python .ci/write_constraints.py
+
 install: $(VENV)/installed
 
 # torch first: resolved on its own it stays at the pinned build; named by another package it may bring GB of CUDA.
@@ -27,4 +41,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) planner-quickstart
+	rm -rf $(VENV) planner-quickstart site

@@ -267,7 +267,7 @@ def _summary(
     duration_ms: int,
     cost: float,
 ) -> dict[str, Any]:
-    """A run as the kernel itself sums it up; it takes the finish for the start (contract page, section 5)."""
+    """A run as the kernel itself sums it up; it takes the finish for the start (docs/kernel-contract.md, section 5)."""
     return {
         "run_id": run_id,
         "started_ms": ended_ms,

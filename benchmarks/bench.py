@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.ledger import Ledger
 from bench.testbeds.sandbox.create import create_sandbox
@@ -72,12 +73,12 @@ def idle_ray(n_workers: int, seconds: float = 15.0) -> float:
     """The share of one core that an embedded Ray with idle actors takes."""
     with connect(num_cpus=n_workers) as ray:
 
-        @ray.remote(num_cpus=1)
         class Idle:
             def answer(self) -> None:
                 return None
 
-        actors = [Idle.remote() for _ in range(n_workers)]
+        actor_class: Any = ray.remote(num_cpus=1)(Idle)
+        actors = [actor_class.remote() for _ in range(n_workers)]
         ray.get([actor.answer.remote() for actor in actors])
         time.sleep(seconds)
         before = living_cpu()

@@ -26,7 +26,7 @@ from cluster.connect import connect
 from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import Dataset, load_dataset
-from planner.decide import Bundle, decide
+from planner.decision import Bundle, decide
 from planner.export.bundle import bundle_metadata, write_bundle
 from planner.models.base import ModelSpec, build_model
 from planner.models.blocks import mlp_width

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-INSTALL = "pip install 'cyntra-planner[train,bench]'"
+INSTALL = "cd cyntra-planner && pip install -c constraints.txt torch==2.13.0 '.[train,bench]'"
+"""What prepares a machine by default: the package is on no index, so a checkout must lie in the user's home there."""
 
 cluster_app = typer.Typer(help="Manifests that bring planner commands to a cluster.", no_args_is_help=True)
 

@@ -16,6 +16,8 @@ from tune.cli import add_commands as add_tune
 
 DATASET = Path(".cyntra/planner/dataset")
 RUNS = Path(".cyntra/planner/runs")
+INSTALL = "in a checkout of the planner: pip install -c constraints.txt torch==2.13.0 '.[{extra}]'"
+"""What the README installs; the package is on no index."""
 EXTRAS = {"ray": "train", "torch": "train", "pyarrow": "train", "optuna": "train", "safetensors": "train"}
 
 app = typer.Typer(
@@ -276,7 +278,7 @@ def main() -> None:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        typer.echo(f"error: this needs {error.name}: pip install 'cyntra-planner[{extra}]'", err=True)
+        typer.echo(f"error: this needs {error.name}: {INSTALL.format(extra=extra)}", err=True)
         sys.exit(1)
 
 

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from planner.decide import Caps, Mode, decide, load_bundle
+from planner.decision import Caps, Mode, decide, load_bundle
 
 
 def decide_stream(

@@ -12,7 +12,7 @@ from bench.judging.results import RECORDED
 from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts.bench import BenchCase
 from planner.dataset.outcomes import Outcomes
-from planner.decide import Caps, objection, within
+from planner.decision import Caps, objection, within
 from planner.scoring.regret import Preference, score
 
 
@@ -39,7 +39,7 @@ def caps_of(case: BenchCase, max_run_minutes: int | None) -> Caps:
 def act(decided: Decided, cases: Sequence[BenchCase], caps: Sequence[Caps]) -> tuple[list[Action], list[str | None]]:
     """What would be executed in each case, and why it would not be what the policy decided (None: it would).
 
-    By the rules of planner.decide, with the case's first action as what today's rule would run.
+    By the rules of planner.decision, with the case's first action as what today's rule would run.
     """
     executed: list[Action] = []
     reasons: list[str | None] = []

@@ -1,6 +1,6 @@
 """Workcell archives (``<kernel dir>/archives/*``): manifest, proof and rollout together make one run.
 
-Start, finish and decision time are those of the contract page, section 3; modification times are never read.
+Start, finish and decision time are those of docs/kernel-contract.md, section 3; modification times are never read.
 """
 
 import time
@@ -99,7 +99,7 @@ def read_archive(
 def _outcome(
     proof: dict[str, Any] | None, rollout: dict[str, Any] | None, events: WorkcellEvents | None
 ) -> tuple[str, list[str]] | None:
-    """Status and fail codes (contract page, table of section 1), None when nobody recorded an outcome."""
+    """Status and fail codes (docs/kernel-contract.md, table of section 1), None when nobody recorded an outcome."""
     if proof is None and rollout is None:
         if events is None or events.ended_ms is None:
             return None

@@ -1,4 +1,6 @@
-"""Writing a decision into a run's documents: ``planner`` in manifest.json and rollout.json (contract page, section 3).
+"""Writing a decision into a run's documents: ``planner`` in manifest.json and rollout.json.
+
+docs/kernel-contract.md, section 3, has these documents.
 
 A kernel calls :func:`record` once the manifest is there, and again when the rollout is.
 """

@@ -6,7 +6,7 @@ from planner.contracts.document import Count, Document, Identifier, Milliseconds
 from planner.contracts.kernel import ActionSpaceDocument
 
 TokenProfile = Literal["planner", "kernel"]
-"""Whose token stream a dataset holds: ours, or the one that Cyntra's kernel builds (contract page, section 4)."""
+"""Whose token stream a dataset holds: ours, or the kernel's (docs/kernel-contract.md, section 4)."""
 
 
 class SplitInfo(Document):

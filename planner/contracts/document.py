@@ -69,7 +69,7 @@ def read_document(model: type[AnyDocument], path: Path) -> AnyDocument:
 
 
 def canonical_json(document: Mapping[str, Any]) -> bytes:
-    """Canonical JSON: sorted keys, no spaces, UTF-8, not ASCII-escaped (contract page, section 3)."""
+    """Canonical JSON: sorted keys, no spaces, UTF-8, not ASCII-escaped (docs/kernel-contract.md, section 3)."""
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 

@@ -1,6 +1,6 @@
 """The documents of Cyntra's kernel: planner_input.v1, planner_action.v1, executed_plan.v1, run_summary.v1.
 
-Field names and types are the kernel's own (contract page, section 3).
+Field names and types are the kernel's own (docs/kernel-contract.md, section 3).
 """
 
 import hashlib

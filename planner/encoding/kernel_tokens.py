@@ -1,4 +1,6 @@
-"""The token stream that Cyntra's kernel builds from a context (contract page, section 4), for bundles that it loads.
+"""The token stream that Cyntra's kernel builds from a context, for bundles that it loads.
+
+docs/kernel-contract.md, section 4, has it in words.
 
 It knows less of a context than planner.encoding.tokens: a policy should only be trained on it to be run by the kernel.
 """

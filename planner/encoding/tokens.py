@@ -182,7 +182,7 @@ def log_bucket(value: float) -> int:
 
 @lru_cache(maxsize=65536)
 def hash_bucket(salt: str, value: str) -> int:
-    """First 8 bytes, big-endian, of sha256("salt:value"), modulo 1024 (contract page, section 4)."""
+    """First 8 bytes, big-endian, of sha256("salt:value"), modulo 1024 (docs/kernel-contract.md, section 4)."""
     return int.from_bytes(hashlib.sha256(f"{salt}:{value}".encode()).digest()[:8], "big") % HASH_BUCKETS
 
 

@@ -27,7 +27,7 @@ from planner.actions import HEADS
 from planner.artifacts.rule_settings import decisive_part
 from planner.contracts.dataset import TokenProfile
 from planner.dataset.storage import Dataset, load_dataset
-from planner.decide import Bundle
+from planner.decision import Bundle
 from planner.encoding.inputs import inputs_of_contexts
 from planner.encoding.kernel_tokens import (
     JOB_TYPE_PLACE,
@@ -61,7 +61,7 @@ def export_bundle(
     """Write the run's best checkpoint as a bundle to ``out`` and return its metadata.
 
     ``profile`` must be the one of the dataset that the run was trained on; a "kernel" bundle is one that Cyntra's
-    kernel loads (contract page, section 4). By default it is the run's.
+    kernel loads (docs/kernel-contract.md, section 4). By default it is the run's.
 
     The ONNX model is compared with torch on up to 256 contexts of the dataset: logits may differ by 1e-4 and every
     decision must be the same, otherwise ExportError is raised and nothing is written.

@@ -1,4 +1,7 @@
-"""Today's rule: how kernel 0.1.0 itself decides (contract page, section 6), checked against its recorded answers."""
+"""Today's rule: how kernel 0.1.0 itself decides, checked against its recorded answers.
+
+docs/kernel-contract.md, section 6.
+"""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ NOW_MS = 1_795_376_942_000
 
 
 def test_schedulable_issues_come_in_natural_order_and_the_others_are_set_aside_with_a_reason() -> None:
-    issues = {
+    issues: dict[str, dict[str, Any]] = {
         "10": {"status": "open"},
         "9": {"status": "ready"},
         "done": {"status": "done"},

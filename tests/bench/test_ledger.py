@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ ACTIONS = [Action("serial_handoff", 1, 15, "NA"), Action("speculate_vote", 2, 30
 
 def bench_case(issue_id: str) -> BenchCase:
     issue = {"issue_id": issue_id, "dk_priority": "P2", "dk_risk": "low", "dk_size": "M", "dk_tool_hint": None}
-    context = {
+    context: dict[str, Any] = {
         "schema_version": "cyntra.planner_input.v1",
         "created_at": "2026-11-22T19:49:03Z",
         "universe_id": "default",
@@ -75,8 +76,8 @@ def test_documents_come_back_as_they_were_stored(path: Path) -> None:
             ledger.finish({execution.execution_id: outcome(cost=0.125)})
     with Ledger.read(path) as reader:
         assert reader.cases() == cases
-        (execution, _) = reader.executions(cases[1].case_id)
-        assert (execution.case_id, execution.outcome) == (cases[1].case_id, outcome(cost=0.125))
+        (finished, _) = reader.executions(cases[1].case_id)
+        assert (finished.case_id, finished.outcome) == (cases[1].case_id, outcome(cost=0.125))
         assert len(reader.executions()) == 4
 
 

@@ -20,7 +20,7 @@ WIDE = Action("speculate_vote", 3, 15, "NA")
 
 
 def outcome(passed: bool = True, duration_ms: int = 1000, cost: float | None = 1.0, **other: Any) -> BenchOutcome:
-    document = {
+    document: dict[str, Any] = {
         "passed": passed,
         "status": "success" if passed else "failed",
         "stopped_by": None,

@@ -14,7 +14,7 @@ from planner.policies.registry import baselines
 
 def quickstart(directory: Path) -> str:
     planner = Path(sys.executable).with_name("planner")
-    command = [planner, "quickstart", directory, "--issues", "10", "--k", "2"]
+    command = [str(planner), "quickstart", str(directory), "--issues", "10", "--k", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

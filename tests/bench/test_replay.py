@@ -20,11 +20,13 @@ from planner.contracts.document import timestamp_to_ms
 from planner.errors import BenchError
 
 MINUTE = 60_000
-TRIALS = [(False, 20), (True, 25), (False, 50), (True, 5)]
+Trials = dict[tuple[str, str], list[tuple[bool, float]]]
+"""(problem, agent) -> (passed, minutes) of its trials."""
+TRIALS: list[tuple[bool, float]] = [(False, 20), (True, 25), (False, 50), (True, 5)]
 """(passed, minutes) of the trials of problem "p" with agent "x", in order of their starts."""
 
 
-def write_tables(directory: Path, trials: dict[tuple[str, str], list[tuple[bool, float]]]) -> Path:
+def write_tables(directory: Path, trials: Trials) -> Path:
     """Tables of recorded trials, in an order that is not that of their starts."""
     directory.mkdir(exist_ok=True)
     rows = [
@@ -116,7 +118,7 @@ def test_a_context_tells_what_was_known_and_nothing_of_the_trials(executor: Repl
 def test_a_bench_of_recorded_trials_has_the_same_winners_capped_or_not_and_runs_less(
     tmp_path: Path, ray_cluster: Any
 ) -> None:
-    more = {("q", "x"): [(False, 9), (False, 70), (True, 3), (True, 40)], ("p", "y"): [(False, 40)] * 4}
+    more: Trials = {("q", "x"): [(False, 9), (False, 70), (True, 3), (True, 40)], ("p", "y"): [(False, 40)] * 4}
     tables = write_tables(tmp_path / "tables", {("p", "x"): TRIALS, **more, ("short", "x"): [(True, 1)]})
     reports, winners = [], []
     for full in (True, False):

@@ -146,7 +146,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def files_of(action: Action, status: str) -> set[str]:
-    """What the kernel archives (contract page, table of section 1)."""
+    """What the kernel archives (docs/kernel-contract.md, table of section 1)."""
     if action.swarm_id == "speculate_vote" or status in ("success", "gates"):
         return {"manifest", "proof", "rollout"}
     return {"manifest"} if status == "timeout" else {"manifest", "proof"}

@@ -346,8 +346,13 @@ open(sys.argv[1], "w").write(str(process))
 time.sleep(float(sys.argv[2]))
 """
     server = None
+
+    def kill_server() -> None:
+        until(note.exists)
+        os.kill(int(note.read_text()), signal.SIGKILL)
+
     for seconds in (0.5, 0):
-        killer = threading.Thread(target=lambda: (until(note.exists), os.kill(int(note.read_text()), signal.SIGKILL)))
+        killer = threading.Thread(target=kill_server)
         killer.start()
         report = supervise(tmp_path / "w", *python(script, note, seconds))
         killer.join()

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.tune.processes import BIN, assert_nothing_left, new_environment, wait_until
@@ -46,7 +47,7 @@ def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
         )
     try:
         for number in (port, dashboard) if with_dashboard else (port,):
-            wait_until(lambda number=number: answers(number), START_S, f"an answer on port {number}")
+            wait_until(partial(answers, number), START_S, f"an answer on port {number}")
         # Written last: until then `auto` takes any other Ray that runs on this machine, for instance this session's.
         wait_until((directory / "ray" / "ray_current_cluster").exists, START_S, "the head's address, for `auto`")
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment, process.pid)

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.archives import write_repo
-from planner.dataset.build import build_dataset
-
 
 @pytest.fixture(scope="session")
 def synthetic(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A repo of 240 generated archives, a quarter of them without a recorded context; and its dataset."""
+    # Not above: this folder's tests of the readers run without torch and Ray too.
+    from benchmarks.archives import write_repo
+    from planner.dataset.build import build_dataset
+
     directory = tmp_path_factory.mktemp("synthetic")
     write_repo(directory / "repo", 240, seed=3)
     build_dataset(directory / "repo", directory / "dataset")

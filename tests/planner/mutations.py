@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-WRONG = (None, [], {}, "", "text", -1, 3, 0.5, True, [[]], {"a": 1})
+WRONG: tuple[Any, ...] = (None, [], {}, "", "text", -1, 3, 0.5, True, [[]], {"a": 1})
 """Values of every JSON type; at any place most of them are of the wrong one."""
 
 

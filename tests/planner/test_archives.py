@@ -62,10 +62,9 @@ def test_a_forbidden_path_is_a_fail_code(tmp_path: Path) -> None:
 
 
 def test_the_event_log_alone_tells_a_timeout_from_a_failure(tmp_path: Path) -> None:
-    times = {"started_ms": 1_000, "ended_ms": 5_000}
     manifest = DOCUMENTS["manifest"]
     for error, found in (("timeout", "timeout"), ("Gate failures: test, lint", "failed")):
-        record = read(tmp_path, WorkcellEvents(**times, error=error), manifest=manifest)
+        record = read(tmp_path, WorkcellEvents(started_ms=1_000, ended_ms=5_000, error=error), manifest=manifest)
         assert outcome(record)[0] == found
     assert (record.started_ms, record.ended_ms, outcome(record)[1]) == (1_000, 5_000, ["lint", "test"])
 
@@ -113,8 +112,7 @@ def test_a_clock_that_ran_backwards_is_believed_neither_for_start_nor_for_end(tm
 
 def test_a_run_that_took_no_measurable_time_counts(tmp_path: Path) -> None:
     at = DOCUMENTS["proof"]["metadata"]["started_at"]
-    documents = {"proof": proof("metadata", "completed_at", value=at)}
-    record = read(tmp_path, **documents)
+    record = read(tmp_path, proof=proof("metadata", "completed_at", value=at))
     assert record.started_ms == record.ended_ms == timestamp_to_ms(at)
 
 

@@ -20,7 +20,7 @@ from planner.config import load_config
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan, PlannerAction
 from planner.dataset.storage import load_dataset
-from planner.decide import Bundle, BundleError, Caps, decide, load_bundle, objection, within
+from planner.decision import Bundle, BundleError, Caps, decide, load_bundle, objection, within
 from planner.encoding.kernel_tokens import kernel_segments
 from planner.errors import PlannerError
 from planner.export.bundle import ExportError, compare, export_bundle
@@ -65,9 +65,16 @@ def kernel_bundle(kernel_dataset: Path, tmp_path_factory: pytest.TempPathFactory
     directory = tmp_path_factory.mktemp("kernel-bundle")
     run = trained(directory / "run", "urm_planner", kernel_dataset, SMALL)
     temperatures = dict(zip(HEADS, (1.5, 8.0, 0.05, 20.0), strict=True))
-    fields = {"guaranteed": True, "max_risk": 0.1, "confidence": 0.9, "accepted": 1, "examples": 1, "dataset_hash": "x"}
+    fields: dict[str, Any] = {"guaranteed": True, "max_risk": 0.1, "confidence": 0.9, "dataset_hash": "x"}
     calibration = CalibrationDocument(
-        temperatures=temperatures, threshold=0.1, risk=0.0, ece_before=0.0, ece_after=0.0, **fields
+        temperatures=temperatures,
+        threshold=0.1,
+        risk=0.0,
+        ece_before=0.0,
+        ece_after=0.0,
+        accepted=1,
+        examples=1,
+        **fields,
     )
     write_calibration(checkpoint_path(run), calibration)
     # One epoch on few runs leaves a policy that always says the same; this one has opinions.
@@ -100,7 +107,7 @@ def test_a_decision_follows_the_contracts(bundle_path: Path, context: dict[str, 
 
 def test_the_command_decides_without_torch_and_ray(bundle_path: Path, context: dict[str, Any]) -> None:
     script = (
-        "import sys; from pathlib import Path; from planner.decide import decide, load_bundle; import orjson;"
+        "import sys; from pathlib import Path; from planner.decision import decide, load_bundle; import orjson;"
         "d = decide(orjson.loads(sys.stdin.buffer.read()), load_bundle(Path(sys.argv[1])));"
         "heavy = {'torch', 'ray', 'pyarrow', 'pandas'} & set(sys.modules); assert not heavy, heavy;"
         "print(d.executed_plan['fallback_applied'])"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from planner.config import load_config
@@ -59,7 +60,7 @@ def test_the_promise_is_kept_at_least_as_often_as_promised(share: float) -> None
 
 @pytest.mark.parametrize("order", [(0.0, 1.0), (1.0, 0.0)])
 def test_decisions_of_one_confidence_are_accepted_together_or_not_at_all(order: tuple[float, float]) -> None:
-    confidence = np.repeat([0.9, 0.5], [40, 100])
+    confidence: NDArray[np.float64] = np.repeat([0.9, 0.5], [40, 100])
     loss = np.concatenate([np.zeros(40), np.repeat(order, 50)])
     found = choose_threshold(confidence, loss, max_risk=0.1, level=0.9)
     assert (found.value, found.accepted, found.risk) == (0.9, 40, 0)
@@ -143,7 +144,8 @@ def test_a_head_that_says_the_same_at_every_temperature_keeps_its_own() -> None:
 
 def test_an_example_is_scaled_by_what_other_issues_say() -> None:
     heads = [np.log(np.tile([0.6, 0.4], (12, 1)))]
-    labels, issues = np.zeros((12, 1), dtype=np.int64), np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5])
+    labels: NDArray[np.int64] = np.zeros((12, 1), dtype=np.int64)
+    issues = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5])
     labels[:2] = 1
     (found,) = out_of_fold(heads, labels, issues)
     # Issues 0 and 5 share a fold; the two wrong ones are unknown to it, and known to all others.

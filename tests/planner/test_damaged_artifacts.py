@@ -88,9 +88,10 @@ def test_a_damaged_archive_never_breaks_the_reader(tmp_path: Path, data: st.Data
     documents = dict(DOCUMENTS)
     for _ in range(data.draw(st.integers(1, 3))):
         name = data.draw(st.sampled_from(sorted(documents)))
-        path = data.draw(st.sampled_from(sorted(places(documents[name]), key=repr) or [None]))
-        if path is None:
+        found = sorted(places(documents[name]), key=repr)
+        if not found:
             continue
+        path = data.draw(st.sampled_from(found))
         value = data.draw(st.sampled_from(HOSTILE) | JSON_VALUES)
         damage = without(documents[name], path) if data.draw(st.booleans()) else replaced(documents[name], path, value)
         try:
@@ -211,9 +212,9 @@ def test_a_directory_whose_name_is_no_text_is_set_aside(tmp_path: Path) -> None:
 
 def test_a_broken_event_line_costs_that_line_alone(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
-    good = {"type": "workcell.started", "timestamp": "2026-01-01T00:00:00Z", "workcell_id": "a"}
+    good: dict[str, Any] = {"type": "workcell.started", "timestamp": "2026-01-01T00:00:00Z", "workcell_id": "a"}
     bad = [b'{"type": "workcell.started"', b'"workcell."', b'["workcell.x"]']
-    bad += [orjson.dumps({**good, "workcell_id": value}) for value in ([1], {})]
+    bad += [orjson.dumps({**good, "workcell_id": value}) for value in list[Any](([1], {}))]
     log.write_bytes(b"\n".join([*bad, orjson.dumps(good), b"\xff\xfe", orjson.dumps({**good, "timestamp": 5})]))
     quarantine = Quarantine(tmp_path)
     assert set(read_events(log, quarantine)) == {"a"}

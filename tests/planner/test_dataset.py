@@ -381,7 +381,7 @@ def test_the_time_of_a_run_is_exact_but_for_a_timeouts_which_is_a_lower_bound(
 ) -> None:
     action = Action("speculate_vote", 2, 30, "NA")
     fields = {"example_id": "run", "issue_id": "1", "job_type": "code", "domain": "code", "cost_usd": None}
-    context = next(load_dataset(corpus_dataset).splits["train"].contexts())
+    context = load_dataset(corpus_dataset).splits["train"].contexts()[0]
     run = Example.of(context, label=action, decided_ms=0, status=status, duration_ms=1234, **fields)
     (found,) = run.executed
     assert (found.action, found.passed, found.duration_ms) == (action, passed, 1234)

@@ -19,7 +19,7 @@ LIGHT = (
     "planner.encoding.features",
     "planner.encoding.encode",
     "planner.policies.heuristic",
-    "planner.decide",
+    "planner.decision",
     "planner.config",
 )
 HEAVY = ("torch", "ray", "pyarrow", "pandas", "optuna", "safetensors")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
@@ -124,6 +125,7 @@ def test_soft_labels_are_the_target_where_actions_were_compared_and_hard_ones_el
     policy, data = model(f"model.action_head={head}"), two_compared_and_one_not()
     loss = PolicyLoss(data, policy, load_config("mlp_planner", None, ["labels=soft", "label_temperature=0.2"]), CPU)
     shares = np.exp(np.array([0.0, -3.0, -1.0])) / np.exp(np.array([0.0, -3.0, -1.0])).sum()
+    wanted: list[NDArray[np.float64] | None]
     if head == "joint":
         target = np.zeros(len(SPACE.tuples))
         target[SPACE.tuple_rows(np.array([SPACE.index(a) for a in (VOTE, SERIAL, LONG)]))] = shares
@@ -135,11 +137,11 @@ def test_soft_labels_are_the_target_where_actions_were_compared_and_hard_ones_el
         wanted = [swarms, None, minutes]
     torch.manual_seed(0)
     log_probs = [torch.randn(1, width).log_softmax(-1) for width in policy.widths]
-    for i, target in enumerate(wanted):
-        if target is None:
+    for i, share in enumerate(wanted):
+        if share is None:
             continue
         only = [p if j == i else torch.zeros_like(p) for j, p in enumerate(log_probs)]
-        assert loss(only, np.array([0])).item() == pytest.approx(-(target * log_probs[i][0].numpy()).sum(), rel=1e-5)
+        assert loss(only, np.array([0])).item() == pytest.approx(-(share * log_probs[i][0].numpy()).sum(), rel=1e-5)
     hard = PolicyLoss(data, policy, load_config("mlp_planner"), CPU)
     assert loss(log_probs, np.array([2])).item() == hard(log_probs, np.array([2])).item()
 

@@ -1,4 +1,4 @@
-"""Tokens and features: bounded, the same in training and serving, hashed as the contract page says."""
+"""Tokens and features: bounded, the same in training and serving, hashed as docs/kernel-contract.md says."""
 
 from pathlib import Path
 from typing import Any

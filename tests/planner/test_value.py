@@ -11,7 +11,6 @@ from bench.judging.objective import LIMIT_MINUTES as BENCH_LIMIT
 from bench.judging.objective import Objective
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
-from planner.contracts.bench import BenchOutcome
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError
@@ -19,6 +18,7 @@ from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.runs.checkpoint import read_run
 from planner.runs.value import ActionValues, ValueEnsemble, expected_times, safe_savings, time_limits
 from planner.training.loop import start_run, train
+from tests.bench.test_objective import outcome as bench_outcome
 from tests.planner.compared import write_compared
 
 MINUTE_MS = 60_000
@@ -209,7 +209,7 @@ def test_an_actions_limit_is_its_minutes_and_for_agents_its_minutes_times_candid
 
 @pytest.mark.parametrize(("passed", "wall_ms", "agent_ms"), [(True, 500, 1300), (False, 7000, 99_000)])
 def test_the_utility_is_the_benchs(passed: bool, wall_ms: int, agent_ms: int) -> None:
-    outcome = BenchOutcome.model_construct(passed=passed, status="failed", duration_ms=wall_ms, agent_ms=agent_ms)
+    outcome = bench_outcome(passed, wall_ms).model_copy(update={"agent_ms": agent_ms})
     certain = ActionValues(np.array([float(passed)]), np.array([float(wall_ms)]), np.array([float(agent_ms)]))
     expected = Objective().utility(outcome, round(BENCH_LIMIT * 0.05 * 1000))
     assert certain.utility(0.05)[0] == pytest.approx(expected)

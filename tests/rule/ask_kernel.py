@@ -10,22 +10,23 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 class Decided(Exception):
     """The kernel has decided."""
 
 
-def decision_of(repo: Path, target: str, universe: str | None):
+def decision_of(repo: Path, target: str, universe: str | None) -> Any:
     """[swarm, candidates, seconds], or "nothing" when the kernel would run nothing for the issue."""
-    from cyntra.kernel.runner import KernelRunner
+    from cyntra.kernel.runner import KernelRunner  # type: ignore[import-not-found]
 
     runner = KernelRunner(
         config_path=repo / ".cyntra" / "config.yaml", single_cycle=True, target_issue=target, universe_id=universe
     )
     seen = []
 
-    def decide(**asked):
+    def decide(**asked: Any) -> None:
         if asked["issue"].id == target:
             names = ("baseline_swarm_id", "baseline_max_candidates", "baseline_timeout_cap_seconds")
             seen.append([asked[name] for name in names])

@@ -12,7 +12,8 @@ from tune.ablate import ablate
 
 
 def test_every_variant_is_trained_once_and_judged(ray_cluster: Any, corpus_dataset: Path, tmp_path: Path) -> None:
-    settings = {"arch": "mlp_planner", "seeds": 2, "overrides": ["epochs=1", "model.hidden=8", "n_similar=4"]}
+    overrides = ["epochs=1", "model.hidden=8", "n_similar=4"]
+    settings: dict[str, Any] = {"arch": "mlp_planner", "seeds": 2, "overrides": overrides}
     report = ablate(corpus_dataset, tmp_path, **settings)
     rows = [row for row in report["rows"] if row["split"] == "val" and row["issues"] == "all"]
     assert [(row["axis"], row["policy"]) for row in rows if row["axis"] != "action_head"] == [

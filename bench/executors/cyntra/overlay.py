@@ -1,4 +1,4 @@
-"""The config that makes Cyntra run one action, laid over the repo's own (contract page, section 2)."""
+"""The config that makes Cyntra run one action, laid over the repo's own (docs/kernel-contract.md, section 2)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

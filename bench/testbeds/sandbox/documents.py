@@ -1,4 +1,4 @@
-"""The files that Cyntra leaves about a run, as the stand-in kernel writes them (contract page §3)."""
+"""The files that Cyntra leaves about a run, as the stand-in kernel writes them (docs/kernel-contract.md, section 3)."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

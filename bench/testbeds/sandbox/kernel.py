@@ -264,7 +264,7 @@ class Kernel:
 
 
 def tool_arguments(tool: str, prompt: Path, model: str, config: dict[str, Any]) -> list[str]:
-    """The arguments with which Cyntra starts a tool (contract page §1)."""
+    """The arguments with which Cyntra starts a tool (docs/kernel-contract.md, section 1)."""
     with_model = ["--model", model] if model else []
     if tool == "codex":
         fixed = ["exec", "-", "--sandbox", str(config.get("sandbox", "workspace-write")), "--full-auto"]

@@ -1,4 +1,7 @@
-"""Config and decision of the stand-in kernel: speculate or not, which tools, how long (contract page §2, §6)."""
+"""Config and decision of the stand-in kernel: speculate or not, which tools, how long.
+
+docs/kernel-contract.md, sections 2 and 6.
+"""
 
 import re
 import shutil

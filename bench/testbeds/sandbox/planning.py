@@ -11,7 +11,7 @@ from bench.testbeds.sandbox.plan import SERIAL, SPECULATE, Plan, planned
 from planner.artifacts.repo import Repo
 from planner.context import ContextBuilder
 from planner.contracts.kernel import input_hash
-from planner.decide import Caps, decide, load_bundle
+from planner.decision import Caps, decide, load_bundle
 
 NOT_SCHEDULABLE, UNKNOWN_SWARM = "issue_not_schedulable", "swarm_unknown"
 _MINUTES_BINS = (15, 30, 45, 60, 120)

@@ -82,7 +82,10 @@ def random_action(rng: random.Random) -> ForcedAction:
 
 
 def forcing_config(action: ForcedAction, base: str = "config.yaml") -> dict[str, Any]:
-    """The config that makes the kernel take one action (contract page §2); `base` is the file it includes."""
+    """The config that makes the kernel take one action (docs/kernel-contract.md, section 2).
+
+    `base` is the file it includes.
+    """
     timeout = {"timeout_seconds": 60 * action.minutes}
     forced: dict[str, Any] = {
         "include": base,

@@ -1,4 +1,4 @@
-"""One simulated run in Cyntra's own files: archive and event log (contract page, sections 1 and 3)."""
+"""One simulated run in Cyntra's own files: archive and event log (docs/kernel-contract.md, sections 1 and 3)."""
 
 import hashlib
 from datetime import UTC, datetime

@@ -114,7 +114,7 @@ def _created(world: World, issues: int, open_issues: int) -> _Created:
 
 
 def _write_frame(root: Path, world: World) -> None:
-    """Config and universe: typical settings of a kernel (contract page, section 6)."""
+    """Config and universe: typical settings of a kernel (docs/kernel-contract.md, section 6)."""
     toolchains = {
         tool: {"enabled": True, "path": tool, "timeout_minutes": 60 if tool in ("codex", "claude") else 45}
         for tool in TOOLS

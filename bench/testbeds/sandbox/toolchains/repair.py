@@ -69,7 +69,10 @@ def main(tool: str, arguments: list[str]) -> int:
 
 
 def read_prompt(tool: str, arguments: list[str]) -> str:
-    """The prompt that a tool's arguments point to (contract page §1): a file for two tools, stdin for the others."""
+    """The prompt that a tool's arguments point to: a file for two tools, stdin for the others.
+
+    docs/kernel-contract.md, section 1, has the arguments.
+    """
     if tool == "codex":
         _parse(arguments, ["exec", "-"], {"--full-auto"}, {"--sandbox", "--config", "--model"})
     elif tool == "claude":

@@ -1,4 +1,7 @@
-"""Builds one candidate of a world, stage by stage, and writes the files of a world run (contract page, section 3)."""
+"""Builds one candidate of a world, stage by stage, and writes the files of a world run.
+
+docs/kernel-contract.md, section 3.
+"""
 
 import hashlib
 import platform

@@ -1,0 +1,1 @@
+"""What must work without torch and Ray, on every Python that the package admits."""
