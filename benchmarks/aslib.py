@@ -8,6 +8,12 @@ mean time in seconds, ten times the cutoff where the chosen solver fails. The cl
 0 for the single best solver of the folds learned from, 1 for the virtual best one, which knows every time beforehand.
 Forest and neighbours that average utilities come twice: learning from PAR10 itself, and from its logarithm, as is usual
 in algorithm selection. The boosted trees and the neighbours that vote learn which solver was best, the MLP soft labels.
+The joint, gated and pairwise forests are those of the literature (benchmarks/selectors.py). The asf policies are those
+of the library of this name and run where it is installed: name them with --policies.
+
+Computing features takes time that a selector has to pay. --feature-cost adds it to what the policies that read features
+take: recorded (the column feature_cost_s), or as many seconds on every problem. A solver that would end after the
+cutoff with it has not solved the problem. The table's first line says what was counted.
 """
 
 import argparse
@@ -15,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.scenario import PENALTY, Scenario, read_scenario, write_fold
+from benchmarks.selectors import AsfPairwise, AsfRegression, GatedForest, JointForest, PairwiseForest
 from planner.config import load_config
 from planner.dataset.storage import Dataset
 from planner.errors import ConfigError, PlannerError
@@ -46,12 +53,18 @@ ON_LOG_TIME = "_log"
 FITTED: dict[str, Callable[[Dataset, int], Policy]] = {
     "utility_forest": UtilityForest,
     f"utility_forest{ON_LOG_TIME}": UtilityForest,
+    "joint_forest": JointForest,
+    "gated_forest": GatedForest,
+    "pairwise_forest": PairwiseForest,
     "nearest_neighbours": lambda dataset, seed: NearestNeighbours(dataset),
     f"nearest_neighbours{ON_LOG_TIME}": lambda dataset, seed: NearestNeighbours(dataset),
     "boosted_trees": BoostedTrees,
     "most_frequent_nearby": lambda dataset, seed: MostFrequentNearby(dataset),
 }
+RIVALS: dict[str, Callable[[Dataset, int], Policy]] = {"asf_pairwise": AsfPairwise, "asf_regression": AsfRegression}
+"""They need a library that the planner does not, so that they run only when they are named."""
 POLICIES = (*FITTED, MLP)
+RECORDED = "recorded"
 
 
 @dataclass(frozen=True)
@@ -72,20 +85,38 @@ def evaluate(
     folds: int = 10,
     seed: int = 0,
     settings: Sequence[str] = (),
+    feature_cost_s: NDArray[np.float64] | None = None,
 ) -> list[Result]:
     """Test the virtual best, the single best and ``policies`` on the scenario's first ``folds`` folds.
 
-    ``settings`` override the MLP's, as key=value. ConfigError for a policy that does not exist.
+    ``settings`` override the MLP's, as key=value. ``feature_cost_s`` (n,) is what ``policies`` pay to read a problem's
+    features; None = nothing. ConfigError for a policy that does not exist.
     """
-    unknown = sorted(set(policies) - set(POLICIES))
+    unknown = sorted(set(policies) - {*POLICIES, *RIVALS})
     if unknown:
-        raise ConfigError(f"--policies {' '.join(unknown)}: not here; choose from {', '.join(POLICIES)}")
+        raise ConfigError(f"--policies {' '.join(unknown)}: not here; choose from {', '.join((*POLICIES, *RIVALS))}")
     numbers = sorted(set(scenario.folds.tolist()))
     tested = [
         _evaluate_fold(scenario, fold, numbers[(at + 1) % len(numbers)], policies, seed, settings)
         for at, fold in enumerate(numbers[:folds])
     ]
-    return [_joined(parts) for parts in zip(*tested, strict=True)]
+    results = [_joined(parts) for parts in zip(*tested, strict=True)]
+    if feature_cost_s is None:
+        return results
+    tested_rows = np.concatenate([np.flatnonzero(scenario.folds == fold) for fold in numbers[:folds]])
+    return [
+        result if result.policy in (VIRTUAL_BEST, SINGLE_BEST) else _paid(result, scenario, tested_rows, feature_cost_s)
+        for result in results
+    ]
+
+
+def _paid(result: Result, scenario: Scenario, rows: NDArray[np.intp], feature_cost_s: NDArray[np.float64]) -> Result:
+    """The result had the policy spent ``feature_cost_s`` (n,) before it started its solver on the problems ``rows``."""
+    penalty_s, cost_s = PENALTY * scenario.cutoff_s, feature_cost_s[rows]
+    par10_s = scenario.par10[rows].min(axis=1) + penalty_s * result.regret
+    solved = result.solved & (par10_s + cost_s < scenario.cutoff_s)
+    more_s = np.where(solved, cost_s, penalty_s - par10_s)
+    return replace(result, regret=result.regret + more_s / penalty_s, solved=solved)
 
 
 def _evaluate_fold(
@@ -107,7 +138,7 @@ def _evaluate_fold(
                 validated = write_fold(scenario, fold, directory / "validated", validation=validation)
                 make: Callable[[], Policy] = partial(_train, validated, directory / "run", seed, settings)
             else:
-                make = partial(FITTED[policy], log_time if policy.endswith(ON_LOG_TIME) else dataset, seed)
+                make = partial((FITTED | RIVALS)[policy], log_time if policy.endswith(ON_LOG_TIME) else dataset, seed)
             results.append(_timed(policy, make, dataset))
     return results
 
@@ -155,6 +186,36 @@ def report(scenario: Scenario, results: Sequence[Result], folds: int) -> str:
     return "\n".join(lines)
 
 
+def read_feature_cost(text: str | None, scenario: Scenario) -> NDArray[np.float64] | None:
+    """What --feature-cost says, in seconds for each problem, (n,); None when nothing is counted.
+
+    ConfigError for what is no number of seconds, and where the scenario recorded none.
+    """
+    if text is None:
+        return None
+    if text == RECORDED:
+        if scenario.feature_cost_s is None:
+            raise ConfigError(
+                f"--feature-cost {RECORDED}: issues.parquet has no column feature_cost_s without gaps; "
+                "add it, or give seconds"
+            )
+        return scenario.feature_cost_s
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = np.nan
+    if not 0 <= seconds < np.inf:
+        raise ConfigError(f"--feature-cost {text}: give seconds, 0 or more, or {RECORDED}")
+    return np.full(len(scenario.problems), seconds)
+
+
+def cost_text(cost_s: NDArray[np.float64] | None) -> str:
+    """What the table says of the cost of features."""
+    if cost_s is None:
+        return "computing features is not counted"
+    return f"computing features is counted: {cost_s.mean():.3g} s a problem, {cost_s.max():.3g} s at most"
+
+
 def main() -> int:
     """Evaluate one scenario and print its table; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -162,15 +223,27 @@ def main() -> int:
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="holds issues.parquet and outcomes.parquet")
     parser.add_argument("--folds", type=int, default=10, help="how many of the scenario's own folds to test on")
-    parser.add_argument("--policies", nargs="+", default=POLICIES, metavar="POLICY", help=", ".join(POLICIES))
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        default=POLICIES,
+        metavar="POLICY",
+        help=f"{', '.join(POLICIES)} (default: all of these), {', '.join(RIVALS)}",
+    )
+    parser.add_argument(
+        "--feature-cost",
+        metavar="SECONDS",
+        help=f"what features take, on every problem, or {RECORDED} (default: not counted)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of forest, trees and MLP")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting of the MLP")
     arguments = parser.parse_args()
     try:
         scenario = read_scenario(arguments.directory)
+        cost_s = read_feature_cost(arguments.feature_cost, scenario)
         print(
             f"{arguments.directory.name}: {len(scenario.problems)} problems, {len(scenario.solvers)} solvers, "
-            f"{len(scenario.feature_names)} features, cutoff {scenario.cutoff_s:g} s",
+            f"{len(scenario.feature_names)} features, cutoff {scenario.cutoff_s:g} s; {cost_text(cost_s)}",
             flush=True,
         )
         results = evaluate(
@@ -179,6 +252,7 @@ def main() -> int:
             folds=arguments.folds,
             seed=arguments.seed,
             settings=arguments.set,
+            feature_cost_s=cost_s,
         )
     except PlannerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -30,6 +30,7 @@ PENALTY = 10
 SHORTEST_S = 0.005
 """Below this, a solver's time is that of the clock: its logarithm is taken as if it were this long."""
 FEATURE_PREFIX = "f_"
+FEATURE_COST_COLUMN = "feature_cost_s"
 PROBLEM_COLUMNS = ("issue_id", "fold", "cutoff_s")
 OUTCOME_COLUMNS = ("issue_id", "action_id", "passed", "duration_s")
 
@@ -51,6 +52,8 @@ class Scenario:
     seconds: NDArray[np.float64]
     """(n, S), the cutoff at most."""
     cutoff_s: float
+    feature_cost_s: NDArray[np.float64] | None = None
+    """What computing the features took, (n,); None where that was not recorded for every problem."""
 
     @property
     def par10(self) -> NDArray[np.float64]:
@@ -104,7 +107,15 @@ def read_scenario(directory: Path) -> Scenario:
         solved=np.array(outcomes["passed"].to_pylist(), dtype=bool)[order].reshape(shape),
         seconds=np.array(outcomes["duration_s"].to_pylist(), dtype=np.float64)[order].reshape(shape),
         cutoff_s=cutoffs.pop(),
+        feature_cost_s=_feature_cost_s(issues),
     )
+
+
+def _feature_cost_s(issues: pa.Table) -> NDArray[np.float64] | None:
+    if FEATURE_COST_COLUMN not in issues.column_names:
+        return None
+    seconds = np.array(issues[FEATURE_COST_COLUMN].to_pylist(), dtype=np.float64)
+    return seconds if (seconds >= 0).all() else None
 
 
 def _read(path: Path, columns: Sequence[str]) -> pa.Table:

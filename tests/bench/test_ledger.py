@@ -93,7 +93,7 @@ def test_adding_the_same_cases_again_changes_nothing_and_more_repeats_are_added(
 def test_faults_can_be_planned_again(path: Path) -> None:
     with Ledger.open(path) as ledger:
         ledger.add_cases([bench_case("1")])
-        for execution, result in zip(ledger.planned(), (FAULT, outcome()), strict=True):
+        for execution, result in zip(ledger.planned(), (FAULT, outcome(False)), strict=True):
             ledger.start([execution.execution_id])
             ledger.finish({execution.execution_id: result})
         assert ledger.progress().faults == 1

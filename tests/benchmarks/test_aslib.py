@@ -1,5 +1,6 @@
 """Small scenarios whose PAR10 and closed gap are known by hand, through the same policies, decisions and regret."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.aslib import SINGLE_BEST, VIRTUAL_BEST, Result, evaluate, main, report
+from benchmarks.aslib import SINGLE_BEST, VIRTUAL_BEST, Result, cost_text, evaluate, main, read_feature_cost, report
 from benchmarks.scenario import Scenario, impute, read_scenario, write_fold
+from benchmarks.selectors import PairwiseForest, choose_gate
 from planner.errors import ConfigError, DatasetError
 
 CUTOFF_S = 100.0
@@ -151,6 +153,70 @@ def test_a_fold_is_tested_on_and_learned_from_by_nobody(scenario: Scenario, tmp_
 def test_a_missing_feature_becomes_the_median_of_the_problems_to_train_on() -> None:
     features = np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, 5.0], [100.0, 6.0]])
     assert impute(features, np.array([0, 1])).tolist() == [[1.0, 0.0], [3.0, 0.0], [2.0, 5.0], [100.0, 6.0]]
+
+
+@pytest.mark.parametrize("policy", ["joint_forest", "gated_forest", "pairwise_forest"])
+def test_the_forests_of_the_literature_close_the_gap_that_features_tell_of(scenario: Scenario, policy: str) -> None:
+    # A third of the features is one of two: told three times, the kind is nearly always among those looked at.
+    told = {"features": scenario.features[:, [0, 0, 0, 1]], "feature_names": ["kind_1", "kind_2", "kind_3", "noise"]}
+    results = by_name(evaluate(Scenario(**vars(scenario) | told), policies=[policy], folds=1))
+    assert results[SINGLE_BEST].regret.sum() > 0
+    assert results[policy].regret.sum() < 0.1 * results[SINGLE_BEST].regret.sum()
+
+
+def test_the_gate_stays_shut_where_leaving_the_single_best_loses_and_opens_where_it_wins() -> None:
+    losses = np.tile([[0.5, 1.0], [0.5, 0.0]], (20, 1))
+    assert choose_gate(np.tile([0.5, 0.4], (40, 1)), losses + np.array([0.0, 0.2]), single_best=0) == np.inf
+    foreseen = np.where(losses == 0.5, 0.5, 0.3)
+    # Where the foreseen gain is larger the solver is right, where it is smaller it is wrong.
+    foreseen[losses[:, 1] == 0, 1] = 0.1
+    assert 0.2 - 1e-9 <= choose_gate(foreseen, losses, single_best=0) < 0.4
+    assert choose_gate(losses, losses, single_best=0) < 0.5
+
+
+def test_a_pair_votes_by_what_the_wrong_solver_costs() -> None:
+    # Of problems that cannot be told apart, two in three are a second faster with the first solver; on the third it
+    # fails. Most votes by problems would be the first's, most votes by cost are the second's.
+    rows = np.zeros((90, 1))
+    losses = np.where((np.arange(90) % 3 == 0)[:, None], [1.0, 0.081], [0.08, 0.081])
+    forest = PairwiseForest.__new__(PairwiseForest)
+    forest.fit(rows, losses, seed=0)
+    assert forest.preference(rows[:1]).argmax() == 1
+
+
+def test_computing_features_is_paid_by_those_who_read_them(scenario: Scenario) -> None:
+    cost_s = np.full(PROBLEMS, 19.5)
+    free, paid = (
+        by_name(evaluate(scenario, policies=["nearest_neighbours"], folds=4, feature_cost_s=cost))
+        for cost in (None, cost_s)
+    )
+    for name in (SINGLE_BEST, VIRTUAL_BEST):
+        assert np.array_equal(free[name].regret, paid[name].regret)
+    rows = np.concatenate([np.flatnonzero(scenario.folds == fold) for fold in (1, 2, 3, 4)])
+    before_s = scenario.par10[rows].min(axis=1) + 10 * CUTOFF_S * free["nearest_neighbours"].regret
+    after_s = scenario.par10[rows].min(axis=1) + 10 * CUTOFF_S * paid["nearest_neighbours"].regret
+    # 81 s and the cost end after the cutoff, 1 s and the cost do not; what was not solved costs the penalty as before.
+    assert {"1", "81", "1000"} == {f"{second:.0f}" for second in before_s} - {"90"}
+    np.testing.assert_allclose(after_s, np.where(before_s < 2, before_s + 19.5, 10 * CUTOFF_S), rtol=1e-5)
+    assert np.array_equal(paid["nearest_neighbours"].solved, before_s < 2)
+
+
+def test_the_cost_of_features_is_read_or_given_and_else_refused(
+    scenario: Scenario, directory: Path, tmp_path: Path
+) -> None:
+    assert read_feature_cost(None, scenario) is None
+    given = read_feature_cost("2.5", scenario)
+    assert given is not None and given.tolist() == [2.5] * PROBLEMS
+    assert "counted: 2.5 s" in cost_text(given) and "not counted" in cost_text(None)
+    for wrong in ("recorded", "-1", "inf", "much"):
+        with pytest.raises(ConfigError, match="--feature-cost"):
+            read_feature_cost(wrong, scenario)
+    issues = pq.read_table(directory / "issues.parquet")
+    costs = [float(i) for i in range(PROBLEMS)]
+    pq.write_table(issues.append_column("feature_cost_s", pa.array(costs)), tmp_path / "issues.parquet")
+    shutil.copy(directory / "outcomes.parquet", tmp_path)
+    recorded = read_feature_cost("recorded", read_scenario(tmp_path))
+    assert recorded is not None and recorded.tolist() == costs
 
 
 def test_what_is_no_scenario_is_refused_with_what_to_do(

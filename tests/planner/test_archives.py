@@ -144,3 +144,8 @@ def test_a_gate_without_a_name_or_a_verdict_is_none(tmp_path: Path) -> None:
     gates = {"": {"passed": True}, "test": {"passed": False}, "lint": {"passed": "yes"}, "slow": None}
     record = read(tmp_path, proof=proof("verification", "gates", value=gates))
     assert record.summary["outcome"]["gates"] == [{"name": "test", "passed": False}]
+
+
+def test_a_run_of_which_nobody_says_the_job_is_a_code_job(tmp_path: Path) -> None:
+    assert read(tmp_path, proof=DOCUMENTS["proof"]).summary["job_type"] == "code"
+    assert read(tmp_path, rollout=rollout("job_type", value="fab-world")).summary["job_type"] == "fab-world"

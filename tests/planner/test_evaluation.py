@@ -91,6 +91,20 @@ def test_a_capped_choice_is_counted_and_may_have_lost_everything_when_risk_is_pr
     assert found["regret"] == pytest.approx(0.3)
 
 
+def test_choices_are_counted_over_the_rows_that_are_asked_for() -> None:
+    decisions = replace(LEARNED, capped=np.array([True, False, False, True]))
+    found = metrics(decisions, LOGGED, np.array([1, 3]), abstain_below=0.5, default=RULE)
+    assert (found["examples"], found["capped_choices"]) == (2, 1)
+    # Two and one candidates, 15 minutes and no limit; over all four one of four decisions has two candidates.
+    assert found["entropy_candidates"] == pytest.approx(np.log(2))
+    over_all = metrics(decisions, LOGGED, np.arange(4), abstain_below=0.5, default=RULE)
+    assert over_all["entropy_candidates"] == over_all["entropy_swarm"] < np.log(2)
+
+
+def test_calibration_of_confidences_of_which_one_is_missing_is_absent() -> None:
+    assert expected_calibration_error(np.array([0.5, np.nan]), np.array([1.0, 0.0])) is None
+
+
 def test_a_policy_without_probabilities_never_abstains_and_has_no_calibration() -> None:
     found = metrics(RULE, LOGGED, np.arange(4), abstain_below=0.5, default=RULE)
     assert (found["abstain_rate"], found["abstain_cost"], found["ece"], found["log_likelihood"]) == (
