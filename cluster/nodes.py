@@ -39,6 +39,7 @@ def nonce_in(directory: Path) -> Iterator[Path | None]:
     is now, and not as it once was; None where nothing can be written there."""
     path = directory / f".nonce-{uuid.uuid4().hex}"
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         path.touch(exist_ok=False)
     except OSError:
         yield None

@@ -1,5 +1,6 @@
 """The `planner` command. Thin: each command imports what it needs when it runs, so that --help stays quick."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ DATASET = Path(".cyntra/planner/dataset")
 RUNS = Path(".cyntra/planner/runs")
 INSTALL = "in a checkout of the planner: pip install -c constraints.txt torch==2.13.0 '.[{extra}]'"
 """What the README installs; the package is on no index."""
+_PLACE = re.compile(r"(?:^|=)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 EXTRAS = {"ray": "train", "torch": "train", "pyarrow": "train", "optuna": "train", "safetensors": "train"}
 
 app = typer.Typer(
@@ -51,13 +53,15 @@ def dataset_build(
 ) -> None:
     """Read a repo's artifacts into a time-split dataset."""
     from cluster.connect import connect
+    from cluster.nodes import require_sight
     from planner.dataset.build import build_dataset
     from planner.display.console import StageBars
     from planner.display.training import print_dataset
 
     chosen = options.of(BuildOptions)
     out = chosen.out or repo / DATASET
-    with StageBars() as bars, connect(chosen.address):
+    with StageBars() as bars, connect(chosen.address) as ray:
+        require_sight(ray, repo / DATASET.parent)
         info = build_dataset(repo, out, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
 
@@ -97,6 +101,7 @@ def train(
 ) -> None:
     """Train a policy on a dataset with Ray Train, DDP over the workers."""
     from cluster.connect import connect
+    from cluster.nodes import require_sight
     from planner.config import load_config
     from planner.display.console import EpochBar
     from planner.display.training import print_run
@@ -108,7 +113,8 @@ def train(
     run = chosen.out or (_latest_run() if resume else _new_run(Path(chosen.arch).stem))
     workers, gpu = chosen.workers, chosen.gpu
     start_run(run, settings, dataset, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
-    with EpochBar(settings.epochs) as bar, connect(chosen.address, None if gpu else workers):
+    with EpochBar(settings.epochs) as bar, connect(chosen.address, None if gpu else workers) as ray:
+        require_sight(ray, run)
         state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
     print_run(run, state)
 
@@ -175,13 +181,15 @@ def compare(
 ) -> None:
     """Fit every policy on one dataset and set them side by side; interrupted, it goes on where it stopped."""
     from cluster.connect import connect
+    from cluster.nodes import require_sight
     from planner.display.comparison import print_comparison
     from planner.display.console import StageBars
     from planner.evaluation.compare import compare as compare_policies
     from planner.evaluation.comparison_rows import RiskTarget
 
     out = out or dataset.parent / "compare"
-    with StageBars() as bars, connect(address):
+    with StageBars() as bars, connect(address) as ray:
+        require_sight(ray, out)
         report = compare_policies(
             dataset,
             out,
@@ -270,6 +278,7 @@ def config_show(
 def main() -> None:
     """Run the command line; errors that the user can mend are printed without a traceback."""
     try:
+        _refuse_addresses(sys.argv[1:])
         app()
     except PlannerError as error:
         typer.echo(f"error: {error}", err=True)
@@ -280,6 +289,17 @@ def main() -> None:
             raise
         typer.echo(f"error: this needs {error.name}: {INSTALL.format(extra=extra)}", err=True)
         sys.exit(1)
+
+
+def _refuse_addresses(words: list[str]) -> None:
+    """UsageError for a place such as s3://bucket/data: it would become a directory called ``s3:`` here."""
+    for before, word in zip(["", *words], words, strict=False):
+        if before == "--":
+            return
+        if _PLACE.search(word) and before != "--address" and not word.startswith("--address="):
+            raise UsageError(
+                f"{word}: places are paths of this machine: mount what it names, or copy it here, and give the path"
+            )
 
 
 def _new_run(arch: str) -> Path:

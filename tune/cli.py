@@ -49,12 +49,14 @@ def tune(
     from rich.console import Console
 
     from cluster.connect import connect
+    from cluster.nodes import require_sight
     from tune.search import run_search
 
     console, chosen = Console(), options.of(TuneOptions)
     out = chosen.out or dataset.parent / "tune"
     try:
-        with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers):
+        with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers) as ray:
+            require_sight(ray, out)
             result = run_search(
                 dataset,
                 out,
@@ -92,13 +94,15 @@ def ablate(
 ) -> None:
     """Vary one setting at a time, each variant trained with several seeds; interrupted, it goes on where it stopped."""
     from cluster.connect import connect
+    from cluster.nodes import require_sight
     from planner.display.comparison import print_ablation
     from planner.display.console import StageBars
     from tune.ablate import ablate as run_ablation
 
     out = out or dataset.parent / "ablate"
     chosen = None if axes == "all" else [name.strip() for name in axes.split(",")]
-    with StageBars() as bars, connect(address):
+    with StageBars() as bars, connect(address) as ray:
+        require_sight(ray, out)
         report = run_ablation(
             dataset, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], progress=bars.update
         )

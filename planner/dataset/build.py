@@ -7,7 +7,9 @@ not depend on the parallelism; so does the encoding of contexts that history mak
 
 import itertools
 import logging
+import os
 import pickle
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,7 @@ from planner.dataset.split import time_split
 from planner.dataset.write import check_out, write_dataset
 from planner.encoding.encode import Encoded, gather
 from planner.encoding.profiles import encode
+from planner.errors import DatasetError, PlannerError
 from planner.gc_pause import collector_paused
 
 READ_CHUNK = 4096
@@ -149,6 +152,12 @@ def _read_chunk(
     """Archive paths and events in; run records, the contexts they recorded as arrays, and quarantine entries out."""
     paths, events = chunk
     quarantine = Quarantine(Path(root))
+    unseen = [path for path in paths if not os.path.lexists(path)]
+    if unseen:
+        raise DatasetError(
+            f"node {platform.node()} does not see {len(unseen)} of {len(paths)} archives that are there: {unseen[0]}: "
+            "mount the repo on every node"
+        )
     contexts: list[dict[str, Any]] = []
     runs = read_archives([Path(path) for path in paths], events, quarantine, contexts)
     return runs, encode(contexts, N_SIMILAR, profile), quarantine.entries
@@ -195,10 +204,15 @@ def _map_chunks(
         _map_batch, batch_size=1, batch_format="pyarrow", fn_kwargs={"function": function, "arguments": arguments}
     )
     results = {}
-    for done, row in enumerate(mapped.iter_rows(), start=1):
-        *buffers, stream = row["result"]
-        results[row["number"]] = pickle.loads(stream, buffers=buffers)
-        progress(stage, done, len(chunks))
+    try:
+        for done, row in enumerate(mapped.iter_rows(), start=1):
+            *buffers, stream = row["result"]
+            results[row["number"]] = pickle.loads(stream, buffers=buffers)
+            progress(stage, done, len(chunks))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, PlannerError):
+            raise error.cause from None
+        raise
     return [results[number] for number in range(len(chunks))]
 
 

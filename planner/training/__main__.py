@@ -42,7 +42,8 @@ def main() -> int:
                 arguments.dataset,
                 init_from=arguments.init_from,
                 workers=world,
-                resume=arguments.resume,
+                # Started again by torchrun (--max-restarts), it goes on with what it began.
+                resume=arguments.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0",
                 gpu=arguments.gpu,
             )
         if world > 1:

@@ -10,6 +10,8 @@ import orjson
 from planner.errors import ClusterError, PlannerError
 from planner.runs.checkpoint import RunState, read_run
 
+MAX_DEATHS = 2
+"""How often workers may die during one command."""
 Progress = Callable[[dict[str, Any]], None]
 """Called with each finished epoch's metrics."""
 
@@ -19,12 +21,11 @@ def train_with_ray(
 ) -> RunState:
     """Run the loop on ``workers`` Ray Train workers until the run is finished.
 
-    ``run`` holds a run.json (see planner.training.loop.start_run). A worker that dies is replaced twice, and goes on
-    from the last checkpoint. ClusterError when Ray lacks the CPUs or GPUs.
+    ``run`` holds a run.json (see planner.training.loop.start_run). After a worker's death all are started anew, twice
+    at most, and go on from the last checkpoint; an error that would come again is raised at once. ClusterError when Ray
+    lacks the CPUs or GPUs.
     """
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
     resources = ray.cluster_resources()
     for name, needed in (("CPU", workers), ("GPU", workers if gpu else 0)):
@@ -33,27 +34,43 @@ def train_with_ray(
                 f"--workers {workers} needs {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
                 + (" or leave out --gpu" if name == "GPU" else "")
             )
-    trainer = TorchTrainer(
+    with _Follower(run / "metrics.jsonl", progress):
+        for deaths in range(MAX_DEATHS + 1):
+            try:
+                _fit(run, workers, gpu)
+                break
+            except Exception as error:
+                certain = _certain(error)
+                if certain is not None:
+                    raise certain from None
+                if deaths == MAX_DEATHS:
+                    raise ClusterError(
+                        f"training failed: {_cause(error)}; `planner train --resume` goes on from here"
+                    ) from error
+    return read_run(run)
+
+
+def _fit(run: Path, workers: int, gpu: bool) -> None:
+    """One attempt: Ray's own retries would also repeat errors that must come again."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    TorchTrainer(
         _worker,
         train_loop_config={"run": str(run.resolve()), "gpu": gpu},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        run_config=RunConfig(
-            name=f"attempt-{_attempt(run)}",
-            storage_path=str((run / "ray").resolve()),
-            failure_config=FailureConfig(max_failures=2),
-        ),
-    )
-    with _Follower(run / "metrics.jsonl", progress):
-        try:
-            trainer.fit()
-        except PlannerError:
-            raise
-        except Exception as error:
-            raise ClusterError(
-                f"training failed: {_cause(error)}; `planner train --resume` goes on from here"
-            ) from error
-    return read_run(run)
+        run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / "ray").resolve())),
+    ).fit()
+
+
+def _certain(error: BaseException) -> PlannerError | None:
+    """The error of ours that a worker raised, if one did."""
+    if isinstance(error, PlannerError):
+        return error
+    within = [*getattr(error, "worker_failures", {}).values(), getattr(error, "_base_exc", None), error.__cause__]
+    found = (_certain(inner) for inner in within if isinstance(inner, BaseException))
+    return next((inner for inner in found if inner is not None), None)
 
 
 def _worker(settings: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from planner.runs.checkpoint import read_run
 from planner.training.loop import start_run, train
 
 SECONDS = "seconds.json"
+MAX_DEATHS = 3
+"""How often the worker or the node of a run may die."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -20,7 +22,8 @@ def train_many(dataset: Path, runs: Mapping[Path, TrainConfig], progress: Progre
     """Train every run (directory -> settings) that is not finished. Ray must be connected."""
     import ray
 
-    remote = ray.remote(num_cpus=1, max_retries=0)(_train_one)
+    # A node or worker that dies gives its run to another, which goes on from the last checkpoint.
+    remote = ray.remote(num_cpus=1, max_retries=MAX_DEATHS)(_train_one)
     waiting = [
         remote.remote(config.model_dump(), str(dataset.resolve()), str(run.resolve())) for run, config in runs.items()
     ]

@@ -11,6 +11,7 @@ import pytest
 from bench.ledger import Ledger, Progress
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.cluster.heads import Head, ray_head, ray_node
+from tests.conftest import copy_corpus
 from tests.tune.processes import run_planner, start_planner, wait_until
 
 SLOW_TOOL = "#!/bin/sh\nsleep 2\ntouch solved.txt\n"
@@ -113,3 +114,13 @@ def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_do
         code, output = run_planner(head.environment, *command(repo, head))
     assert code == 0, output
     assert progress(repo).passed == 8
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="this user may not make a mount namespace (unshare -m)")
+def test_a_dataset_is_not_built_where_a_node_does_not_see_the_archives(tmp_path: Path) -> None:
+    repo = copy_corpus(tmp_path / "corpus")
+    hidden = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs none {repo} && exec "$@"', "sh")
+    with ray_head(cpus=1) as head, ray_node(head, *hidden):
+        code, output = run_planner(head.environment, "dataset", "build", repo, "--address", head.address)
+    assert code == 1 and "is not the same on every node" in output, output
+    assert not (repo / ".cyntra/planner/dataset").exists()
