@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def score_runs(
     seen = _seen(learning, held_out, learned)
     groups = {"all": np.ones(len(held_out), dtype=bool), "seen": seen, "unseen": ~seen}
     tables = {
-        group: [asdict(score(n, p, outcomes, examples=of_group, clusters=clusters)) for n, p in preferences.items()]
+        group: [score(n, p, outcomes, examples=of_group, clusters=clusters).to_json() for n, p in preferences.items()]
         for group, of_group in groups.items()
         if of_group.any()
     }
