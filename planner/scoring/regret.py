@@ -55,7 +55,7 @@ class PolicyScore:
     dollar_regret_low: float | None
     dollar_regret_high: float | None
     regret: float
-    """Utility (bench.judging.objective) below that of the best action that ran to its end."""
+    """Utility (planner.scoring.utility) below that of the best action that ran to its end."""
     regret_low: float
     regret_high: float
     regret_at_most: float
