@@ -2,14 +2,12 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.judging.objective import limit_ms
 from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
 from bench.judging.provenance import Provenance, provenance
 from bench.judging.relabel import HOLDOUT, cases_dataset, repo_of
@@ -34,6 +32,7 @@ from planner.scoring.regret import (
     score,
     uniform,
 )
+from planner.scoring.utility import check_metrics, limit_ms
 
 RULE = "heuristic"
 """Today's rule, whose plan is the first action of every case."""
@@ -54,7 +53,8 @@ def score_runs(
 
     A policy that would choose an action that was not executed takes its favourite among the executed ones.
     ``max_run_minutes`` caps what the policies may do online (default: the universe's, where the ledger lies in its
-    repo). BenchError without a run, or with one that has learned from held-out cases.
+    repo). BenchError without a run, or with one that has learned from held-out cases;
+    DatasetError with one whose winners were judged by another objective than the ledger's.
     """
     if not runs:
         raise BenchError("give at least one trained run to judge")
@@ -62,9 +62,12 @@ def score_runs(
     learning, held_out = hold_out(bench.cases, holdout, by)
     learned = {name: provenance(path) for name, path in runs.items()}
     _check_unseen(learned, held_out)
+    for name, one in learned.items():
+        if one.metrics is not None:
+            check_metrics(one.metrics, bench.metrics, f"{name}, the winners that it learned from", str(ledger_path))
     policies = {name: LearnedPolicy(path) for name, path in runs.items()}
     minute_seconds = _minute_seconds(bench, policies)
-    space, outcomes, fitted = _fit_baselines(learning, held_out, minute_seconds, repo_of(bench.path))
+    space, outcomes, fitted = _fit_baselines(learning, held_out, minute_seconds, bench)
     cases = [result.case for result in held_out]
     defaults = fixed_choices([action_from_document(c.actions[0].model_dump()) for c in cases], outcomes, space)
     decided = {name: _decide(policy, held_out, outcomes, space) for name, policy in policies.items()}
@@ -79,7 +82,7 @@ def score_runs(
     seen = _seen(learning, held_out, learned)
     groups = {"all": np.ones(len(held_out), dtype=bool), "seen": seen, "unseen": ~seen}
     tables = {
-        group: [asdict(score(n, p, outcomes, examples=of_group, clusters=clusters)) for n, p in preferences.items()]
+        group: [score(n, p, outcomes, examples=of_group, clusters=clusters).to_json() for n, p in preferences.items()]
         for group, of_group in groups.items()
         if of_group.any()
     }
@@ -152,12 +155,14 @@ def _max_run_minutes(bench: BenchResults) -> int | None:
 
 
 def _fit_baselines(
-    learning: Sequence[CaseResults], held_out: Sequence[CaseResults], minute_seconds: float, repo: Path | None
+    learning: Sequence[CaseResults], held_out: Sequence[CaseResults], minute_seconds: float, bench: BenchResults
 ) -> tuple[ActionSpace, Outcomes, dict[str, Preference]]:
     """The action space of all cases, the outcomes of the held-out ones, and name -> what each baseline, fitted on the
     learning cases, prefers among these."""
     with tempfile.TemporaryDirectory(prefix="planner-cases-") as directory:
-        dataset = cases_dataset(Path(directory) / "cases", learning, held_out, minute_seconds, repo)
+        dataset = cases_dataset(
+            Path(directory) / "cases", learning, held_out, minute_seconds, bench.metrics, repo_of(bench.path)
+        )
         space, split = dataset.space, dataset.splits["test"]
         outcomes = make_outcomes([result.action_outcomes(limit_ms(minute_seconds)) for result in held_out], space)
         inputs = inputs_of_split(split)

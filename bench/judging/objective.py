@@ -1,7 +1,7 @@
 """What counts as better: gates first, then the objective's metrics in order, then the smaller plan.
 
-An action that was executed more than once is judged by its means. One that cannot be told from a better one is its
-equal, and of equals the smaller plan wins.
+An action that was executed more than once is judged by its means. One that cannot be distinguished from a better one
+is its equal, and of equals the smaller plan wins.
 """
 
 import math
@@ -16,19 +16,11 @@ from planner.artifacts.universe import Universe
 from planner.contracts.bench import BenchOutcome
 from planner.contracts.document import Bin
 from planner.dataset.outcomes import ActionOutcome
+from planner.scoring.utility import DEFAULT_METRICS, TERMS, utility, utility_text
 
-LIMIT_MINUTES = 120
-"""The largest budget: times are measured against it in the utility."""
 GOALS = ("min", "max")
-METRICS = ("duration_ms", "agent_ms", "cost_usd", "overall")
-"""What an outcome tells: wall time, time of all agents together, US dollars, and a world's overall score."""
-DEFAULT_METRICS = (("duration_ms", "min"), ("cost_usd", "min"))
-_UTILITY_TERMS = {
-    "duration_ms": "time / limit",
-    "agent_ms": "agent_time / (3 * limit)",
-    "cost_usd": "agent_time / (3 * limit)",
-    "overall": "score",
-}
+METRICS = tuple(TERMS)
+"""What an outcome is compared by: wall time, time of all agents together, US dollars, and a world's overall score."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +68,9 @@ class Objective:
         return {**asdict(self), "metrics": [list(metric) for metric in self.metrics]}
 
     def for_job(self, job_type: str) -> "Objective":
-        """The objective without what a run of this job type never tells."""
-        told = [metric for metric in self.metrics if job_type != "code" or metric[0] != "overall"]
-        return replace(self, metrics=tuple(told) or DEFAULT_METRICS)
+        """The objective without what no run of this job type has."""
+        known = [metric for metric in self.metrics if job_type != "code" or metric[0] != "overall"]
+        return replace(self, metrics=tuple(known) or DEFAULT_METRICS)
 
     @property
     def time_decides_first(self) -> bool:
@@ -88,19 +80,17 @@ class Objective:
     @property
     def utility_text(self) -> str:
         """The formula of :meth:`utility`."""
-        terms = [f"{'-' if goal == 'min' else '+'} 0.1 * {_UTILITY_TERMS[name]}" for name, goal in self.metrics]
-        return f"passed {' '.join(terms)}, limit {LIMIT_MINUTES} minutes"
+        return utility_text(self.metrics)
 
     def utility(self, outcome: BenchOutcome, limit_ms: int) -> float:
-        """One number for an outcome, for regret: 1 for passing, and a tenth of each metric's share of its limit.
+        """One number for an outcome, see planner.scoring.utility.
 
-        Times are clipped: wall at ``limit_ms``, agent time (the sum over up to three candidates) at three times that.
-        Dollars are often unknown, so agent time stands for cost. By default it lies between -0.2 and 1, and no passing
-        execution is worth less than 0.8. A capped outcome is worth what it would be at most: as if it had just passed.
+        A capped outcome is worth what it would be at most: as if it had just passed.
         """
         passed = 1.0 if outcome.status == "stopped_early" else float(outcome.passed)
-        return passed + sum(
-            (0.1 if goal == "max" else -0.1) * _share(outcome, name, limit_ms) for name, goal in self.metrics
+        score = outcome.score or 0.0
+        return float(
+            utility(passed, outcome.duration_ms, outcome.agent_ms, limit_ms, metrics=self.metrics, score=score)
         )
 
 
@@ -110,7 +100,7 @@ class Verdict:
 
     action: Action
     equals: tuple[Action, ...]
-    """The actions that could not be told from each other at the end, the winner among them."""
+    """The actions that could not be distinguished from each other at the end, the winner among them."""
     confidence: float
     """How likely the winner passes at least as often as every other action (uniform prior, the least over rivals)."""
 
@@ -171,11 +161,6 @@ def cap_ms(
         return None
     spent = sum(outcome.duration_ms for outcome in outcomes.get(action, ()))
     return max(1, math.floor(repeats * min(bounds) - spent) + 1)
-
-
-def limit_ms(minute_seconds: float) -> int:
-    """The limit of the utility in ms, where one minute of budget lasts ``minute_seconds``."""
-    return round(LIMIT_MINUTES * minute_seconds * 1000)
 
 
 def action_outcome(
@@ -247,14 +232,6 @@ def _values(outcomes: Sequence[BenchOutcome], metric: str, goal: str) -> list[fl
     field = "score" if metric == "overall" else metric
     known = [float(value) for outcome in outcomes if (value := getattr(outcome, field)) is not None]
     return known or [math.inf if goal == "min" else -math.inf]
-
-
-def _share(outcome: BenchOutcome, metric: str, limit_ms: int) -> float:
-    if metric == "overall":
-        return min(max(outcome.score or 0.0, 0.0), 1.0)
-    if metric == "duration_ms":
-        return min(outcome.duration_ms, limit_ms) / limit_ms
-    return min(outcome.agent_ms, 3 * limit_ms) / (3 * limit_ms)
 
 
 def _amount(value: Bin) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from planner.dataset.storage import load_dataset
 from planner.errors import CheckpointError, DatasetError
 from planner.runs.checkpoint import read_run
+from planner.scoring.utility import Metrics, recorded_metrics
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,13 @@ class Provenance:
     example_ids: frozenset[str] = frozenset()
     issue_ids: frozenset[str] = frozenset()
     unknown: tuple[str, ...] = field(default=())
-    """Why some of it cannot be told."""
+    """Why some of it is not known."""
+    metrics: Metrics | None = None
+    """The objective's by which the winners were judged that the run itself learned from; None: it learned from none."""
 
 
 def provenance(path: Path) -> Provenance:
-    """What the run (or checkpoint of a run) at ``path`` has learned from, as far as it can be told."""
+    """What the run (or checkpoint of a run) at ``path`` has learned from, as far as it is known."""
     run = path if (path / "run.json").exists() else path.parent.parent
     try:
         state = read_run(run)
@@ -40,11 +43,13 @@ def provenance(path: Path) -> Provenance:
     unknown = earlier.unknown
     if dataset.info.dataset_hash != state.dataset_hash:
         unknown = (*unknown, f"{state.dataset} has changed since {run} was trained on it")
+    from_winners = dataset.info.label_source == "bench_winners"
     tables = [dataset.splits[name].table for name in ("train", "val") if len(dataset.splits[name])]
     return Provenance(
-        dataset.info.label_source == "bench_winners",
+        from_winners,
         started_from,
         earlier.example_ids.union(*(table["example_id"] for table in tables)),
         earlier.issue_ids.union(*(table["issue_id"] for table in tables)),
         unknown,
+        recorded_metrics(dataset.info.objective) if from_winners else None,
     )

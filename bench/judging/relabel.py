@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.judging.objective import limit_ms
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
 from planner.actions import ActionSpace
 from planner.artifacts.rule_settings import decisive_part
@@ -17,6 +16,7 @@ from planner.dataset.storage import MANIFEST, Dataset, load_dataset
 from planner.dataset.write import write_dataset
 from planner.encoding.profiles import encode
 from planner.errors import BenchError
+from planner.scoring.utility import Metrics, check_metrics, limit_ms, recorded_metrics
 
 HOLDOUT = 0.4
 """Share of the cases, the latest, that no policy learns from."""
@@ -49,8 +49,9 @@ def relabel(
     With a base it keeps the base's action space, token profile, vocabulary and normalisation; without one these are
     fitted on the learning cases alone, and today's rule and the length of a minute are those of ``repo``, of the repo
     that the ledger lies in, or of the replay that made the ledger. train and val come from the learning cases, test
-    holds the held-out ones. Raises BenchError when the ledger has too few cases or nothing tells how long a minute is,
-    ActionError when an action is outside the space, DatasetError as write_dataset does.
+    holds the held-out ones. BenchError when the ledger has too few cases or nobody recorded how long a minute is;
+    ActionError when an action is outside the space; DatasetError as write_dataset does, and when the base holds winners
+    of another objective.
     """
     bench = read_bench(ledger_path)
     learning, held_out = hold_out(bench.cases, holdout, by)
@@ -61,7 +62,9 @@ def relabel(
     settings = _fresh(bench, repo) if base_dataset is None else _of_base(load_dataset(base_dataset).info)
     base = settings.base
     space = action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump())
-    return _write(out, results, splits, space, settings, bench.account)
+    if base is not None and base.label_source == "bench_winners":
+        check_metrics(recorded_metrics(base.objective), bench.metrics, str(base_dataset), str(ledger_path))
+    return _write(out, results, splits, space, settings, bench.metrics, bench.account)
 
 
 def cases_dataset(
@@ -69,6 +72,7 @@ def cases_dataset(
     learning: Sequence[CaseResults],
     held_out: Sequence[CaseResults],
     minute_seconds: float,
+    metrics: Metrics,
     repo: Path | None,
 ) -> Dataset:
     """A dataset to fit baselines on: train holds the learning cases, test the held-out ones, val nothing.
@@ -81,7 +85,7 @@ def cases_dataset(
     config_path = None if repo is None else repo / ".cyntra" / "config.yaml"
     config = load_kernel_config(config_path) if config_path is not None and config_path.exists() else {}
     settings = _Settings(None, config, minute_seconds, "planner", N_SIMILAR)
-    _write(out, results, splits, action_space(results), settings, {})
+    _write(out, results, splits, action_space(results), settings, metrics, {})
     return load_dataset(out)
 
 
@@ -91,6 +95,7 @@ def _write(
     splits: Mapping[str, range],
     space: ActionSpace,
     settings: _Settings,
+    metrics: Metrics,
     account: Mapping[str, int],
 ) -> DatasetInfo:
     limit = limit_ms(settings.minute_seconds)
@@ -108,6 +113,7 @@ def _write(
         normalisation_of=base,
         account={
             "label_source": "bench_winners",
+            "objective": [list(metric) for metric in metrics],
             "base_dataset_hash": None if base is None else base.dataset_hash,
             "token_profile": settings.token_profile,
             "kernel_config": decisive_part(settings.kernel_config),
@@ -156,7 +162,7 @@ def _fresh(bench: BenchResults, repo: Path | None) -> _Settings:
     seconds = bench.minute_seconds or (None if config_path is None else minute_seconds(config))
     if seconds is None:
         raise BenchError(
-            f"{bench.path} does not tell how long a minute of budget lasted: name the repo that was benched with "
+            f"{bench.path} has no record of how long a minute of budget lasted: name the repo that was benched with "
             "--repo, or a dataset of it with --dataset"
         )
     return _Settings(None, config, seconds, "planner", N_SIMILAR)

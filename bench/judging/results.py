@@ -13,6 +13,7 @@ from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.contracts.document import timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
 from planner.errors import BenchError
+from planner.scoring.utility import Metrics
 
 HoldOutBy = Literal["time", "problem"]
 """time: the latest cases are held out. problem: all cases of the problems that came up last, so that learning saw no
@@ -23,7 +24,7 @@ RECORDED = "recorded"
 
 @dataclass(frozen=True)
 class Spending:
-    """What executions took: minutes (of budget) of all agents together, and dollars; None where nobody told any."""
+    """What executions took: minutes (of budget) of all agents together, and dollars; None where none is known."""
 
     executions: int
     agent_minutes: float
@@ -58,8 +59,8 @@ class CaseResults:
         return issue_id.removesuffix(f"@{agent}") if self.case.base_commit == RECORDED else issue_id
 
     @property
-    def tells(self) -> bool:
-        """Whether at least two actions can be compared; a case with fewer tells nothing about the choice."""
+    def compares(self) -> bool:
+        """Whether at least two actions can be compared; a case with fewer says nothing about the choice."""
         ended = [not any(o.status == "stopped_early" for o in group) for group in self.outcomes.values()]
         return len(ended) >= 2 and any(ended)
 
@@ -69,7 +70,7 @@ class CaseResults:
         verdict = judge(
             [(action, outcome) for action, group in self.outcomes.items() for outcome in group], self.objective
         )
-        assert verdict is not None  # there is one wherever the case tells anything
+        assert verdict is not None  # there is one wherever the case compares actions
         return verdict
 
     def action_outcomes(self, limit_ms: int) -> tuple[ActionOutcome, ...]:
@@ -83,15 +84,20 @@ class BenchResults:
 
     path: Path
     cases: list[CaseResults]
-    """Those that tell something, oldest context first, then in the order of the bench."""
+    """Those that compare actions, oldest context first, then in the order of the bench."""
     left_out: list[CaseResults]
     """Those that do not."""
     settings: Mapping[str, Any]
 
     @property
     def minute_seconds(self) -> float | None:
-        """How long a minute of budget lasted, where the ledger tells (a replay's does)."""
+        """How long a minute of budget lasted, where the ledger has it (a replay's does)."""
         return self.settings.get("minute_seconds")
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics of the objective by which its outcomes are judged."""
+        return Objective.of_settings(self.settings).metrics
 
     @property
     def account(self) -> dict[str, int]:
@@ -111,7 +117,7 @@ class BenchResults:
 
 
 def read_bench(ledger_path: Path) -> BenchResults:
-    """Everything a ledger knows; BenchError when no case tells anything yet."""
+    """Everything a ledger knows; BenchError when no case compares actions yet."""
     with Ledger.read(ledger_path) as ledger:
         cases = ledger.cases()
         executions = ledger.executions()
@@ -135,14 +141,14 @@ def read_bench(ledger_path: Path) -> BenchResults:
         )
         for case in cases
     ]
-    told = sorted((result for result in results if result.tells), key=lambda result: result.decided_ms)
-    if not told:
+    comparing = sorted((result for result in results if result.compares), key=lambda result: result.decided_ms)
+    if not comparing:
         raise BenchError(f"{ledger_path}: no case has two finished executions yet; run `planner bench` first")
-    return BenchResults(ledger_path, told, [r for r in results if not r.tells], settings)
+    return BenchResults(ledger_path, comparing, [r for r in results if not r.compares], settings)
 
 
 def read_results(ledger_path: Path) -> list[CaseResults]:
-    """The cases of :func:`read_bench` that tell something."""
+    """The cases of :func:`read_bench` that compare actions."""
     return read_bench(ledger_path).cases
 
 
@@ -182,8 +188,8 @@ def split_off(
 
 def spending(results: Sequence[CaseResults], minute_seconds: float) -> Spending:
     """What all executions of these cases took, faulty and capped ones included; a derived outcome took nothing."""
-    told = (outcome for result in results for group in result.outcomes.values() for outcome in group)
-    outcomes = [outcome for outcome in told if outcome.derived_from is None]
+    all_outcomes = (outcome for result in results for group in result.outcomes.values() for outcome in group)
+    outcomes = [outcome for outcome in all_outcomes if outcome.derived_from is None]
     costs = [outcome.cost_usd for outcome in outcomes if outcome.cost_usd is not None]
     agent_ms = sum(outcome.agent_ms for outcome in outcomes) + sum(result.fault_ms for result in results)
     return Spending(

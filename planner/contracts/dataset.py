@@ -41,6 +41,9 @@ class DatasetInfo(Document):
     dataset_hash: Identifier
     label_source: Literal["executed_plans", "bench_winners"]
     token_profile: TokenProfile = "planner"
+    objective: list[list[str]] | None = None
+    """The metrics that its utilities and winners were judged by, [name, "min" or "max"] each; None: the default ones,
+    as in datasets of an earlier program, or none where no actions were compared."""
     base_dataset_hash: str | None
     action_space: ActionSpaceDocument
     kernel_config: dict[str, Any]

@@ -28,7 +28,7 @@ class ActionOutcome(NamedTuple):
     time_is_lower_bound: bool
     """Some execution was cut at its limit: it would have taken longer."""
     utility: float | None
-    """In [-0.2, 1], see bench.judging.objective; None when the agents' time is unknown."""
+    """In [-0.2, 1], see planner.scoring.utility; None when the agents' time is unknown."""
     capped: bool = False
     cost_usd: float | None = None
 

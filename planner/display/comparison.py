@@ -5,19 +5,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Column, Table
 
-from planner.display.console import _short, console, say
-from planner.evaluation.tables import with_interval
-
-METRIC_COLUMNS = {
-    "log_likelihood": "log lik.",
-    "ece": "ECE",
-    "entropy_swarm": "H swarm",
-    "entropy_candidates": "H cand.",
-    "abstain_rate": "abst.",
-    "risk_accepted": "risk",
-    "risk_default": "default",
-}
-"""What a row of a comparison shows besides exact match and regret."""
+from planner.display.console import console, say
+from planner.evaluation.tables import cost_cells
+from planner.scoring.metric import cell, columns
 
 
 def print_comparison(report: dict[str, Any]) -> None:
@@ -36,19 +26,16 @@ def print_ablation(report: dict[str, Any]) -> None:
 
 
 def _print_rows(rows: list[dict[str, Any]], names: dict[str, str]) -> None:
-    shown = [metric for metric in ("exact_match", "regret") if any(row[metric] is not None for row in rows)]
-    titles = [metric.partition("_")[0] + " [95 %]" for metric in shown]
-    columns = (*names.values(), *titles, *METRIC_COLUMNS.values(), "parameters", "train s")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), padding=(0, 0))
+    shown = [metric for metric in columns("compare") if any(row[metric.key] is not None for row in rows)]
+    titles = [metric.title + " [95 %]" * metric.interval for metric in shown]
+    table = Table(
+        *(Column(name, no_wrap=True) for name in (*names.values(), *titles, "parameters", "train s")), padding=(0, 0)
+    )
     for previous, row in zip([None, *rows], rows, strict=False):
         if previous is not None and previous[next(iter(names))] != row[next(iter(names))]:
             table.add_section()
         table.add_row(
-            *(str(row[name]) for name in names),
-            *(escape(with_interval(row, metric)) for metric in shown),
-            *(_short(row[key]) for key in METRIC_COLUMNS),
-            "-" if row["parameters"] is None else str(int(row["parameters"])),
-            "-" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}",
+            *(str(row[name]) for name in names), *(escape(cell(metric, row)) for metric in shown), *cost_cells(row)
         )
     console.print(table)
 

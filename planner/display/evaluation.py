@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from planner.display.console import _short, console, say
+from planner.scoring.metric import cell, columns
 
 
 def print_check(report: dict[str, Any]) -> None:
@@ -42,33 +43,18 @@ def print_check(report: dict[str, Any]) -> None:
 
 def print_evaluation(report: dict[str, Any]) -> None:
     """One table per split: groups and policies down, metrics across."""
-    columns = {
-        "examples": "n",
-        "accuracy_swarm_id": "swarm",
-        "accuracy_max_candidates_bin": "cand.",
-        "accuracy_max_minutes_bin": "min.",
-        "accuracy_max_iterations_bin": "iter.",
-        "exact_match": "exact",
-        "mean_duration_s": "time s",
-        "success_under_budget": "success",
-        "entropy_swarm": "H swarm",
-        "entropy_candidates": "H cand.",
-        "top1_share": "top-1",
-        "ece": "ECE",
-        "regret": "regret",
-        "risk_accepted": "risk",
-        "abstain_rate": "abst.",
-        "risk_default": "default",
-    }
+    shown = columns("evaluate")
+    titles = [metric.title for metric in shown]
     capped = 0
     for split, groups in report["splits"].items():
-        table = Table("group", "policy", *columns.values(), title=f"{split}", title_justify="left", padding=(0, 0))
+        table = Table("group", "policy", "n", *titles, title=split, title_justify="left", padding=(0, 0))
         for group, result in groups.items():
             if group != "all" and result["examples"] == groups["all"]["examples"]:
                 continue
             for policy, values in result["policies"].items():
                 capped = max(capped, values["capped_choices"])
-                table.add_row(group, policy, *(_short(values[key]) for key in columns))
+                cells = (cell(metric, values, interval=False) for metric in shown)
+                table.add_row(group, policy, str(values["examples"]), *cells)
             table.add_section()
         console.print(table)
     if capped:

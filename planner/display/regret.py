@@ -5,7 +5,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Column, Table
 
-from planner.display.console import _short, console, say
+from planner.display.console import console, say
+from planner.scoring.metric import cell, columns
 
 
 def print_regret(report: dict[str, Any]) -> None:
@@ -30,7 +31,7 @@ def print_regret(report: dict[str, Any]) -> None:
         say(f"what a run learned from is not known in full: {reason}")
     say("pass regret: share of passes lost against the best executed action; by itself it says little")
     say(
-        "time, agent and $ regret: over the cases whose chosen action passes (share of all: `passes`), what it takes "
+        "time, agent and $ regret: over the cases whose chosen action passes (their number: `passes`), what it takes "
         "beyond the least of any passing action executed there: wall s, s of all agents together, dollars"
     )
     say(f"regret: lost utility against the best action that ran to its end; utility = {report['utility']}")
@@ -51,37 +52,14 @@ def print_regret(report: dict[str, Any]) -> None:
 
 
 def _print_scores(rows: list[dict[str, Any]], title: str | None) -> None:
-    dollars = any(row["dollar_regret"] is not None for row in rows)
-    shown = {"pass_regret": "pass regret", "time_regret_s": "time regret s", "agent_regret_s": "agent regret s"}
-    shown |= {"dollar_regret": "$ regret"} if dollars else {}
-    shown |= {"regret": "regret"}
-    columns = ("policy", "pass", "time s", "agent s", "passes", *shown.values(), "own choice")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), title=title, title_justify="left", padding=(0, 0))
+    shown = [metric for metric in columns("bench") if any(row[metric.key] is not None for row in rows)]
+    titles = ("policy", *(metric.title for metric in shown))
+    table = Table(*(Column(name, no_wrap=True) for name in titles), title=title, title_justify="left", padding=(0, 0))
     for row in rows:
-        table.add_row(
-            row["policy"],
-            _short(row["pass_rate"]),
-            f"{row['mean_time_s']:.4g}",
-            f"{row['mean_agent_time_s']:.4g}",
-            f"{row['passing_cases'] / row['cases']:.2f}",
-            # The other intervals are in the numbers' file: a table has to fit a terminal.
-            *(
-                escape(_with_bounds(row, name)) if name in ("pass_regret", "regret") else _plain(row[name])
-                for name in shown
-            ),
-            _short(row["free_choice"]),
-        )
+        # The other intervals are in the numbers' file: a table has to fit a terminal.
+        cells = (cell(metric, row, interval=metric.key in ("pass_regret", "regret")) for metric in shown)
+        table.add_row(row["policy"], *map(escape, cells))
     console.print(table)
-
-
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _with_bounds(row: dict[str, Any], name: str) -> str:
-    if row[name] is None:
-        return "-"
-    return "{:.3g} [{:.3g}, {:.3g}]".format(*(round(row[f"{name}{end}"], 4) for end in ("", "_low", "_high")))
 
 
 def _say_online(row: dict[str, Any]) -> None:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from planner.dataset.storage import Dataset, Split
 from planner.evaluation.calibrate import calibrate_run
 from planner.evaluation.decisions import Decisions, decide_by_rule, decide_by_score, labels_of, losses
-from planner.evaluation.metrics import Logged, metrics
+from planner.evaluation.metrics import Judged, logged_of, measure
 from planner.policies.policy import Policy
 from planner.runs.learned import LearnedPolicy
-from planner.scoring.bootstrap import mean_interval
 from planner.scoring.calibration import choose_threshold
 from planner.training.many import training_seconds
 
@@ -73,6 +72,7 @@ def judge(contender: Contender, dataset: Dataset, promise: RiskTarget) -> list[d
         thresholds = [_threshold(decisions, splits["val"], promise) for decisions in decided["val"]]
     for name, split in splits.items():
         rule = decide_by_rule(dataset, split)
+        logged = logged_of(split, dataset.info.minute_seconds)
         for issues, selected in _issue_groups(split).items():
             rows.append(
                 {
@@ -81,7 +81,12 @@ def judge(contender: Contender, dataset: Dataset, promise: RiskTarget) -> list[d
                     "issues": issues,
                     "parameters": contender.parameters,
                     "train_seconds": contender.train_seconds,
-                    **_mean_metrics(decided[name], thresholds, rule, split, dataset, selected),
+                    **measure(
+                        [
+                            Judged(decisions, logged, selected, threshold, rule)
+                            for decisions, threshold in zip(decided[name], thresholds, strict=True)
+                        ]
+                    ),
                 }
             )
     return rows
@@ -93,34 +98,6 @@ def _threshold(decisions: Decisions, split: Split, promise: RiskTarget) -> float
         return 0.0
     lost = losses(decisions, labels_of(split))
     return choose_threshold(decisions.confidence, lost, max_risk=promise.max_risk, level=promise.confidence).value
-
-
-def _mean_metrics(
-    decided: Sequence[Decisions],
-    thresholds: Sequence[float],
-    rule: Decisions,
-    split: Split,
-    dataset: Dataset,
-    rows: NDArray[np.intp],
-) -> dict[str, Any]:
-    labels = labels_of(split)
-    logged = Logged(labels, np.asarray(split.passed), np.asarray(split.duration_ms), dataset.info.minute_seconds)
-    each = [
-        metrics(decisions, logged, rows, abstain_below=threshold, default=rule)
-        for decisions, threshold in zip(decided, thresholds, strict=True)
-    ]
-    result: dict[str, Any] = {}
-    for key in each[0]:
-        values = [float(value) for one in each if (value := one[key]) is not None]
-        result[key] = float(np.mean(values)) if values else None
-    result["examples"] = len(rows)
-    # The intervals are over examples; an example's value is its mean over the seeds.
-    matches = np.mean([[d.actions[i] == labels[i] for i in rows] for d in decided], axis=0)
-    regret = np.mean([d.regret[rows] for d in decided], axis=0)
-    for name, values in (("exact_match", matches), ("regret", regret[np.isfinite(regret)])):
-        interval = mean_interval(values) if len(values) else (None, None, None)
-        result[name], result[f"{name}_low"], result[f"{name}_high"] = interval
-    return result
 
 
 def _issue_groups(split: Split) -> dict[str, NDArray[np.intp]]:

@@ -20,6 +20,7 @@ from planner.scoring.regret import (
     lost_utility,
     policy_preference,
 )
+from planner.scoring.utility import DEFAULT_METRICS, check_metrics, recorded_metrics
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,12 @@ def decide_by_rule(dataset: Dataset, split: Split) -> Decisions:
 def decide_by_values(ensemble: ValueEnsemble, dataset: Dataset, split: Split, *, safe: bool) -> Decisions:
     """What is read from predicted outcomes: the cheapest action that passes as often as today's rule's.
 
-    With ``safe`` false, the action of largest expected utility.
+    With ``safe`` false, the action of largest expected utility; DatasetError where utilities are of another objective
+    than the one that the ensemble's predictions give.
     """
+    if not safe:
+        recorded = recorded_metrics(dataset.info.objective)
+        check_metrics(recorded, DEFAULT_METRICS, str(dataset.path), "expected utility")
     inputs, rule = inputs_of_split(split), decide_by_rule(dataset, split).actions
     decided, scores = list(rule), {}
     for job_type in np.unique(inputs.job_types).tolist():

@@ -16,9 +16,8 @@ from planner.evaluation.decisions import (
     decide_by_rule,
     decide_by_score,
     decide_jointly,
-    labels_of,
 )
-from planner.evaluation.metrics import Logged, entropy, metrics
+from planner.evaluation.metrics import entropy, logged_of, metrics
 from planner.policies.policy import Policy
 from planner.policies.registry import baselines
 from planner.runs.checkpoint import read_run
@@ -62,9 +61,7 @@ def _evaluate_split(
     policy: LearnedPolicy, fitted: Sequence[Policy], dataset: Dataset, split: Split, abstain_below: float
 ) -> dict[str, dict[str, Any]]:
     """Group -> {policies, labels}: "all", then job types, domains, seen and unseen issues where there are any."""
-    logged = Logged(
-        labels_of(split), np.asarray(split.passed), np.asarray(split.duration_ms), dataset.info.minute_seconds
-    )
+    logged = logged_of(split, dataset.info.minute_seconds)
     rule = decide_by_rule(dataset, split)
     heads = log_probs_on(policy, dataset, split)
     learned = decide_jointly(policy.name, heads, split, dataset.space)

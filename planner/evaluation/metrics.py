@@ -2,15 +2,18 @@
 examples in which the policy chose the executed swarm and number of candidates."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action
-from planner.evaluation.decisions import Decisions, losses
+from planner.dataset.storage import Split
+from planner.evaluation.decisions import Decisions, labels_of, losses
 from planner.scoring.bootstrap import mean_interval
+from planner.scoring.metric import Metric, Shown, of_decisions, register
 
 ECE_BINS = 10
 
@@ -25,61 +28,108 @@ class Logged:
     minute_seconds: float
 
 
-def metrics(
-    decisions: Decisions, logged: Logged, rows: NDArray[np.intp], *, abstain_below: float, default: Decisions
-) -> dict[str, float | int | None]:
-    """Every metric over the examples ``rows``; a value that has no example to stand on is None.
+def logged_of(split: Split, minute_seconds: float) -> Logged:
+    """What a split's runs came to."""
+    return Logged(labels_of(split), np.asarray(split.passed), np.asarray(split.duration_ms), minute_seconds)
 
-    accuracy_*: share of examples whose executed value the policy chose, per head; exact_match: all four.
-    log_likelihood: mean joint log-probability of the executed action. same_topology: examples in which swarm and
-    candidates agree; over these mean_duration_s, and success_under_budget, the share that passed within the chosen
-    minutes. entropy_*: of the decisions, in nats. top1_share: the most frequent decision's share. ece: expected
-    calibration error of the joint confidence, equal-mass bins. regret: mean utility lost against the best executed
-    action, over the examples of which several actions were executed; capped_choices: those of them in which a capped
-    action is chosen, whose regret is a lower bound. abstain_rate: share below ``abstain_below``; in
-    terms of the loss (regret where it is known, else disagreement with the executed action, see decisions.losses):
-    risk_accepted, the mean loss of the other decisions; risk_default, that of ``default`` where the policy abstained;
-    abstain_cost, how much more that is than the policy's own there.
+
+@dataclass(frozen=True)
+class Judged:
+    """One policy's decisions on the examples ``rows``, and what they are judged by."""
+
+    decisions: Decisions
+    logged: Logged
+    rows: NDArray[np.intp]
+    abstain_below: float
+    default: Decisions
+    """What is done where the policy abstains."""
+
+    @cached_property
+    def chosen(self) -> list[Action]:
+        """The policy's actions, (rows,)."""
+        return [self.decisions.actions[i] for i in self.rows]
+
+    @cached_property
+    def labels(self) -> list[Action]:
+        """The executed actions, (rows,)."""
+        return [self.logged.labels[i] for i in self.rows]
+
+    @cached_property
+    def matches(self) -> NDArray[np.float64]:
+        """1 where the policy chose what was executed, (rows,)."""
+        return np.array([a == b for a, b in zip(self.chosen, self.labels, strict=True)], dtype=float)
+
+    @cached_property
+    def same_topology(self) -> NDArray[np.bool_]:
+        """Where swarm and candidates agree with what was executed, (rows,)."""
+        return np.array([a[:2] == b[:2] for a, b in zip(self.chosen, self.labels, strict=True)], dtype=bool)
+
+    @cached_property
+    def abstained(self) -> NDArray[np.bool_]:
+        """Where its confidence lies below the threshold, (rows,)."""
+        return self.decisions.confidence[self.rows] < self.abstain_below
+
+    @cached_property
+    def lost(self) -> NDArray[np.float64]:
+        """What the policy loses, see decisions.losses, (rows,)."""
+        return losses(self.decisions, self.logged.labels)[self.rows]
+
+    @cached_property
+    def lost_by_default(self) -> NDArray[np.float64]:
+        """What the default loses, (rows,)."""
+        return losses(self.default, self.logged.labels)[self.rows]
+
+
+Number = float | int | None
+
+
+def measure(seeds: Sequence[Judged]) -> dict[str, Number]:
+    """Every metric by its key, of one policy: over several seeds, all on the same rows, the mean of each.
+
+    A value that has no example to stand on is None. Intervals are over examples; an example's value is its mean over
+    the seeds.
     """
-    chosen, labels = [decisions.actions[i] for i in rows], [logged.labels[i] for i in rows]
-    match = np.array([a == b for a, b in zip(chosen, labels, strict=True)], dtype=float)
-    exact, low, high = mean_interval(match)
-    result: dict[str, float | int | None] = {"examples": len(rows)}
-    for head in HEADS:
-        hits = [getattr(a, head) == getattr(b, head) for a, b in zip(chosen, labels, strict=True)]
-        result[f"accuracy_{head}"] = _mean(hits)
-    result |= {"exact_match": _number(exact), "exact_match_low": _number(low), "exact_match_high": _number(high)}
-    result["log_likelihood"] = _mean(decisions.label_log_prob[rows])
-    result |= _outcomes(chosen, labels, logged, rows)
-    result["entropy_swarm"] = entropy([action.swarm_id for action in chosen])
-    result["entropy_candidates"] = entropy([action.max_candidates_bin for action in chosen])
-    result["top1_share"] = max(Counter(chosen).values()) / len(chosen) if chosen else None
-    result["ece"] = expected_calibration_error(decisions.confidence[rows], match)
-    abstained = decisions.confidence[rows] < abstain_below
-    lost, lost_by_default = losses(decisions, logged.labels)[rows], losses(default, logged.labels)[rows]
-    result["risk_accepted"] = _mean(lost[~abstained])
-    result["risk_default"] = _mean(lost_by_default[abstained])
-    result["abstain_rate"] = _mean(abstained)
-    result["abstain_cost"] = _mean((lost_by_default - lost)[abstained])
-    result["capped_choices"] = 0 if decisions.capped is None else int(decisions.capped[rows].sum())
-    regret = decisions.regret[rows]
-    mean, low, high = mean_interval(regret[np.isfinite(regret)])
-    result |= {"regret": _number(mean), "regret_low": _number(low), "regret_high": _number(high)}
+    result: dict[str, Number] = {"examples": len(seeds[0].rows)}
+    for metric in of_decisions():
+        assert metric.of_decisions is not None
+        each = [metric.of_decisions(one) for one in seeds]
+        if metric.interval:
+            values = np.mean(each, axis=0)
+            found = mean_interval(values[np.isfinite(values)])
+            names = (metric.key, f"{metric.key}_low", f"{metric.key}_high")
+            result |= dict(zip(names, map(_number, found), strict=True))
+        else:
+            known = [value for value in each if value is not None]
+            result[metric.key] = known[0] if len(known) == len(seeds) == 1 else _mean(known)
     return result
 
 
-def _outcomes(
-    chosen: Sequence[Action], labels: Sequence[Action], logged: Logged, rows: NDArray[np.intp]
-) -> dict[str, float | int | None]:
-    same = np.array([a[:2] == b[:2] for a, b in zip(chosen, labels, strict=True)], dtype=bool)
-    durations = logged.duration_ms[rows] / 1000
-    limits = [np.inf if a.max_minutes_bin == "NA" else a.max_minutes_bin * logged.minute_seconds for a in chosen]
-    within = logged.passed[rows] & (durations <= np.array(limits))
-    return {
-        "same_topology": int(same.sum()),
-        "mean_duration_s": _mean(durations[same]),
-        "success_under_budget": _mean(within[same]),
-    }
+def metrics(
+    decisions: Decisions, logged: Logged, rows: NDArray[np.intp], *, abstain_below: float, default: Decisions
+) -> dict[str, Number]:
+    """Every metric of one policy over the examples ``rows``, as :func:`measure` gives them."""
+    return measure([Judged(decisions, logged, rows, abstain_below, default)])
+
+
+def _accuracy(head: str) -> Callable[[Judged], Number]:
+    def of(judged: Judged) -> Number:
+        return _mean([getattr(a, head) == getattr(b, head) for a, b in zip(judged.chosen, judged.labels, strict=True)])
+
+    return of
+
+
+def _success_under_budget(judged: Judged) -> Number:
+    """The share that passed within the chosen minutes, where swarm and candidates agree."""
+    limits = [
+        np.inf if a.max_minutes_bin == "NA" else a.max_minutes_bin * judged.logged.minute_seconds for a in judged.chosen
+    ]
+    within = judged.logged.passed[judged.rows] & (judged.logged.duration_ms[judged.rows] / 1000 <= np.array(limits))
+    return _mean(within[judged.same_topology])
+
+
+def _top1_share(judged: Judged) -> Number:
+    """The most frequent decision's share."""
+    return max(Counter(judged.chosen).values()) / len(judged.chosen) if judged.chosen else None
 
 
 def entropy(values: Sequence[Hashable]) -> float | None:
@@ -109,3 +159,91 @@ def _mean(values: Sequence[bool] | NDArray[np.generic]) -> float | None:
 
 def _number(value: float) -> float | None:
     return value if np.isfinite(value) else None
+
+
+_EVALUATE: tuple[Shown, ...] = ("evaluate",)
+register(
+    # All four heads agree with what was executed; then each by itself.
+    Metric("exact_match", "exact", "share", "higher", 3, True, lambda judged: judged.matches),
+    *(
+        Metric(f"accuracy_{head}", title, "share", "higher", 2, False, _accuracy(head), None, _EVALUATE)
+        for head, title in zip(HEADS, ("swarm", "cand.", "min.", "iter."), strict=True)
+    ),
+    # Mean joint log-probability of the executed action.
+    Metric(
+        "log_likelihood",
+        "log lik.",
+        "nats",
+        "higher",
+        2,
+        False,
+        lambda judged: _mean(judged.decisions.label_log_prob[judged.rows]),
+    ),
+    Metric(
+        "same_topology", "same", "examples", None, -4, False, lambda judged: int(judged.same_topology.sum()), None, ()
+    ),
+    Metric(
+        "mean_duration_s",
+        "time s",
+        "s",
+        "lower",
+        2,
+        False,
+        lambda judged: _mean((judged.logged.duration_ms[judged.rows] / 1000)[judged.same_topology]),
+        None,
+        _EVALUATE,
+    ),
+    Metric("success_under_budget", "success", "share", "higher", 2, False, _success_under_budget, None, _EVALUATE),
+    # Of the decisions.
+    Metric(
+        "entropy_swarm",
+        "H swarm",
+        "nats",
+        None,
+        2,
+        False,
+        lambda judged: entropy([action.swarm_id for action in judged.chosen]),
+    ),
+    Metric(
+        "entropy_candidates",
+        "H cand.",
+        "nats",
+        None,
+        2,
+        False,
+        lambda judged: entropy([action.max_candidates_bin for action in judged.chosen]),
+    ),
+    Metric("top1_share", "top-1", "share", None, 2, False, _top1_share),
+    Metric(
+        "ece",
+        "ECE",
+        "probability",
+        "lower",
+        2,
+        False,
+        lambda judged: expected_calibration_error(judged.decisions.confidence[judged.rows], judged.matches),
+    ),
+    # Mean loss of what is not abstained from; of the default where it is; and how much more that is than its own there.
+    Metric("risk_accepted", "risk", "loss", "lower", 2, False, lambda judged: _mean(judged.lost[~judged.abstained])),
+    Metric("abstain_rate", "abst.", "share", None, 2, False, lambda judged: _mean(judged.abstained)),
+    Metric(
+        "risk_default",
+        "default",
+        "loss",
+        "lower",
+        2,
+        False,
+        lambda judged: _mean(judged.lost_by_default[judged.abstained]),
+    ),
+    Metric(
+        "abstain_cost",
+        "abst. cost",
+        "loss",
+        "lower",
+        2,
+        False,
+        lambda judged: _mean((judged.lost_by_default - judged.lost)[judged.abstained]),
+        None,
+        (),
+    ),
+)

@@ -19,13 +19,7 @@ from planner.errors import CheckpointError, ConfigError
 from planner.models.heads import Values
 from planner.policies.policy import admitted
 from planner.runs.learned import LearnedPolicy
-
-TIME_WEIGHT = 0.1
-"""Utility lost by a run that takes the whole limit."""
-AGENT_WEIGHT = 0.1
-"""Utility lost by agents that together take three times the limit."""
-LIMIT_MINUTES = 120
-"""Limit of the utility, which is that of bench.judging.objective."""
+from planner.scoring.utility import limit_ms, utility
 
 
 @dataclass(frozen=True)
@@ -40,10 +34,8 @@ class ActionValues:
     """Expected time of all agents together, cut at the action's limit."""
 
     def utility(self, minute_seconds: float) -> NDArray[np.float64]:
-        """Expected utility: passed - 0.1 · wall / limit - 0.1 · agent / (3 · limit), as the bench judges outcomes."""
-        limit = LIMIT_MINUTES * minute_seconds * 1000
-        wall, agent = np.minimum(self.wall_ms / limit, 1), np.minimum(self.agent_ms / (3 * limit), 1)
-        return self.passed - TIME_WEIGHT * wall - AGENT_WEIGHT * agent
+        """Expected utility under the default objective, see planner.scoring.utility."""
+        return utility(self.passed, self.wall_ms, self.agent_ms, limit_ms(minute_seconds))
 
 
 def action_values(values: Values, space: ActionSpace, minute_seconds: float) -> ActionValues:

@@ -1,8 +1,8 @@
 """Regret on contexts of which several actions were executed: what a policy chooses among them, and what that loses."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from planner.actions import Action, ActionSpace
 from planner.dataset.outcomes import UNKNOWN_MS, Outcomes
 from planner.scoring.bootstrap import ratio_interval
+from planner.scoring.metric import Metric, Shown, of_choices, register
 
 JointScores = Callable[[NDArray[np.intp], str], NDArray[np.float64]]
 """Log-probabilities (rows, n_valid) of the valid actions of a job type, for these examples."""
@@ -54,7 +55,7 @@ class PolicyScore:
     dollar_regret_low: float | None
     dollar_regret_high: float | None
     regret: float
-    """Utility (bench.judging.objective) below that of the best action that ran to its end."""
+    """Utility (planner.scoring.utility) below that of the best action that ran to its end."""
     regret_low: float
     regret_high: float
     regret_at_most: float
@@ -64,6 +65,13 @@ class PolicyScore:
     free_choice: float | None
     """Share of contexts in which the policy's own favourite was among the executed actions; None where that is so by
     construction."""
+    others: Mapping[str, float | None] = field(default_factory=dict)
+    """Metrics that were registered from elsewhere."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers by their keys."""
+        numbers = asdict(self)
+        return {**numbers, **numbers.pop("others")}
 
 
 @dataclass(frozen=True)
@@ -126,42 +134,32 @@ def score(
     bootstrap, because they are not independent (default: every example by itself).
     """
     kept = outcomes.comparable if examples is None else outcomes.comparable & examples
-    taken = _Choice(outcomes, _shares(preference, outcomes), kept, clusters)
-    ended = taken.of(~outcomes.capped)
-    passed = np.where(outcomes.capped, 0.0, outcomes.passed).astype(np.float64)
-    passes = outcomes.is_exact & (passed > MOSTLY)
-    free = preference.favourite_executed
-    return PolicyScore(
-        policy=policy,
-        cases=int(kept.sum()),
-        pass_rate=float(taken.of(passed).sum() / ended.sum()) if ended.sum() else None,
-        mean_time_s=float(taken.of(outcomes.duration_ms).mean() / 1000),
-        mean_agent_time_s=float(taken.of(outcomes.agent_ms).mean() / 1000),
-        **taken.interval("pass_regret", _lost_passes(outcomes)),
-        passing_cases=float(taken.of(passes).sum()),
-        **taken.interval("time_regret_s", *_beyond_least(outcomes, outcomes.duration_ms / 1000, passes)),
-        **taken.interval(
-            "agent_regret_s",
-            *_beyond_least(outcomes, outcomes.agent_ms / 1000, passes & (outcomes.agent_ms != UNKNOWN_MS)),
-        ),
-        **taken.interval(
-            "dollar_regret", *_beyond_least(outcomes, outcomes.cost_usd, passes & np.isfinite(outcomes.cost_usd))
-        ),
-        **taken.interval("regret", lost_utility(outcomes)),
-        regret_at_most=float(taken.of(lost_utility(outcomes, capped_passes=0.0)).mean()),
-        capped_choices=float(taken.of(outcomes.capped).sum()),
-        free_choice=None if free is None else float(free[kept].mean()),
-    )
+    choice = Choice(outcomes, _shares(preference, outcomes), kept, clusters, preference.favourite_executed)
+    numbers: dict[str, Any] = {}
+    for metric in of_choices():
+        assert metric.of_choice is not None
+        found = metric.of_choice(choice)
+        numbers |= choice.interval(metric.key, *found) if metric.interval else {metric.key: found}
+    own = {one.name for one in fields(PolicyScore)}
+    others = {key: numbers.pop(key) for key in list(numbers) if key not in own}
+    return PolicyScore(policy=policy, cases=int(kept.sum()), others=others, **numbers)
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """Which of the executed actions a policy takes in the examples that are kept."""
+class Choice:
+    """Which of the executed actions, t in all, a policy takes in the examples that are kept."""
 
     outcomes: Outcomes
     shares: NDArray[np.float64]
     kept: NDArray[np.bool_]
     clusters: NDArray[np.int64] | None
+    favourite_executed: NDArray[np.bool_] | None = None
+
+    @property
+    def passes(self) -> NDArray[np.bool_]:
+        """The actions that passed in most of their executions, (t,)."""
+        passed = np.where(self.outcomes.capped, 0.0, self.outcomes.passed)
+        return self.outcomes.is_exact & (passed > MOSTLY)
 
     def of(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """What the choice gives in each kept example, (kept,), of ``values`` (t,)."""
@@ -185,14 +183,145 @@ class _Choice:
         return ratio_interval(np.bincount(cluster, values), np.bincount(cluster, weights))
 
 
+def _pass_rate(choice: Choice) -> float | None:
+    outcomes = choice.outcomes
+    ended = choice.of(~outcomes.capped).sum()
+    passed = choice.of(np.where(outcomes.capped, 0.0, outcomes.passed))
+    return float(passed.sum() / ended) if ended else None
+
+
+def _free_choice(choice: Choice) -> float | None:
+    free = choice.favourite_executed
+    return None if free is None else float(free[choice.kept].mean())
+
+
+_BENCH: tuple[Shown, ...] = ("bench",)
+register(
+    Metric("pass_rate", "pass", "share", "higher", 2, False, None, _pass_rate, _BENCH),
+    Metric(
+        "mean_time_s",
+        "time s",
+        "s",
+        "lower",
+        -4,
+        False,
+        None,
+        lambda choice: float(choice.of(choice.outcomes.duration_ms).mean() / 1000),
+        _BENCH,
+    ),
+    Metric(
+        "mean_agent_time_s",
+        "agent s",
+        "s",
+        "lower",
+        -4,
+        False,
+        None,
+        lambda choice: float(choice.of(choice.outcomes.agent_ms).mean() / 1000),
+        _BENCH,
+    ),
+    Metric(
+        "passing_cases",
+        "passes",
+        "cases",
+        "higher",
+        -4,
+        False,
+        None,
+        lambda choice: float(choice.of(choice.passes).sum()),
+        _BENCH,
+    ),
+    Metric(
+        "pass_regret",
+        "pass regret",
+        "share",
+        "lower",
+        -3,
+        True,
+        None,
+        lambda choice: (_lost_passes(choice.outcomes), None),
+        _BENCH,
+    ),
+    Metric(
+        "time_regret_s",
+        "time regret s",
+        "s",
+        "lower",
+        -3,
+        True,
+        None,
+        lambda choice: _beyond_least(choice.outcomes, choice.outcomes.duration_ms / 1000, choice.passes),
+        _BENCH,
+    ),
+    Metric(
+        "agent_regret_s",
+        "agent regret s",
+        "s",
+        "lower",
+        -3,
+        True,
+        None,
+        lambda choice: _beyond_least(
+            choice.outcomes, choice.outcomes.agent_ms / 1000, choice.passes & (choice.outcomes.agent_ms != UNKNOWN_MS)
+        ),
+        _BENCH,
+    ),
+    Metric(
+        "dollar_regret",
+        "$ regret",
+        "US dollars",
+        "lower",
+        -3,
+        True,
+        None,
+        lambda choice: _beyond_least(
+            choice.outcomes, choice.outcomes.cost_usd, choice.passes & np.isfinite(choice.outcomes.cost_usd)
+        ),
+        _BENCH,
+    ),
+    Metric(
+        "regret",
+        "regret",
+        "utility",
+        "lower",
+        -3,
+        True,
+        lambda judged: judged.decisions.regret[judged.rows],
+        lambda choice: (lost_utility(choice.outcomes), None),
+    ),
+    Metric(
+        "regret_at_most",
+        "regret at most",
+        "utility",
+        "lower",
+        -3,
+        False,
+        None,
+        lambda choice: float(choice.of(lost_utility(choice.outcomes, capped_passes=0.0)).mean()),
+        (),
+    ),
+    Metric(
+        "capped_choices",
+        "capped",
+        "cases",
+        "lower",
+        -4,
+        False,
+        lambda judged: 0 if judged.decisions.capped is None else int(judged.decisions.capped[judged.rows].sum()),
+        lambda choice: float(choice.of(choice.outcomes.capped).sum()),
+        (),
+    ),
+    Metric("free_choice", "own choice", "share", None, 2, False, None, _free_choice, _BENCH),
+)
+
+
 def regret_won(
     before: Preference, after: Preference, outcomes: Outcomes, *, clusters: NDArray[np.int64] | None = None
 ) -> tuple[float, float, float]:
     """Mean utility regret of ``before`` minus that of ``after`` on the same examples, with its 95 % interval."""
     lost = lost_utility(outcomes)
     first, second = (
-        _Choice(outcomes, _shares(preference, outcomes), outcomes.comparable, clusters)
-        for preference in (before, after)
+        Choice(outcomes, _shares(preference, outcomes), outcomes.comparable, clusters) for preference in (before, after)
     )
     won = first.of(lost) - second.of(lost)
     return first.mean(won, np.ones(len(won)))

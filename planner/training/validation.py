@@ -16,6 +16,7 @@ from planner.runs.checkpoint import RunState, Selection
 from planner.runs.learned import predict
 from planner.runs.value import action_values
 from planner.scoring.regret import regrets
+from planner.scoring.utility import DEFAULT_METRICS, check_metrics, recorded_metrics
 from planner.training.losses import ValueLoss
 
 MIN_COMPARED = 30
@@ -55,6 +56,8 @@ def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device:
             metrics[f"val_{name}_log_likelihood"] = -float(loss.double().mean())
         if config.policy_weight == 0:
             minute_seconds = dataset.info.minute_seconds
+            recorded = recorded_metrics(dataset.info.objective)
+            check_metrics(recorded, DEFAULT_METRICS, str(dataset.path), "val_regret of a value head")
             preference = action_values(prediction.values, model.space, minute_seconds).utility(minute_seconds)
     if split.outcomes.comparable.any():
         rows = model.space.tuple_rows(np.asarray(split.outcomes.actions))

@@ -4,12 +4,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
+from bench.judging.judge_runs import score_runs
+from bench.judging.objective import Objective
 from bench.judging.relabel import dataset_beside, relabel, repo_of
 from planner.config import load_config
 from planner.dataset.storage import load_dataset
-from planner.errors import BenchError
+from planner.errors import BenchError, DatasetError
 from planner.evaluation.decisions import labels_of
 from planner.training.loop import start_run, train
 from tests.bench.ledgers import REPLAY, SERIAL, VOTE, bound, ten_cases, told, trained, write_ledger
@@ -135,6 +138,28 @@ def test_the_dataset_beside_a_ledger_is_the_default_base_and_no_other(base: Path
     assert dataset_beside(ledger) == planner_directory / "dataset"
     assert dataset_beside(tmp_path / "ledger.sqlite") is None
     assert (repo_of(ledger), repo_of(tmp_path / "ledger.sqlite")) == (tmp_path / "repo", None)
+
+
+def test_winners_of_one_objective_are_refused_by_readers_with_another(ledger: Path, base: Path, tmp_path: Path) -> None:
+    assert relabel(ledger, base, tmp_path / "winners").objective == [["duration_ms", "min"], ["cost_usd", "min"]]
+    run = trained(tmp_path / "winners", tmp_path / "run")
+    cheapest = Objective((("cost_usd", "min"),)).to_document()
+    other = bound(write_ledger(tmp_path / "other.sqlite", ten_cases()), objective=cheapest)
+    with pytest.raises(DatasetError, match=r"cost_usd min: take data of one objective"):
+        relabel(other, tmp_path / "winners", tmp_path / "again")
+    with pytest.raises(DatasetError, match=r"run, .*duration_ms min, then cost_usd min, and .* cost_usd min"):
+        score_runs(other, {"run": run})
+    assert relabel(other, base, tmp_path / "cheapest").objective == [["cost_usd", "min"]]
+    # What a value head predicts gives the utility of the default objective.
+    valued = ["model.value_head=true", "policy_weight=0"]
+    with pytest.raises(DatasetError, match="judges by duration_ms min, then cost_usd min"):
+        trained(tmp_path / "cheapest", tmp_path / "valued", *valued)
+    manifest = tmp_path / "cheapest" / "dataset.json"
+    document = orjson.loads(manifest.read_bytes())
+    del document["objective"]
+    manifest.write_bytes(orjson.dumps(document))
+    # A dataset of an earlier program does not say, and had no other than the default one.
+    assert trained(tmp_path / "cheapest", tmp_path / "earlier", *valued).exists()
 
 
 def test_a_policy_trains_on_winners_from_another_runs_weights(ledger: Path, base: Path, tmp_path: Path) -> None:

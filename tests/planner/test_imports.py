@@ -1,4 +1,4 @@
-"""Who imports whom: the readers and the decision need neither torch nor ray, and planner stands on nothing of ours."""
+"""Who imports whom: the readers and the decision need neither torch nor ray, and no import goes up the floors."""
 
 import ast
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.floors import offences, offences_of
 
 ROOT = Path(__file__).parents[2]
 LIGHT = (
@@ -23,7 +25,6 @@ LIGHT = (
     "planner.config",
 )
 HEAVY = ("torch", "ray", "pyarrow", "pandas", "optuna", "safetensors")
-UPSTAIRS = ("bench", "tune", "cluster")
 
 
 def heavy_after(statement: str) -> list[str]:
@@ -46,22 +47,38 @@ def test_help_loads_neither_torch_nor_ray() -> None:
     assert heavy_after(f"import sys\nfrom planner.cli import main\n{show_help}") == []
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level packages that a source file imports, wherever in the file."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.partition(".")[0])
-    return names
+def test_every_import_goes_down_the_floors() -> None:
+    assert [str(offence) for offence in offences(ROOT)] == []
 
 
-SOURCES = sorted((ROOT / "planner").rglob("*.py"))
+@pytest.mark.parametrize(
+    ("path", "source", "found"),
+    [
+        ("bench/engine/run.py", "import sys\n\nfrom bench.testbeds import cli", "bench.testbeds.cli: that goes up"),
+        (
+            "bench/executors/replay.py",
+            "def run():\n    pass\n    import bench.judging.results",
+            "bench.judging.results",
+        ),
+        ("planner/encoding/tokens.py", "if TYPE_CHECKING:\n\n    from planner.dataset import split", "planner.dataset"),
+        ("planner/policies/trees.py", "# like a network\n\nfrom planner.models.base import x", "that goes across"),
+        (
+            "planner/training/loop.py",
+            "\n\nfrom ..evaluation import metrics",
+            "evaluation.metrics: that goes up",
+        ),
+        ("planner/decide.py", "\n\nfrom planner.policies.trees import BoostedTrees", "only planner.policies.heuristic"),
+        ("planner/files.py", "\n\nimport bench", "that goes up"),
+        ("cluster/connect.py", "\n\nfrom planner.config import load_config", "only ('planner.errors',)"),
+        ("planner/newcomer.py", "\n\nfrom planner.errors import PlannerError", "has no floor"),
+    ],
+)
+def test_an_import_that_goes_up_is_named_with_its_file_and_line(path: str, source: str, found: str) -> None:
+    (offence,) = offences_of(source, Path(path))
+    assert str(offence).startswith(f"{path}:3: ")
+    assert found in str(offence)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_planner_imports_nothing_of_ours_but_schemas(path: Path) -> None:
-    if path == ROOT / "planner" / "cli.py":
-        pytest.skip("the command line mounts the others' commands")
-    assert not imported(path) & set(UPSTAIRS)
+def test_imports_that_go_down_or_stay_in_their_room_are_none_of_them() -> None:
+    source = "import numpy\nfrom planner.actions import Action\nfrom . import decisions"
+    assert list(offences_of(source, Path("planner/evaluation/compare.py"))) == []

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from bench.judging.objective import LIMIT_MINUTES as BENCH_LIMIT
 from bench.judging.objective import Objective
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
@@ -17,6 +16,7 @@ from planner.errors import CheckpointError, ConfigError
 from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.runs.checkpoint import read_run
 from planner.runs.value import ActionValues, ValueEnsemble, expected_times, safe_savings, time_limits
+from planner.scoring.utility import limit_ms
 from planner.training.loop import start_run, train
 from tests.bench.test_objective import outcome as bench_outcome
 from tests.planner.compared import write_compared
@@ -211,5 +211,5 @@ def test_an_actions_limit_is_its_minutes_and_for_agents_its_minutes_times_candid
 def test_the_utility_is_the_benchs(passed: bool, wall_ms: int, agent_ms: int) -> None:
     outcome = bench_outcome(passed, wall_ms).model_copy(update={"agent_ms": agent_ms})
     certain = ActionValues(np.array([float(passed)]), np.array([float(wall_ms)]), np.array([float(agent_ms)]))
-    expected = Objective().utility(outcome, round(BENCH_LIMIT * 0.05 * 1000))
+    expected = Objective().utility(outcome, limit_ms(0.05))
     assert certain.utility(0.05)[0] == pytest.approx(expected)
