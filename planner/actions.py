@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from planner.contracts.document import Bin, validate
+from planner.contracts.document import Bin, accept
 from planner.contracts.kernel import ActionSpaceDocument
 from planner.errors import ActionError, ContractError
 
@@ -252,7 +252,7 @@ def _dumps(document: Any) -> str:
 
 @lru_cache(maxsize=1024)
 def _space_from_json(text: str) -> ActionSpace:
-    document = validate(ActionSpaceDocument, orjson.loads(text), "action_space")
+    document, _ = accept(ActionSpaceDocument, orjson.loads(text), "action_space")
     space = ActionSpace(
         swarm_ids=tuple(document.swarm_ids),
         max_candidates_bins=tuple(document.max_candidates_bins),

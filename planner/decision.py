@@ -5,7 +5,7 @@ It never raises on bad input: it falls back to the universe's default swarm with
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,8 +15,10 @@ import orjson
 from numpy.typing import NDArray
 
 from planner.actions import HEADS, Action, ActionSpace, executed_plan
-from planner.contracts.document import timestamp_to_ms, validate
+from planner.artifacts.versions import UnknownKeys, read
+from planner.contracts.document import timestamp_to_ms
 from planner.contracts.kernel import PlannerInput, input_hash
+from planner.contracts.versions import BUNDLE
 from planner.encoding.encode import Encoded
 from planner.encoding.profiles import encode
 from planner.encoding.tokens import PAD, UNK
@@ -48,6 +50,13 @@ class Decision:
 
     planner_action: dict[str, Any]
     executed_plan: dict[str, Any]
+    unknown_keys: UnknownKeys = field(default_factory=UnknownKeys)
+    """Keys of the planner_input that no contract names; they were no obstacle."""
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What a caller in another process is given."""
+        return {"planner_action": self.planner_action, "executed_plan": self.executed_plan}
 
 
 class Bundle:
@@ -56,7 +65,9 @@ class Bundle:
     def __init__(self, path: Path) -> None:
         """Raises BundleError when a file is missing or broken."""
         try:
-            self.metadata = orjson.loads((path / "metadata.json").read_bytes())
+            self.metadata = BUNDLE.upgraded(
+                orjson.loads((path / "metadata.json").read_bytes()), str(path / "metadata.json")
+            )
             self.space = ActionSpace.from_document(
                 orjson.loads((path / "action_space.json").read_bytes()), str(path / "action_space.json")
             )
@@ -199,22 +210,29 @@ def decide(
     }
     if reason is not None:
         return _fallback(question, prediction, default, reason, caps)
-    return Decision(_action_document(question, action, prediction, None), executed_plan(action, None))
+    return Decision(
+        _action_document(question, action, prediction, None), executed_plan(action, None), question.unknown_keys
+    )
 
 
 class _Question(NamedTuple):
-    """What an answer repeats of its planner_input."""
+    """What an answer repeats or reports of its planner_input."""
 
     created_at: str
     input_hash: str
+    unknown_keys: UnknownKeys
 
 
 def _checked(planner_input: Any) -> tuple[dict[str, Any], _Question]:
-    """The document as it came, if it is a planner_input.v1 of a moment that exists, and what the answer repeats."""
-    model = validate(PlannerInput, planner_input, "planner_input")
-    timestamp_to_ms(model.created_at)
-    context = planner_input if isinstance(planner_input, dict) else model.model_dump(exclude_unset=True)
-    return context, _Question(model.created_at, input_hash(context))
+    """The document, if it is a planner_input of a known version and of a moment that exists, and what is answered.
+
+    The hash is that of the document as it came, unknown keys included, so that the caller finds it again.
+    """
+    if isinstance(planner_input, PlannerInput):
+        planner_input = planner_input.model_dump(exclude_unset=True)
+    context, unknown_keys = read("planner_input", planner_input)
+    timestamp_to_ms(context["created_at"])
+    return context, _Question(context["created_at"], input_hash(planner_input), unknown_keys)
 
 
 def _brief(error: Exception) -> str:
@@ -259,7 +277,11 @@ def _fallback(
     question: _Question | None, prediction: dict[str, Any] | None, default: Action, reason: str, caps: Caps
 ) -> Decision:
     shown = prediction["action"] if prediction else default
-    return Decision(_action_document(question, shown, prediction, reason), executed_plan(within(caps, default), reason))
+    return Decision(
+        _action_document(question, shown, prediction, reason),
+        executed_plan(within(caps, default), reason),
+        question.unknown_keys if question else UnknownKeys(),
+    )
 
 
 def _action_document(

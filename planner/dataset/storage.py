@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import read_document
+from planner.contracts.versions import DATASET
 from planner.dataset.outcomes import LATER_FIELDS, OUTCOME_FIELDS, STORED_AS, Outcomes, outcomes_of
 from planner.dataset.split import SPLITS
 from planner.encoding.inputs import Inputs
@@ -107,7 +108,7 @@ def load_dataset(path: Path) -> Dataset:
     manifest = path / MANIFEST
     if not manifest.exists():
         raise DatasetError(f"{path}: no {MANIFEST}; build one with `planner dataset build`")
-    info = read_document(DatasetInfo, manifest)
+    info = read_document(DatasetInfo, manifest, DATASET)
     splits = {}
     for name in SPLITS:
         directory = path / name
