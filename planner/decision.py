@@ -14,16 +14,17 @@ import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
-from planner.actions import HEADS, Action, ActionSpace, executed_plan
+from planner.actions import FALLBACK, HEADS, Action, ActionSpace, action_document, executed_plan
 from planner.artifacts.versions import UnknownKeys, read
 from planner.contracts.document import timestamp_to_ms
 from planner.contracts.kernel import PlannerInput, input_hash
 from planner.contracts.versions import BUNDLE
+from planner.dimensions import DIMENSIONS, Dimension
 from planner.encoding.encode import Encoded
 from planner.encoding.profiles import encode
 from planner.encoding.tokens import PAD, UNK
 from planner.errors import PlannerError
-from planner.policies.heuristic import SERIAL, HeuristicPolicy, nearest_valid
+from planner.policies.heuristic import HeuristicPolicy, nearest_valid
 from planner.scoring.calibration import scale
 
 Mode = Literal["off", "log", "enforce"]
@@ -189,7 +190,7 @@ def decide(
         context, question = _checked(planner_input)
         default = default_action(context, kernel_config)
     except Exception as error:  # whatever a caller hands in is answered
-        return _fallback(None, None, Action(SERIAL, 1, 60, "NA"), f"invalid_input: {_brief(error)}", caps)
+        return _fallback(None, None, FALLBACK, f"invalid_input: {_brief(error)}", caps)
     if mode == "off":
         return _fallback(question, None, default, "mode_off", caps)
     if isinstance(bundle, BundleError):
@@ -253,24 +254,23 @@ def objection(action: Action, confidence: float, threshold: float, caps: Caps) -
     """Why a decision is not to be followed, as a fallback_reason; None when nothing speaks against it."""
     if confidence < threshold:
         return "low_confidence"
-    limits = (
-        ("max_candidates_exceeds_cap", action.max_candidates_bin, caps.max_candidates),
-        ("timeout_exceeds_cap", action.max_minutes_bin, caps.max_minutes),
-        ("max_iterations_exceeds_cap", action.max_iterations_bin, caps.max_iterations),
-    )
-    return next((reason for reason, value, cap in limits if cap is not None and value != "NA" and value > cap), None)
+    for dimension, value, cap in _capped(caps, action):
+        if cap is not None and value != "NA" and value > cap:
+            return dimension.objection
+    return None
 
 
 def within(caps: Caps, action: Action) -> Action:
     """The action with each budget cut at its cap."""
-    limits = (caps.max_candidates, caps.max_minutes, caps.max_iterations)
-    return Action(
-        action.swarm_id,
-        *(
-            value if cap is None or value == "NA" else min(value, cap)
-            for value, cap in zip(action[1:], limits, strict=True)
-        ),
-    )
+    return Action(*(v if cap is None or v == "NA" else min(v, cap) for _, v, cap in _capped(caps, action)))
+
+
+def _capped(caps: Caps, action: Action) -> list[tuple[Dimension, Any, int | None]]:
+    """Each dimension with the action's value and the cap on it."""
+    return [
+        (dimension, value, getattr(caps, dimension.cap) if dimension.cap else None)
+        for dimension, value in zip(DIMENSIONS, action, strict=True)
+    ]
 
 
 def _fallback(
@@ -290,8 +290,7 @@ def _action_document(
     document: dict[str, Any] = {
         "schema_version": "cyntra.planner_action.v1",
         "created_at": question.created_at if question else EPOCH_START,
-        "swarm_id": action.swarm_id,
-        "budgets": dict(zip(HEADS[1:], action[1:], strict=True)),
+        **action_document(action),
         "abstain_to_default": reason is not None,
         "reason": reason,
     }

@@ -100,8 +100,7 @@ def outcome_from_artifacts(
             "fail_codes": outcome["fail_codes"],
             "executed_plan": executed_plan,
             **measured,
-        },
-        extra="allow",  # the kernel's plan is kept as it wrote it
+        }
     )
 
 

@@ -15,11 +15,11 @@ FORMATS: dict[str, Format] = {
     "planner_input": Format("planner_input", "cyntra.planner_input.v1"),
     "planner_action": Format("planner_action", "cyntra.planner_action.v1"),
     "executed_plan": Format("executed_plan", "cyntra.executed_plan.v1"),
-    "manifest": Format("manifest", "1.0.0"),
-    "proof": Format("proof", "1.0.0"),
-    "rollout": Format("rollout", "cyntra.rollout.v1"),
 }
-"""Kind of document -> its versions. Of the last three no contract lists the keys: whatever else they hold is kept."""
+"""Kind of document -> its versions.
+
+Of manifest, proof and rollout the readers take what they know, whatever the version and whatever else is there.
+"""
 MODELS: dict[str, type[PlannerInput] | type[PlannerAction] | type[ExecutedPlan]] = {
     "planner_input": PlannerInput,
     "planner_action": PlannerAction,

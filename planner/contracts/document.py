@@ -1,14 +1,15 @@
 """What all documents have in common: strict models, errors that name a defect's place, canonical JSON, timestamps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from planner.contracts.versions import Format
+from planner.dimensions import DIMENSIONS, Dimension
 from planner.errors import ContractError
 
 NA: Literal["NA"] = "NA"
@@ -34,6 +35,18 @@ class OpenDocument(Document):
 
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
+
+
+def with_further_dimensions(
+    key: Callable[[Dimension], str], default: Callable[[Dimension], Any], kinds: Sequence[str] = ("choice", "budget")
+) -> Callable[[type[AnyDocument]], type[AnyDocument]]:
+    """A document that names the dimensions of an action gets a key for each that is not one of Cyntra's own four."""
+
+    def extend(model: type[AnyDocument]) -> type[AnyDocument]:
+        further = {key(d): (Any, default(d)) for d in DIMENSIONS if d.default is not None and d.kind in kinds}
+        return create_model(model.__name__, __base__=model, **further) if further else model  # type: ignore[call-overload]
+
+    return extend
 
 
 def validate(model: type[AnyDocument], document: object, source: str) -> AnyDocument:

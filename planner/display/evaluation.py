@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from planner.dimensions import DIMENSIONS
 from planner.display.console import _short, console, say
 
 
@@ -44,10 +45,7 @@ def print_evaluation(report: dict[str, Any]) -> None:
     """One table per split: groups and policies down, metrics across."""
     columns = {
         "examples": "n",
-        "accuracy_swarm_id": "swarm",
-        "accuracy_max_candidates_bin": "cand.",
-        "accuracy_max_minutes_bin": "min.",
-        "accuracy_max_iterations_bin": "iter.",
+        **{f"accuracy_{dimension.name}": dimension.title for dimension in DIMENSIONS},
         "exact_match": "exact",
         "mean_duration_s": "time s",
         "success_under_budget": "success",

@@ -32,8 +32,9 @@ def load_model_class(path: str, prefix: str | None = None) -> type[NeuralPolicy]
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # importing runs the module, which is the user's own
-        missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
-        reason = f"no module {error.name}" if missing else f"{module_name} cannot be imported: {error!r}"
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        missing = absent is not None and f"{module_name}.".startswith(f"{absent}.")
+        reason = f"no module {absent}" if missing else f"{module_name} cannot be imported: {error!r}"
         raise ConfigError(f"class_path {path}: {reason}; write module@Class, the module as Python imports it") from None
     found = getattr(module, class_name, None)
     if found is None:

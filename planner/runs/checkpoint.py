@@ -37,7 +37,7 @@ Selection = Literal["log_likelihood", "pass_log_likelihood", "regret"]
 class PolicyDocument(BaseModel):
     """policy.json: everything besides the weights that is needed to load a policy."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")  # what a later program adds is kept
 
     schema_version: Literal["cyntra.planner_policy.v1"] = "cyntra.planner_policy.v1"
     class_path: str
@@ -82,7 +82,7 @@ class PolicyDocument(BaseModel):
 class CalibrationDocument(BaseModel):
     """calibration.json: temperatures and abstain threshold of a checkpoint, and what they were fitted on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")  # what a later program adds is kept
 
     schema_version: Literal["cyntra.planner_calibration.v1"] = "cyntra.planner_calibration.v1"
     temperatures: dict[str, float]
@@ -111,7 +111,7 @@ class CalibrationDocument(BaseModel):
 class RunState(BaseModel):
     """run.json: what a run is made from and how far it came."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")  # what a later program adds is kept
 
     schema_version: Literal["cyntra.planner_run.v1"] = "cyntra.planner_run.v1"
     config: dict[str, Any]
@@ -254,7 +254,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
 def _read(model: type[Model], versions: Format, path: Path, kind: str) -> Model:
     """A document of any version that can be read; keys that it does not name are kept."""
     try:
-        return model.model_validate(versions.upgraded(orjson.loads(path.read_bytes()), str(path)), extra="allow")
+        return model.model_validate(versions.upgraded(orjson.loads(path.read_bytes()), str(path)))
     except OSError:
         raise CheckpointError(f"{path.parent}: no {path.name}, so this is not {kind}") from None
     except ContractError as error:

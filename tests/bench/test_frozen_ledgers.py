@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.executors.outcome import outcome_from_artifacts
 from bench.judging.results import read_bench
 from bench.ledger import Ledger
 from bench.ledger_versions import SCHEMA_VERSION
-from tests.conftest import FIXTURES
+from planner.artifacts.repo import read_repo
+from tests.bench.test_ledger import bench_case
+from tests.conftest import CORPUS, FIXTURES
 
 FROZEN = FIXTURES / "frozen"
 STATUSES = {
@@ -72,3 +75,18 @@ def test_time_spent_and_derived_outcomes_of_an_old_ledger_count_as_they_did(old:
         finished = ledger.executions()
         ran = sum(e.outcome.duration_ms for e in finished if e.outcome.derived_from is None)
         assert sum(spent.time_ms for spent in ledger.spent().values()) == ran
+
+
+def test_a_ledger_keeps_what_a_later_kernel_adds_to_an_executed_plan(tmp_path: Path) -> None:
+    (run, *_) = [run for run in read_repo(CORPUS).runs if run.executed_plan]
+    plan = {**(run.executed_plan or {}), "of_later": [1]}
+    measured = {"stopped_by": None, "duration_ms": 1, "agent_ms": 1, "cost_usd": None, "exit_code": 0, "launches": []}
+    outcome = outcome_from_artifacts(run, plan, **measured)
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        ledger.add_cases([bench_case("1")])
+        first = ledger.planned()[0].execution_id
+        ledger.start([first])
+        ledger.finish({first: outcome})
+        (execution,) = ledger.executions()
+    assert execution.outcome.executed_plan is not None
+    assert execution.outcome.executed_plan.model_dump() == plan
