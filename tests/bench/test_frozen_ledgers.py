@@ -10,7 +10,7 @@ from bench.executors.outcome import outcome_from_artifacts
 from bench.judging.results import read_bench
 from bench.ledger import Ledger
 from bench.ledger_versions import SCHEMA_VERSION
-from planner.artifacts.repo import read_repo
+from planner.artifacts.repo import Repo
 from tests.bench.test_ledger import bench_case
 from tests.conftest import CORPUS, FIXTURES
 
@@ -78,7 +78,7 @@ def test_time_spent_and_derived_outcomes_of_an_old_ledger_count_as_they_did(old:
 
 
 def test_a_ledger_keeps_what_a_later_kernel_adds_to_an_executed_plan(tmp_path: Path) -> None:
-    (run, *_) = [run for run in read_repo(CORPUS).runs if run.executed_plan]
+    (run, *_) = [run for run in Repo(CORPUS).runs if run.executed_plan]
     plan = {**(run.executed_plan or {}), "of_later": [1]}
     measured = {"stopped_by": None, "duration_ms": 1, "agent_ms": 1, "cost_usd": None, "exit_code": 0, "launches": []}
     outcome = outcome_from_artifacts(run, plan, **measured)

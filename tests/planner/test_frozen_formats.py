@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from planner.dataset.storage import load_dataset
-from planner.decide import Bundle, decide, load_bundle
+from planner.decision import Bundle, decide, load_bundle
 from planner.evaluation.evaluate import evaluate_run
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy

@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
-from planner.artifacts.repo import read_repo
+from planner.artifacts.repo import Repo
 from planner.artifacts.versions import FORMATS, UnknownKeys, read
 from planner.contracts.document import validate
 from planner.contracts.kernel import PlannerAction, PlannerInput, input_hash
 from planner.contracts.versions import Format
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import load_dataset
-from planner.decide import decide, load_bundle
+from planner.decision import decide, load_bundle
 from planner.errors import ContractError
 from planner.serve import decide_stream
 from tests.conftest import FIXTURES
@@ -91,9 +91,8 @@ def test_a_server_reports_each_unknown_key_once_and_answers_every_line(capfd: py
     ]
 
 
-def later_corpus(corpus: Path) -> int:
-    """Give every recorded document of the corpus a key at its top, as a later kernel may; returns how many contexts."""
-    contexts = 0
+def later_corpus(corpus: Path) -> None:
+    """Give every recorded document of the corpus a key at its top, as a later kernel may."""
     for path in corpus.glob(".cyntra/archives/*/*.json"):
         try:
             document = orjson.loads(path.read_bytes())
@@ -102,23 +101,21 @@ def later_corpus(corpus: Path) -> int:
         document["of_later"] = 1
         for part in [name for name in document.get("planner") or () if name in FORMATS and document["planner"][name]]:
             document["planner"][part]["of_later"] = {"last_n_similar_runs": [1]}
-            contexts += part == "planner_input" and path.name == "manifest.json"
         path.write_bytes(orjson.dumps(document))
-    return contexts
 
 
 def test_a_corpus_of_a_later_kernel_is_read_whole_and_its_keys_are_counted(corpus: Path) -> None:
-    before = read_repo(corpus)
-    contexts = later_corpus(corpus)
-    after = read_repo(corpus)
-    assert after.quarantine == before.quarantine
+    before = Repo(corpus).read_all()
+    later_corpus(corpus)
+    after = Repo(corpus).read_all()
+    assert after.quarantine.entries == before.quarantine.entries
     assert [run.summary for run in after.runs] == [run.summary for run in before.runs]
     recorded = [run.planner_input for run in after.runs if run.planner_input]
     assert len(recorded) == sum(run.planner_input is not None for run in before.runs) > 20
     assert all(orjson.loads(context.text)["of_later"] == {"last_n_similar_runs": [1]} for context in recorded)
-    assert not before.unknown_keys
-    assert after.unknown_keys.keys() == {"planner_input.of_later", "executed_plan.of_later"}
-    assert contexts >= after.unknown_keys["planner_input.of_later"] >= len(recorded)
+    assert not before.quarantine.unknown_keys
+    assert after.quarantine.unknown_keys.keys() == {"planner_input.of_later", "executed_plan.of_later"}
+    assert after.quarantine.unknown_keys["planner_input.of_later"] >= len(recorded)
 
 
 def test_a_dataset_keeps_unknown_keys_and_says_them_once(corpus: Path, corpus_dataset: Path, tmp_path: Path) -> None:
@@ -161,7 +158,7 @@ def test_a_version_that_nobody_knows_is_refused_in_one_sentence(corpus: Path) ->
     document = orjson.loads(path.read_bytes())
     document["planner"]["planner_input"] = later
     path.write_bytes(orjson.dumps(document))
-    (entry,) = [e for e in read_repo(corpus).quarantine if "v9" in e["reason"]]
+    (entry,) = [e for e in Repo(corpus).read_all().quarantine.entries if "v9" in e["reason"]]
     assert entry["path"].endswith("manifest.json") and "take a version of the planner that does" in entry["reason"]
 
 
@@ -170,9 +167,9 @@ def test_a_new_version_costs_one_step_from_outside(corpus: Path) -> None:
     code = f"""
 import orjson, sys
 from pathlib import Path
-from planner.artifacts.repo import read_repo
+from planner.artifacts.repo import Repo
 from planner.artifacts.versions import add_version
-from planner.decide import decide, load_bundle
+from planner.decision import decide, load_bundle
 
 def from_v2(document):
     universe_id = document.pop("universe")
@@ -193,7 +190,7 @@ question = orjson.loads(Path({str(BUNDLE / "planner_input.json")!r}).read_bytes(
 decision = decide(to_v3(question), load_bundle(Path({str(BUNDLE / "bundle")!r})))
 assert decision.executed_plan["fallback_reason"] is None, decision.executed_plan
 assert decision.unknown_keys == {{}}, decision.unknown_keys
-before = read_repo(Path({str(corpus)!r}))
+before = Repo(Path({str(corpus)!r})).read_all()
 for path in Path({str(corpus)!r}).glob(".cyntra/archives/*/*.json"):
     try:
         document = orjson.loads(path.read_bytes())
@@ -202,9 +199,9 @@ for path in Path({str(corpus)!r}).glob(".cyntra/archives/*/*.json"):
     if "planner_input" in (document.get("planner") or ()):
         document["planner"]["planner_input"] = to_v3(document["planner"]["planner_input"])
         path.write_bytes(orjson.dumps(document))
-after = read_repo(Path({str(corpus)!r}))
+after = Repo(Path({str(corpus)!r})).read_all()
 assert [run.planner_input for run in after.runs] == [run.planner_input for run in before.runs]
-assert after.quarantine == before.quarantine
+assert after.quarantine.entries == before.quarantine.entries
 print("read", sum(run.planner_input is not None for run in after.runs))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
