@@ -28,8 +28,9 @@ from planner.dataset.build import build_dataset
 from planner.dataset.storage import Dataset, load_dataset
 from planner.decision import Bundle, decide
 from planner.export.bundle import bundle_metadata, write_bundle
-from planner.models.base import ModelSpec, build_model
+from planner.models.base import ModelSpec
 from planner.models.blocks import mlp_width
+from planner.models.load import build_model
 from planner.runs.checkpoint import PolicyDocument
 from planner.runs.learned import LearnedPolicy
 

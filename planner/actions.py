@@ -1,34 +1,51 @@
 """The finite action space as data: enums, bins, validity rules, masks, and joint decoding over the valid tuples."""
 
 import itertools
+from collections import namedtuple
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from planner.contracts.document import Bin, validate
+from planner.contracts.document import Bin, accept
 from planner.contracts.kernel import ActionSpaceDocument
+from planner.dimensions import DIMENSIONS
 from planner.errors import ActionError, ContractError
 
+if TYPE_CHECKING:
 
-class Action(NamedTuple):
-    """One decision. Its fields are the four heads, in the order used everywhere."""
+    class _Values(NamedTuple):
+        swarm_id: str
+        max_candidates_bin: Bin
+        max_minutes_bin: Bin
+        max_iterations_bin: Bin
 
-    swarm_id: str
-    max_candidates_bin: Bin
-    max_minutes_bin: Bin
-    max_iterations_bin: Bin
+else:
+    # The same, with the table's further dimensions, which have defaults.
+    _Values = namedtuple(
+        "_Values",
+        [dimension.name for dimension in DIMENSIONS],
+        defaults=[dimension.default for dimension in DIMENSIONS if dimension.default is not None],
+    )
+
+
+class Action(_Values):
+    """One decision. Its fields are the heads, one for each dimension, in the order used everywhere."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
-        candidates, minutes, iterations = self[1:]
-        return f"{self.swarm_id} c={candidates} m={minutes} i={iterations}"
+        budgets = [f"{d.short}={value}" for d, value in zip(DIMENSIONS[1:], self[1:], strict=True)]
+        return " ".join([self.swarm_id, *budgets])
 
 
 HEADS: tuple[str, ...] = Action._fields
+FALLBACK = Action(*(dimension.fallback for dimension in DIMENSIONS))
+"""What is run when nothing at all is known."""
 
 DEFAULT_RULES: tuple[dict[str, Any], ...] = (
     {
@@ -51,12 +68,10 @@ DEFAULT_RULES: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """Enums and bins of the four heads, and the rules that make a tuple valid for a job type."""
+    """Enums and bins of the heads, and the rules that make a tuple valid for a job type."""
 
-    swarm_ids: tuple[str, ...]
-    max_candidates_bins: tuple[Bin, ...]
-    max_minutes_bins: tuple[Bin, ...]
-    max_iterations_bins: tuple[Bin, ...]
+    values: tuple[tuple[Any, ...], ...]
+    """The values of each head, in the order of HEADS."""
     rules_json: str
     """The validity rules as JSON text, so that a space can be a key."""
 
@@ -65,10 +80,8 @@ class ActionSpace:
         """Cyntra's bins and rules with the swarms of a universe's catalogue (sorted, as the kernel does)."""
         return cls.from_document(
             {
+                **{dimension.names: list(dimension.bins) for dimension in DIMENSIONS},
                 "swarm_ids": sorted(swarm_ids),
-                "max_candidates_bins": [1, 2, 3, "NA"],
-                "max_minutes_bins": [15, 30, 45, 60, 120, "NA"],
-                "max_iterations_bins": [1, 2, 3, 5, "NA"],
                 "validity_rules": list(DEFAULT_RULES),
             }
         )
@@ -91,10 +104,12 @@ class ActionSpace:
         rules = {_dumps(rule): rule for space in spaces for rule in space.validity_rules}
         return cls.from_document(
             {
-                "swarm_ids": sorted({swarm for space in spaces for swarm in space.swarm_ids}),
                 **{
-                    f"{head}s": sorted({b for space in spaces for b in space.bins(head)}, key=_bin_order)
-                    for head in HEADS[1:]
+                    dimension.names: sorted(
+                        {value for space in spaces for value in space.bins(dimension.name)},
+                        key=_bin_order if dimension.kind == "budget" else str,
+                    )
+                    for dimension in DIMENSIONS
                 },
                 "validity_rules": list(rules.values()),
             }
@@ -107,17 +122,17 @@ class ActionSpace:
 
     def to_document(self) -> dict[str, Any]:
         """The space as a planner_input holds it."""
-        return {
-            "swarm_ids": list(self.swarm_ids),
-            "max_minutes_bins": list(self.max_minutes_bins),
-            "max_candidates_bins": list(self.max_candidates_bins),
-            "max_iterations_bins": list(self.max_iterations_bins),
-            "validity_rules": self.validity_rules,
-        }
+        bins = {dimension.names: list(self.bins(dimension.name)) for dimension in DIMENSIONS}
+        return {**bins, "validity_rules": self.validity_rules}
+
+    @property
+    def swarm_ids(self) -> tuple[str, ...]:
+        """The swarms."""
+        return self.bins("swarm_id")
 
     def bins(self, head: str) -> tuple[Any, ...]:
         """The values of ``head``, in order."""
-        return getattr(self, f"{head}s")
+        return self.values[HEADS.index(head)]
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -150,7 +165,7 @@ class ActionSpace:
         return _valid_actions(self, job_type)
 
     def valid_indices(self, job_type: str) -> NDArray[np.int64]:
-        """The valid tuples as positions in their heads, shape (n_valid, 4)."""
+        """The valid tuples as positions in their heads, shape (n_valid, heads)."""
         return _valid_indices(self, job_type)
 
     def masks(self, job_type: str) -> tuple[NDArray[np.bool_], ...]:
@@ -162,12 +177,12 @@ class ActionSpace:
     def tuples(self) -> NDArray[np.int64]:
         """What a joint head chooses from: every tuple that is valid for some job type, as positions in the heads.
 
-        Shape (n_tuples, 4), in the order of valid_actions, which for any job type is a part of it.
+        Shape (n_tuples, heads), in the order of valid_actions, which for any job type is a part of it.
         """
         return _tuples(self)
 
     def tuple_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The row in ``tuples`` of each action (..., 4), shape (...); -1 where it is valid for no job type."""
+        """The row in ``tuples`` of each action (..., heads), shape (...); -1 where it is valid for no job type."""
         return _tuple_table(self)[tuple(np.moveaxis(positions, -1, 0))]
 
     def marginals(self, tuple_log_probs: NDArray[np.floating]) -> list[NDArray[np.float64]]:
@@ -203,18 +218,30 @@ class ActionSpace:
 def action_from_document(document: Mapping[str, Any]) -> Action:
     """The action in a planner_action (budgets nested) or in a bench record (flat)."""
     budgets = document.get("budgets", document)
-    return Action(document["swarm_id"], *(budgets[head] for head in HEADS[1:]))
+    return Action(
+        *(
+            (document if d.kind == "choice" else budgets)[d.name]
+            if d.default is None
+            else (document if d.kind == "choice" else budgets).get(d.name, d.default)
+            for d in DIMENSIONS
+        )
+    )
+
+
+def action_document(action: Action) -> dict[str, Any]:
+    """The action as a planner_action holds it: choices by themselves, budgets nested."""
+    values = list(zip(DIMENSIONS, action, strict=True))
+    return {
+        **{dimension.name: value for dimension, value in values if dimension.kind == "choice"},
+        "budgets": {dimension.name: value for dimension, value in values if dimension.kind == "budget"},
+    }
 
 
 def executed_plan(action: Action, fallback_reason: str | None = None) -> dict[str, Any]:
     """The executed_plan.v1 of an action that ran as it stands, as a fallback when there is a reason for one."""
-    candidates, minutes, iterations = (None if value == "NA" else value for value in action[1:])
     return {
         "schema_version": "cyntra.executed_plan.v1",
-        "swarm_id_executed": action.swarm_id,
-        "max_candidates_executed": candidates,
-        "timeout_seconds_executed": None if minutes is None else minutes * 60,
-        "max_iterations_executed": iterations,
+        **{d.executed_field: d.to_executed(value) for d, value in zip(DIMENSIONS, action, strict=True)},
         "fallback_applied": fallback_reason is not None,
         "fallback_reason": fallback_reason,
     }
@@ -225,15 +252,14 @@ def executed_label(plan: Mapping[str, Any], space: ActionSpace, job_type: str) -
 
     A timeout that is no bin (for instance 3 seconds) gives no label: rounding it to one would invent a decision.
     """
-    seconds = plan["timeout_seconds_executed"]
-    if seconds is not None and seconds % 60:
-        return None, "executed timeout is no whole number of minutes"
-    minutes = None if seconds is None else seconds // 60
-    iterations = plan["max_iterations_executed"]
-    action = Action(
-        plan["swarm_id_executed"],
-        *("NA" if value is None else value for value in (plan["max_candidates_executed"], minutes, iterations)),
-    )
+    values = []
+    for dimension in DIMENSIONS:
+        found = plan[dimension.executed_field] if dimension.default is None else plan.get(dimension.executed_field)
+        value = dimension.to_bin(found)
+        if value is None:
+            return None, "executed timeout is no whole number of minutes"
+        values.append(value)
+    action = Action(*values)
     if space.is_valid(action, job_type):
         return action, ""
     for head, value in zip(HEADS, action, strict=True):
@@ -252,14 +278,10 @@ def _dumps(document: Any) -> str:
 
 @lru_cache(maxsize=1024)
 def _space_from_json(text: str) -> ActionSpace:
-    document = validate(ActionSpaceDocument, orjson.loads(text), "action_space")
-    space = ActionSpace(
-        swarm_ids=tuple(document.swarm_ids),
-        max_candidates_bins=tuple(document.max_candidates_bins),
-        max_minutes_bins=tuple(document.max_minutes_bins),
-        max_iterations_bins=tuple(document.max_iterations_bins),
-        rules_json=_dumps(document.validity_rules),
-    )
+    document = orjson.loads(text)
+    known, _ = accept(ActionSpaceDocument, document, "action_space")
+    values = [tuple(document[d.names] if d.default is None else document.get(d.names, [d.default])) for d in DIMENSIONS]
+    space = ActionSpace(tuple(values), _dumps(known.validity_rules))
     for head in HEADS:
         if len(set(space.bins(head))) != len(space.bins(head)):
             raise ActionError(f"{head} holds a value twice: {list(space.bins(head))}")

@@ -150,6 +150,7 @@ def evaluate(
 
     from planner.display.evaluation import print_evaluation
     from planner.display.regret import print_regret
+    from planner.runs.learned import source_changes
 
     runs = run or [_latest_run()]
     report: dict[str, Any]
@@ -163,6 +164,8 @@ def evaluate(
 
         report = evaluate_run(runs[0], dataset, abstain_below=abstain_below)
         print_evaluation(report)
+    for change in source_changes(runs):
+        typer.echo(f"note: {change}", err=True)
     path = json or runs[0] / ("regret.json" if bench else "evaluation.json")
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     typer.echo(f"numbers: {path}")

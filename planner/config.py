@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from planner.dimensions import DIMENSIONS
 from planner.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -47,7 +48,9 @@ class TrainConfig(BaseModel):
     """bf16: matrix products in bf16, on GPUs that have it."""
     compile: bool = False
     """Compile the transformer block with torch.compile; pays off after some minutes of training."""
-    head_weights: Annotated[list[float], Field(min_length=4, max_length=4)] = [1.0, 1.0, 1.0, 1.0]
+    head_weights: Annotated[list[float], Field(min_length=len(DIMENSIONS), max_length=len(DIMENSIONS))] = [
+        1.0 for _ in DIMENSIONS
+    ]
     """Weight of each head's cross-entropy: swarm, candidates, minutes, iterations; not for a joint head."""
     value_weights: Literal["equal", "inverse", "effective"] = "equal"
     """Weight of a head's values by how often train shows them: equal; by inverse count; by effective number."""

@@ -5,7 +5,7 @@ It never raises on bad input: it falls back to the universe's default swarm with
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,14 +14,17 @@ import onnxruntime
 import orjson
 from numpy.typing import NDArray
 
-from planner.actions import HEADS, Action, ActionSpace, executed_plan
-from planner.contracts.document import timestamp_to_ms, validate
+from planner.actions import FALLBACK, HEADS, Action, ActionSpace, action_document, executed_plan
+from planner.artifacts.versions import UnknownKeys, read
+from planner.contracts.document import timestamp_to_ms
 from planner.contracts.kernel import PlannerInput, input_hash
+from planner.contracts.versions import BUNDLE
+from planner.dimensions import DIMENSIONS, Dimension
 from planner.encoding.encode import Encoded
 from planner.encoding.profiles import encode
 from planner.encoding.tokens import PAD, UNK
 from planner.errors import PlannerError
-from planner.policies.heuristic import SERIAL, HeuristicPolicy, nearest_valid
+from planner.policies.heuristic import HeuristicPolicy, nearest_valid
 from planner.scoring.calibration import scale
 
 Mode = Literal["off", "log", "enforce"]
@@ -48,6 +51,13 @@ class Decision:
 
     planner_action: dict[str, Any]
     executed_plan: dict[str, Any]
+    unknown_keys: UnknownKeys = field(default_factory=UnknownKeys)
+    """Keys of the planner_input that no contract names; they were no obstacle."""
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What a caller in another process is given."""
+        return {"planner_action": self.planner_action, "executed_plan": self.executed_plan}
 
 
 class Bundle:
@@ -56,7 +66,9 @@ class Bundle:
     def __init__(self, path: Path) -> None:
         """Raises BundleError when a file is missing or broken."""
         try:
-            self.metadata = orjson.loads((path / "metadata.json").read_bytes())
+            self.metadata = BUNDLE.upgraded(
+                orjson.loads((path / "metadata.json").read_bytes()), str(path / "metadata.json")
+            )
             self.space = ActionSpace.from_document(
                 orjson.loads((path / "action_space.json").read_bytes()), str(path / "action_space.json")
             )
@@ -178,7 +190,7 @@ def decide(
         context, question = _checked(planner_input)
         default = default_action(context, kernel_config)
     except Exception as error:  # whatever a caller hands in is answered
-        return _fallback(None, None, Action(SERIAL, 1, 60, "NA"), f"invalid_input: {_brief(error)}", caps)
+        return _fallback(None, None, FALLBACK, f"invalid_input: {_brief(error)}", caps)
     if mode == "off":
         return _fallback(question, None, default, "mode_off", caps)
     if isinstance(bundle, BundleError):
@@ -199,22 +211,29 @@ def decide(
     }
     if reason is not None:
         return _fallback(question, prediction, default, reason, caps)
-    return Decision(_action_document(question, action, prediction, None), executed_plan(action, None))
+    return Decision(
+        _action_document(question, action, prediction, None), executed_plan(action, None), question.unknown_keys
+    )
 
 
 class _Question(NamedTuple):
-    """What an answer repeats of its planner_input."""
+    """What an answer repeats or reports of its planner_input."""
 
     created_at: str
     input_hash: str
+    unknown_keys: UnknownKeys
 
 
 def _checked(planner_input: Any) -> tuple[dict[str, Any], _Question]:
-    """The document as it came, if it is a planner_input.v1 of a moment that exists, and what the answer repeats."""
-    model = validate(PlannerInput, planner_input, "planner_input")
-    timestamp_to_ms(model.created_at)
-    context = planner_input if isinstance(planner_input, dict) else model.model_dump(exclude_unset=True)
-    return context, _Question(model.created_at, input_hash(context))
+    """The document, if it is a planner_input of a known version and of a moment that exists, and what is answered.
+
+    The hash is that of the document as it came, unknown keys included, so that the caller finds it again.
+    """
+    if isinstance(planner_input, PlannerInput):
+        planner_input = planner_input.model_dump(exclude_unset=True)
+    context, unknown_keys = read("planner_input", planner_input)
+    timestamp_to_ms(context["created_at"])
+    return context, _Question(context["created_at"], input_hash(planner_input), unknown_keys)
 
 
 def _brief(error: Exception) -> str:
@@ -235,31 +254,34 @@ def objection(action: Action, confidence: float, threshold: float, caps: Caps) -
     """Why a decision is not to be followed, as a fallback_reason; None when nothing speaks against it."""
     if confidence < threshold:
         return "low_confidence"
-    limits = (
-        ("max_candidates_exceeds_cap", action.max_candidates_bin, caps.max_candidates),
-        ("timeout_exceeds_cap", action.max_minutes_bin, caps.max_minutes),
-        ("max_iterations_exceeds_cap", action.max_iterations_bin, caps.max_iterations),
-    )
-    return next((reason for reason, value, cap in limits if cap is not None and value != "NA" and value > cap), None)
+    for dimension, value, cap in _capped(caps, action):
+        if cap is not None and value != "NA" and value > cap:
+            return dimension.objection
+    return None
 
 
 def within(caps: Caps, action: Action) -> Action:
     """The action with each budget cut at its cap."""
-    limits = (caps.max_candidates, caps.max_minutes, caps.max_iterations)
-    return Action(
-        action.swarm_id,
-        *(
-            value if cap is None or value == "NA" else min(value, cap)
-            for value, cap in zip(action[1:], limits, strict=True)
-        ),
-    )
+    return Action(*(v if cap is None or v == "NA" else min(v, cap) for _, v, cap in _capped(caps, action)))
+
+
+def _capped(caps: Caps, action: Action) -> list[tuple[Dimension, Any, int | None]]:
+    """Each dimension with the action's value and the cap on it."""
+    return [
+        (dimension, value, getattr(caps, dimension.cap) if dimension.cap else None)
+        for dimension, value in zip(DIMENSIONS, action, strict=True)
+    ]
 
 
 def _fallback(
     question: _Question | None, prediction: dict[str, Any] | None, default: Action, reason: str, caps: Caps
 ) -> Decision:
     shown = prediction["action"] if prediction else default
-    return Decision(_action_document(question, shown, prediction, reason), executed_plan(within(caps, default), reason))
+    return Decision(
+        _action_document(question, shown, prediction, reason),
+        executed_plan(within(caps, default), reason),
+        question.unknown_keys if question else UnknownKeys(),
+    )
 
 
 def _action_document(
@@ -268,8 +290,7 @@ def _action_document(
     document: dict[str, Any] = {
         "schema_version": "cyntra.planner_action.v1",
         "created_at": question.created_at if question else EPOCH_START,
-        "swarm_id": action.swarm_id,
-        "budgets": dict(zip(HEADS[1:], action[1:], strict=True)),
+        **action_document(action),
         "abstain_to_default": reason is not None,
         "reason": reason,
     }

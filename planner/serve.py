@@ -1,12 +1,16 @@
 """`planner decide`: planner_input documents from a stream, decisions to a stream."""
 
-from dataclasses import asdict
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
 
+from planner.artifacts.versions import said_of
 from planner.decision import Caps, Mode, decide, load_bundle
+
+MAX_REPORTED = 100
+"""Unknown keys that are named; a caller that makes up keys for ever does not fill a log."""
 
 
 def decide_stream(
@@ -20,13 +24,17 @@ def decide_stream(
     """Answer one document, or with ``lines`` one JSON line for every line until the source ends.
 
     An answer is ``{"planner_action": ..., "executed_plan": ...}``. What is not JSON is answered with a fallback too, so
-    that answers and questions stay in step.
+    that answers and questions stay in step. Each key that no contract names is reported on stderr when it first comes.
     """
     bundle = load_bundle(bundle_path)
+    reported: set[str] = set()
     for text in source if lines else [source.read()]:
         decision = decide(_parse(text), bundle, mode=cast(Mode, mode), caps=Caps(*caps))
-        sink.write(orjson.dumps(asdict(decision), option=orjson.OPT_APPEND_NEWLINE))
+        sink.write(orjson.dumps(decision.answer, option=orjson.OPT_APPEND_NEWLINE))
         sink.flush()
+        for key in sorted(decision.unknown_keys.keys() - reported)[: MAX_REPORTED - len(reported)]:
+            print(said_of(key), file=sys.stderr, flush=True)
+            reported.add(key)
 
 
 def _parse(text: bytes) -> Any:

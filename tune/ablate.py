@@ -23,7 +23,7 @@ from planner.errors import ConfigError
 from planner.evaluation.comparison_rows import Contender, RiskTarget, judge, trained_contender
 from planner.evaluation.decisions import Decisions, decide_by_score, decide_head_by_head
 from planner.evaluation.tables import markdown
-from planner.models.base import checked_settings, settings_of
+from planner.models.load import checked_settings, settings_of
 from planner.runs.learned import LearnedPolicy
 from planner.training.many import Progress, train_many
 from tune.space import Settings, apply_settings

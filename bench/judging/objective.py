@@ -16,6 +16,7 @@ from planner.artifacts.universe import Universe
 from planner.contracts.bench import BenchOutcome
 from planner.contracts.document import Bin
 from planner.dataset.outcomes import ActionOutcome
+from planner.dimensions import DIMENSIONS
 from planner.scoring.utility import DEFAULT_METRICS, TERMS, utility, utility_text
 
 GOALS = ("min", "max")
@@ -186,7 +187,8 @@ def action_outcome(
 
 def plan_size(action: Action) -> float:
     """Candidates x minutes x iterations; "NA" counts as one, for it adds nothing to the plan."""
-    return math.prod(_amount(value) for value in action[1:])
+    factors: list[Any] = [value for d, value in zip(DIMENSIONS, action, strict=True) if d.size_factor]
+    return math.prod([_amount(value) for value in factors])
 
 
 def chance_to_pass_more(a: tuple[int, int], b: tuple[int, int]) -> Fraction:

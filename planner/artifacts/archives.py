@@ -14,8 +14,8 @@ from planner.artifacts.lenient import moment, number, section, strings
 from planner.artifacts.recorded_context import KnownRuns, PackedContext, parse_rollout
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.summaries import run_summary
-from planner.contracts.document import ms_to_timestamp, validate
-from planner.contracts.kernel import ExecutedPlan
+from planner.artifacts.versions import read, upgraded
+from planner.contracts.document import ms_to_timestamp
 from planner.errors import ActionError, ContractError
 
 DAY_MS = 24 * 3600 * 1000
@@ -49,10 +49,7 @@ def read_archive(
         quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log tells an outcome")
         return None
     plan = _plan(_planner_section("executed_plan", manifest, rollout), directory, quarantine)
-    planner_input = _planner_section("planner_input", manifest, rollout)
-    packed = _pack(planner_input, known, directory, quarantine)
-    if packed is None:
-        planner_input = None
+    planner_input, packed = _pack(_planner_section("planner_input", manifest, rollout), known, directory, quarantine)
     decided_ms = moment(planner_input, "created_at") if planner_input else None
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
     if times is None:
@@ -130,21 +127,23 @@ def _plan(document: dict[str, Any] | None, directory: Path, quarantine: Quaranti
     if document is None:
         return None
     try:
-        validate(ExecutedPlan, document, "executed_plan")
+        document, unknown_keys = read("executed_plan", document)
     except ContractError as error:
         quarantine.repaired(directory / "manifest.json", str(error))
         return None
+    quarantine.unknown_keys.update(unknown_keys)
     return document
 
 
 def _pack(
-    planner_input: dict[str, Any] | None, known: KnownRuns, directory: Path, quarantine: Quarantine
-) -> PackedContext | None:
-    """The context as text; None, with an entry in quarantine, for one that is invalid, or valid and yet useless."""
-    if planner_input is None:
-        return None
+    document: dict[str, Any] | None, known: KnownRuns, directory: Path, quarantine: Quarantine
+) -> tuple[dict[str, Any] | None, PackedContext | None]:
+    """The context, and the same as text; None, with an entry in quarantine, for one that is invalid or useless."""
+    if document is None:
+        return None, None
     try:
-        packed = known.pack(planner_input, "planner_input")
+        planner_input: dict[str, Any] = upgraded("planner_input", document)
+        packed = known.pack(planner_input, "planner_input", quarantine.unknown_keys)
         packed.space.valid_actions(packed.job_type)
     except ContractError as error:
         defect = str(error)
@@ -152,10 +151,10 @@ def _pack(
         defect = f"planner_input: {error}"
     else:
         if moment(planner_input, "created_at") is not None:
-            return packed
+            return planner_input, packed
         defect = f"planner_input: $.created_at: no such moment, found {planner_input['created_at']!r}"
     quarantine.repaired(directory / "manifest.json", defect)
-    return None
+    return None, None
 
 
 def _times(

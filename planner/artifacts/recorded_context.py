@@ -8,7 +8,8 @@ import msgspec
 import orjson
 
 from planner.actions import ActionSpace
-from planner.contracts.document import canonical_json, validate
+from planner.artifacts.versions import UnknownKeys, check
+from planner.contracts.document import canonical_json
 from planner.contracts.kernel import PlannerInput
 from planner.errors import ContractError
 
@@ -59,10 +60,9 @@ class PackedContext:
         """
         if runs is None:
             runs = [pack_run(run) for run in document["history"]["last_n_similar_runs"]]
-        # No text holds this: in one, the quotation marks would be escaped.
-        before, mark, after = canonical_json({**document, "history": _NO_HISTORY}).partition(b'"last_n_similar_runs":[')
+        before, after = _around_runs(document)
         return cls(
-            before + mark,
+            before,
             list(runs),
             after,
             document["job_type"],
@@ -71,7 +71,19 @@ class PackedContext:
         )
 
 
-_NO_HISTORY: dict[str, list[Any]] = {"last_n_similar_runs": []}
+def _around_runs(document: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The canonical JSON of a document before and after the runs of its history."""
+    before, after = _beside(document, "history")
+    within_before, within_after = _beside(document["history"], "last_n_similar_runs")
+    start = b'{%s"history":{%s"last_n_similar_runs":[' % (before, within_before)
+    return start, b"]%s}%s}" % (within_after, after)
+
+
+def _beside(mapping: dict[str, Any], key: str) -> tuple[bytes, bytes]:
+    """The members of ``mapping`` that canonical JSON has before and after ``key``, with the commas next to it."""
+    before = canonical_json({name: value for name, value in mapping.items() if name < key})[1:-1]
+    after = canonical_json({name: value for name, value in mapping.items() if name > key})[1:-1]
+    return before + b"," if before else before, b"," + after if after else after
 
 
 def pack_run(summary: dict[str, Any]) -> PackedRun:
@@ -79,19 +91,8 @@ def pack_run(summary: dict[str, Any]) -> PackedRun:
     return PackedRun(summary["run_id"], summary["started_ms"], canonical_json(summary))
 
 
-class _History(msgspec.Struct, forbid_unknown_fields=True):
-    last_n_similar_runs: list[msgspec.Raw]
-
-
-_PlannerInput = msgspec.defstruct(
-    "_PlannerInput",
-    [(name, _History if name == "history" else Any) for name in PlannerInput.model_fields],
-    forbid_unknown_fields=True,
-)
-
-
 class _PlannerSection(msgspec.Struct):
-    planner_input: _PlannerInput | None = None  # type: ignore[valid-type] # made of the contract's fields
+    planner_input: dict[str, msgspec.Raw] | None = None
     executed_plan: Any = None
 
 
@@ -109,6 +110,7 @@ class _Rollout(msgspec.Struct):
     generated_at: Any = None
 
 
+_RAW_OBJECT, _RAW_LIST = msgspec.json.Decoder(dict[str, msgspec.Raw]), msgspec.json.Decoder(list[msgspec.Raw])
 _MANIFEST, _ROLLOUT = msgspec.json.Decoder(_Manifest), msgspec.json.Decoder(_Rollout)
 _UNEXPECTED = (msgspec.MsgspecError, ValueError, RecursionError)
 """What the decoders raise for other than they were made for, and that may still be JSON."""
@@ -151,12 +153,21 @@ class KnownRuns:
             if manifest["planner"] is not None:
                 manifest["planner"] = planner = msgspec.structs.asdict(manifest["planner"])
                 if planner["planner_input"] is not None:
-                    planner["planner_input"] = recorded = msgspec.structs.asdict(planner["planner_input"])
-                    runs = [self._parse(bytes(raw)) for raw in recorded["history"].last_n_similar_runs]
-                    recorded["history"] = {"last_n_similar_runs": runs}
+                    planner["planner_input"] = {
+                        key: self._parse_history(raw) if key == "history" else orjson.loads(bytes(raw))
+                        for key, raw in planner["planner_input"].items()
+                    }
         except _UNEXPECTED:
             return orjson.loads(data)
         return manifest
+
+    def _parse_history(self, text: msgspec.Raw) -> dict[str, Any]:
+        return {
+            key: [self._parse(bytes(run)) for run in _RAW_LIST.decode(raw)]
+            if key == "last_n_similar_runs"
+            else orjson.loads(bytes(raw))
+            for key, raw in _RAW_OBJECT.decode(text).items()
+        }
 
     def _parse(self, text: bytes) -> Any:
         run = self._by_text.get(text)
@@ -164,22 +175,27 @@ class KnownRuns:
             run = self._by_text[text] = orjson.loads(text)
         return run
 
-    def pack(self, planner_input: dict[str, Any], source: str) -> PackedContext:
-        """Validate and pack a planner_input, for instance of :meth:`parse_manifest`.
+    def pack(
+        self, planner_input: dict[str, Any], source: str, unknown_keys: UnknownKeys | None = None
+    ) -> PackedContext:
+        """Validate and pack a planner_input of the current version, for instance of :meth:`parse_manifest`.
 
-        Raises ContractError as contracts.validate does, and what PackedContext.of raises.
+        Keys that no contract names are kept, and noted in ``unknown_keys``. Raises ContractError as contracts.validate
+        does, and what PackedContext.of raises.
         """
+        unknown_keys = UnknownKeys() if unknown_keys is None else unknown_keys
         history = planner_input.get("history")
         runs = history.get("last_n_similar_runs") if isinstance(history, dict) else None
         if not isinstance(history, dict) or not isinstance(runs, list):
-            validate(PlannerInput, planner_input, source)
+            check(PlannerInput, planner_input, source, unknown_keys)
             return PackedContext.of(planner_input)
         packed = [self._packed.get(id(run)) for run in runs]
         unknown = [run for run, known in zip(runs, packed, strict=True) if known is None]
         try:
-            validate(PlannerInput, {**planner_input, "history": {**history, "last_n_similar_runs": unknown}}, source)
+            part = {**planner_input, "history": {**history, "last_n_similar_runs": unknown}}
+            check(PlannerInput, part, source, unknown_keys)
         except ContractError:
-            validate(PlannerInput, planner_input, source)  # for the place of the defect among all runs
+            check(PlannerInput, planner_input, source, unknown_keys)  # for the place of the defect among all runs
             raise
         runs = [known or self._pack(run) for known, run in zip(packed, runs, strict=True)]
         return PackedContext.of(planner_input, runs)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from planner.artifacts.recorded_context import PackedContext, PackedRun, pack_run
+from planner.artifacts.versions import UnknownKeys
 from planner.errors import ContractError
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -61,6 +62,8 @@ class Quarantine:
 
     root: Path
     entries: list[dict[str, str]] = field(default_factory=list)
+    unknown_keys: UnknownKeys = field(default_factory=UnknownKeys)
+    """Keys that no contract names, in documents that were read all the same."""
 
     def dropped(self, path: Path, reason: str) -> None:
         """The run or line at ``path`` is lost to the planner."""

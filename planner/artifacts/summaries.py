@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from planner.dimensions import DIMENSIONS
+
 MAX_GATES = 16
 MAX_FAIL_CODES = 16
 MAX_TAGS = 16
@@ -53,11 +55,5 @@ def run_summary(
 def executed_action(plan: Mapping[str, Any] | None) -> dict[str, Any]:
     """``action_executed`` of a summary from an executed plan; every part null when the plan is unknown."""
     if plan is None:
-        return dict.fromkeys(("swarm_id", "max_candidates", "max_minutes", "max_iterations"))
-    seconds = plan["timeout_seconds_executed"]
-    return {
-        "swarm_id": plan["swarm_id_executed"],
-        "max_candidates": plan["max_candidates_executed"],
-        "max_minutes": None if seconds is None else seconds // 60,
-        "max_iterations": plan["max_iterations_executed"],
-    }
+        return dict.fromkeys(dimension.summary_field for dimension in DIMENSIONS)
+    return {d.summary_field: d.to_summary(plan.get(d.executed_field, d.default)) for d in DIMENSIONS}

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from planner.contracts.document import Bin, Count, Document, Identifier, Milliseconds
-from planner.contracts.kernel import ExecutedPlan, GateResult, PlannerInput
+from planner.contracts.document import Bin, Count, Document, Identifier, Milliseconds, with_further_dimensions
+from planner.contracts.kernel import GateResult, PlannerInput, RecordedPlan
 
 
+@with_further_dimensions(lambda d: d.name, lambda d: d.default)
 class ActionDocument(Document):
     """One action as four named values."""
 
@@ -48,7 +49,7 @@ class BenchOutcome(Document):
     fail_codes: list[str]
     exit_code: int | None
     launches: list[Launch]
-    executed_plan: ExecutedPlan | None
+    executed_plan: RecordedPlan | None
 
 
 class BenchCase(Document):

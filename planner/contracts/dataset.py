@@ -1,6 +1,8 @@
 """dataset.json: how a dataset came about and how to read it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from planner.contracts.document import Count, Document, Identifier, Milliseconds
 from planner.contracts.kernel import ActionSpaceDocument
@@ -58,4 +60,6 @@ class DatasetInfo(Document):
     context_features: list[FeatureInfo]
     run_features: list[FeatureInfo]
     quarantine: list[QuarantineEntry]
+    unknown_keys: Annotated[dict[str, int], Field(default_factory=dict)]
+    """Keys that no contract names, as kind.path -> documents that have them."""
     tool_versions: dict[str, str]

@@ -1,13 +1,15 @@
 """What all documents have in common: strict models, errors that name a defect's place, canonical JSON, timestamps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from planner.contracts.versions import Format
+from planner.dimensions import DIMENSIONS, Dimension
 from planner.errors import ContractError
 
 NA: Literal["NA"] = "NA"
@@ -35,20 +37,65 @@ class OpenDocument(Document):
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
+def with_further_dimensions(
+    key: Callable[[Dimension], str], default: Callable[[Dimension], Any], kinds: Sequence[str] = ("choice", "budget")
+) -> Callable[[type[AnyDocument]], type[AnyDocument]]:
+    """A document that names the dimensions of an action gets a key for each that is not one of Cyntra's own four."""
+
+    def extend(model: type[AnyDocument]) -> type[AnyDocument]:
+        further = {key(d): (Any, default(d)) for d in DIMENSIONS if d.default is not None and d.kind in kinds}
+        return create_model(model.__name__, __base__=model, **further) if further else model  # type: ignore[call-overload]
+
+    return extend
+
+
 def validate(model: type[AnyDocument], document: object, source: str) -> AnyDocument:
-    """``document`` as a ``model``; ContractError names the source, the JSON path and the reason of the first defect."""
+    """``document`` as a ``model``; ContractError names the source, the JSON path and the reason of the first defect.
+
+    Strict, as befits what we write: a key that the model does not name is a defect. See :func:`accept` for reading.
+    """
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ContractError(source, path, f"{first['msg']}, found {_shorten(first['input'])}{more}") from None
+        raise _contract_error(error, source) from None
+
+
+def accept(model: type[AnyDocument], document: object, source: str) -> tuple[AnyDocument, list[str]]:
+    """``document`` as a ``model``, and the paths of the keys that the model does not name: they are no defect.
+
+    For reading what others wrote; the model keeps these keys. ContractError as in :func:`validate`.
+    """
+    try:
+        found = model.model_validate(document, extra="allow")
+    except ValidationError as error:
+        raise _contract_error(error, source) from None
+    return found, sorted(_unnamed(found, ""))
+
+
+def _unnamed(model: BaseModel, path: str) -> set[str]:
+    """Paths of the keys that ``model`` and those in it hold without naming them; items of a list have one path."""
+    paths = {path + key for key in model.model_extra or ()}
+    for name, value in model.__dict__.items():
+        if isinstance(value, BaseModel):
+            paths |= _unnamed(value, f"{path}{name}.")
+        elif isinstance(value, list):
+            for item in value:
+                if not isinstance(item, BaseModel):
+                    break
+                paths |= _unnamed(item, f"{path}{name}[].")
+    return paths
+
+
+def _contract_error(error: ValidationError, source: str) -> ContractError:
+    first = error.errors(include_url=False)[0]
+    path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return ContractError(source, path, f"{first['msg']}, found {_shorten(first['input'])}{more}")
 
 
 def parse(model: type[AnyDocument], data: bytes | str, source: str) -> AnyDocument:
-    """JSON text as a ``model``; ContractError as in :func:`validate`."""
-    return validate(model, parse_json(data, source), source)
+    """JSON text as a ``model``, with the keys that it does not name; ContractError as in :func:`accept`."""
+    return accept(model, parse_json(data, source), source)[0]
 
 
 def parse_json(data: bytes | str, source: str) -> Any:
@@ -59,13 +106,14 @@ def parse_json(data: bytes | str, source: str) -> Any:
         raise ContractError(source, "$", f"not JSON: {error}") from None
 
 
-def read_document(model: type[AnyDocument], path: Path) -> AnyDocument:
-    """The document in the file ``path``; ContractError when it cannot be read or is invalid."""
+def read_document(model: type[AnyDocument], path: Path, versions: Format | None = None) -> AnyDocument:
+    """The document in the file ``path``, of any of its ``versions``; ContractError when it is unreadable or invalid."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ContractError(str(path), "$", f"cannot be read: {error.strerror}") from None
-    return parse(model, data, str(path))
+    document = parse_json(data, str(path))
+    return accept(model, versions.upgraded(document, str(path)) if versions else document, str(path))[0]
 
 
 def canonical_json(document: Mapping[str, Any]) -> bytes:

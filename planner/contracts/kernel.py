@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from planner.contracts.document import (
     Bin,
@@ -18,6 +18,7 @@ from planner.contracts.document import (
     OpenDocument,
     Timestamp,
     canonical_json,
+    with_further_dimensions,
 )
 
 Status = Literal["success", "failed", "timeout"]
@@ -27,6 +28,7 @@ Risk = Literal["low", "medium", "high", "critical"]
 Size = Literal["XS", "S", "M", "L", "XL"]
 
 
+@with_further_dimensions(lambda d: d.summary_field, lambda d: None)
 class ExecutedAction(Document):
     """What a past run was given; a part that no artifact tells is null."""
 
@@ -102,6 +104,7 @@ class History(Document):
     last_n_similar_runs: list[RunSummary]
 
 
+@with_further_dimensions(lambda d: d.names, lambda d: [d.default])
 class ActionSpaceDocument(Document):
     """The finite action space, with the rules that make a tuple valid."""
 
@@ -137,6 +140,7 @@ class PlannerInput(Document):
     system_state: SystemState | None
 
 
+@with_further_dimensions(lambda d: d.name, lambda d: d.default, kinds=["budget"])
 class Budgets(Document):
     """The three budgets of an action, as bins."""
 
@@ -153,6 +157,7 @@ class ModelReference(OpenDocument):
     git_sha: str | None = None
 
 
+@with_further_dimensions(lambda d: d.name, lambda d: d.default, kinds=["choice"])
 class PlannerAction(Document):
     """A policy's decision."""
 
@@ -168,6 +173,7 @@ class PlannerAction(Document):
     input_hash: str | None = None
 
 
+@with_further_dimensions(lambda d: d.executed_field, lambda d: None)
 class ExecutedPlan(Document):
     """What Cyntra really ran after masks, caps and fallbacks."""
 
@@ -178,6 +184,12 @@ class ExecutedPlan(Document):
     max_iterations_executed: Count | None
     fallback_applied: bool
     fallback_reason: str | None
+
+
+class RecordedPlan(ExecutedPlan):
+    """An executed_plan as a kernel recorded it, which may be a later one with further keys."""
+
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 def input_hash(planner_input: Mapping[str, Any]) -> str:

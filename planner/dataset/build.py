@@ -25,6 +25,7 @@ from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import Repo, list_archives, read_archives
 from planner.artifacts.rule_settings import decisive_part
 from planner.artifacts.universe import minute_seconds
+from planner.artifacts.versions import UnknownKeys
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
@@ -97,6 +98,7 @@ def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> 
             },
             "contexts": dict(found.contexts),
             "unlabelled": dict(sorted(found.unlabelled.items())),
+            "unknown_keys": dict(sorted(quarantine.unknown_keys.items())),
             "quarantine": sorted(quarantine.entries, key=lambda entry: (entry["path"], entry["reason"])),
         },
     )
@@ -128,11 +130,14 @@ def _read_all(repo: Repo, profile: TokenProfile, progress: Progress) -> tuple[li
         chunks.append(([str(path) for path in part], {p.name: events[p.name] for p in part if p.name in events}))
     runs, recorded = [], _Recorded()
     arguments = {"root": str(repo.root), "profile": profile}
-    for records, encoded, entries in _map_chunks(chunks, _read_chunk, arguments, "read archives", progress):
+    for records, encoded, entries, unknown_keys in _map_chunks(
+        chunks, _read_chunk, arguments, "read archives", progress
+    ):
         runs += records
         recorded.packed += [record.planner_input for record in records if record.planner_input]
         recorded.parts.append(encoded)
         quarantine.entries += entries
+        quarantine.unknown_keys.update(unknown_keys)
     return runs, recorded
 
 
@@ -148,8 +153,9 @@ def _even_spans(n: int) -> list[slice]:
 
 def _read_chunk(
     chunk: tuple[list[str], dict[str, WorkcellEvents]], root: str, profile: TokenProfile
-) -> tuple[list[RunRecord], Encoded, list[dict[str, str]]]:
-    """Archive paths and events in; run records, the contexts they recorded as arrays, and quarantine entries out."""
+) -> tuple[list[RunRecord], Encoded, list[dict[str, str]], UnknownKeys]:
+    """Archive paths and events in; out come run records, the contexts they recorded as arrays, and what a quarantine
+    holds: its entries and the unknown keys."""
     paths, events = chunk
     quarantine = Quarantine(Path(root))
     unseen = [path for path in paths if not os.path.lexists(path)]
@@ -160,7 +166,7 @@ def _read_chunk(
         )
     contexts: list[dict[str, Any]] = []
     runs = read_archives([Path(path) for path in paths], events, quarantine, contexts)
-    return runs, encode(contexts, N_SIMILAR, profile), quarantine.entries
+    return runs, encode(contexts, N_SIMILAR, profile), quarantine.entries, quarantine.unknown_keys
 
 
 def _encode_all(found: ExampleSet, recorded: _Recorded, profile: TokenProfile, progress: Progress) -> Encoded:

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import read_document
+from planner.contracts.versions import DATASET
 from planner.dataset.outcomes import LATER_FIELDS, OUTCOME_FIELDS, STORED_AS, Outcomes, outcomes_of
 from planner.dataset.split import SPLITS
+from planner.dimensions import DIMENSIONS
 from planner.encoding.inputs import Inputs
 from planner.errors import DatasetError
 
@@ -107,7 +109,7 @@ def load_dataset(path: Path) -> Dataset:
     manifest = path / MANIFEST
     if not manifest.exists():
         raise DatasetError(f"{path}: no {MANIFEST}; build one with `planner dataset build`")
-    info = read_document(DatasetInfo, manifest)
+    info = read_document(DatasetInfo, manifest, DATASET)
     splits = {}
     for name in SPLITS:
         directory = path / name
@@ -139,7 +141,7 @@ def _load_later(path: Path, otherwise: NDArray[Any]) -> NDArray[Any]:
 
 def label_of(row: Mapping[str, Any]) -> Action:
     """The action in a row of the Parquet table, whose bins are text."""
-    return Action(row["swarm_id"], *("NA" if row[h] == "NA" else int(row[h]) for h in HEADS[1:]))
+    return Action(*(dimension.of_text(row[dimension.name]) for dimension in DIMENSIONS))
 
 
 def inputs_of_split(split: Split) -> Inputs:

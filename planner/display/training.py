@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from planner.artifacts.versions import UnknownKeys
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import ms_to_timestamp
 from planner.display.console import console, say
@@ -23,6 +24,8 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
         say(f"history only: {n} runs: {reason}")
     for entry in info.quarantine:
         say(f"{entry.consequence}: {entry.path}: {entry.reason}")
+    for line in UnknownKeys(info.unknown_keys).lines:
+        say(line)
     say(f"dataset: {path} (hash {info.dataset_hash[:16]})")
 
 

@@ -5,12 +5,14 @@ neighbours or a smaller budget per run is a view: fewer segments, or their first
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from planner.contracts.document import timestamp_to_ms
+from planner.dimensions import DIMENSIONS
 from planner.history import recency_bucket
 
 PAD, UNK, BOS, SEP = "[PAD]", "[UNK]", "[BOS]", "[SEP]"
@@ -74,10 +76,7 @@ def own_segment(context: Mapping[str, Any]) -> list[str]:
         "[KEY:HEALTH]",
         *[token for name in sorted(health) for token in _pair(name, health[name])],
         *_space_tokens(
-            tuple(space["swarm_ids"]),
-            tuple(space["max_candidates_bins"]),
-            tuple(space["max_minutes_bins"]),
-            tuple(space["max_iterations_bins"]),
+            *(tuple(space[d.names] if d.default is None else space.get(d.names, (d.default,))) for d in DIMENSIONS)
         ),
         SEP,
     ]
@@ -123,13 +122,10 @@ def _state_tokens(
 
 
 @_remembered
-def _space_tokens(swarm_ids: _Bins, candidates: _Bins, minutes: _Bins, iterations: _Bins) -> tuple[str, ...]:
-    return (
-        *_values("SWARM_IDS", swarm_ids),
-        *_values("MAX_CANDIDATES_BINS", candidates),
-        *_values("MAX_MINUTES_BINS", minutes),
-        *_values("MAX_ITERATIONS_BINS", iterations),
-    )
+def _space_tokens(*bins: _Bins) -> tuple[str, ...]:
+    """The values of each dimension."""
+    tokens = [_values(dimension.names.upper(), values) for dimension, values in zip(DIMENSIONS, bins, strict=True)]
+    return tuple(itertools.chain.from_iterable(tokens))
 
 
 def run_tokens(run: Mapping[str, Any]) -> list[str]:
@@ -139,12 +135,9 @@ def run_tokens(run: Mapping[str, Any]) -> list[str]:
     tokens = [
         *_executed_tokens(
             outcome["status"],
-            executed["swarm_id"],
-            executed["max_candidates"],
-            executed["max_minutes"],
-            executed["max_iterations"],
             log_bucket(run["runtime"]["duration_ms"] / 1000),
             "NONE" if cost is None else log_bucket(100 * cost),
+            *[executed.get(dimension.summary_field) for dimension in DIMENSIONS],
         ),
         *_hashed("TAGS", "TAG", (run.get("tags") or ())[:_MAX_ITEMS]),
         *_hashed("FAIL_CODES", "FAIL", outcome["fail_codes"][:_MAX_ITEMS]),
@@ -155,21 +148,10 @@ def run_tokens(run: Mapping[str, Any]) -> list[str]:
 
 
 @_remembered
-def _executed_tokens(
-    status: str,
-    swarm_id: str | None,
-    candidates: int | None,
-    minutes: int | None,
-    iterations: int | None,
-    duration: int,
-    cost: int | str,
-) -> tuple[str, ...]:
+def _executed_tokens(status: str, duration: int, cost: int | str, *executed: str | int | None) -> tuple[str, ...]:
     return (
         f"[STATUS:{status}]",
-        *_pair("SWARM", swarm_id),
-        *_pair("CANDIDATES", candidates),
-        *_pair("MINUTES", minutes),
-        *_pair("ITERATIONS", iterations),
+        *(token for d, value in zip(DIMENSIONS, executed, strict=True) for token in _pair(d.token, value)),
         f"[DURATION:{duration}]",
         f"[COST:{cost}]",
     )

@@ -46,6 +46,8 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
         "dataset": str(dataset.path),
         "dataset_hash": dataset.info.dataset_hash,
         "trained_on_dataset_hash": policy.document.dataset_hash,
+        "model_source": policy.document.source and policy.document.source.model_dump(),
+        "source_change": policy.source_change,
         "abstain_below": abstain_below,
         "calibration": calibration.model_dump() if calibration else None,
         "minute_seconds": dataset.info.minute_seconds,

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.actions import HEADS, Action
+from planner.actions import Action
 from planner.dataset.storage import Split
+from planner.dimensions import DIMENSIONS
 from planner.evaluation.decisions import Decisions, labels_of, losses
 from planner.scoring.bootstrap import mean_interval
 from planner.scoring.metric import Metric, Shown, of_decisions, register
@@ -166,8 +167,8 @@ register(
     # All four heads agree with what was executed; then each by itself.
     Metric("exact_match", "exact", "share", "higher", 3, True, lambda judged: judged.matches),
     *(
-        Metric(f"accuracy_{head}", title, "share", "higher", 2, False, _accuracy(head), None, _EVALUATE)
-        for head, title in zip(HEADS, ("swarm", "cand.", "min.", "iter."), strict=True)
+        Metric(f"accuracy_{d.name}", d.title, "share", "higher", 2, False, _accuracy(d.name), None, _EVALUATE)
+        for d in DIMENSIONS
     ),
     # Mean joint log-probability of the executed action.
     Metric(

@@ -265,6 +265,7 @@ def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
         "reads": policy.reads,
         "outputs": list(policy.outputs),
         "class_path": document.class_path,
+        "model_source": document.source and document.source.model_dump(),
         "model": document.model,
         "n_similar": document.n_similar,
         "tokens_per_run": tokens and tokens.tokens_per_run,

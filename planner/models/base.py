@@ -1,20 +1,17 @@
-"""What every neural policy is built from, what it gives, and how one is made from its settings."""
+"""What every neural policy is built from, and what it gives."""
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from planner.actions import HEADS, ActionSpace
 from planner.contracts.dataset import DatasetInfo, FeatureInfo
-from planner.errors import ConfigError
 from planner.models.heads import FourHeads, HeadSettings, JointHead, ValueHead, Values
 
 
@@ -96,36 +93,3 @@ class NeuralPolicy(nn.Module, ABC):
     def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
         """The log-probabilities before masks and normalisation, for export."""
         return self.heads.logits(self.hidden(batch))
-
-
-def build_model(class_path: str, settings: dict[str, Any], spec: ModelSpec) -> NeuralPolicy:
-    """The model ``module@Class`` with its settings; ConfigError when there is no such class or setting."""
-    return _model_class(class_path)(checked_settings(class_path, settings), spec)
-
-
-def settings_of(class_path: str) -> type[BaseModel]:
-    """The settings that the model ``module@Class`` has, with their defaults; ConfigError when there is none."""
-    return _model_class(class_path).Settings
-
-
-def checked_settings(class_path: str, settings: dict[str, Any]) -> BaseModel:
-    """``settings`` with the model's defaults for what they leave out; ConfigError names the first that is wrong."""
-    model = settings_of(class_path)
-    try:
-        return model.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(model.model_fields)
-        raise ConfigError(
-            f"setting model.{name}: {first['msg']}, found {first['input']!r}; settings of "
-            f"{class_path.partition('@')[2]} are {known}"
-        ) from None
-
-
-def _model_class(class_path: str) -> Any:
-    module_name, _, class_name = class_path.partition("@")
-    try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"class_path {class_path}: {error}; write module@Class") from None

@@ -23,8 +23,10 @@ from planner.artifacts.rule_settings import decisive_part
 from planner.config import TrainConfig
 from planner.contracts.dataset import DatasetInfo, FeatureInfo, TokenProfile
 from planner.contracts.kernel import ActionSpaceDocument
-from planner.errors import CheckpointError
+from planner.contracts.versions import CALIBRATION, POLICY, RUN, Format
+from planner.errors import CheckpointError, ContractError
 from planner.files import staged_directory, write_atomically
+from planner.models.load import ModelSource, model_source
 from planner.provenance import tool_versions
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,9 +37,12 @@ Selection = Literal["log_likelihood", "pass_log_likelihood", "regret"]
 class PolicyDocument(BaseModel):
     """policy.json: everything besides the weights that is needed to load a policy."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")  # what a later program adds is kept
 
+    schema_version: Literal["cyntra.planner_policy.v1"] = "cyntra.planner_policy.v1"
     class_path: str
+    source: ModelSource | None = None
+    """The code that the class was when the checkpoint was written; None in those of an earlier program."""
     model: dict[str, Any]
     n_similar: int
     action_space: ActionSpaceDocument
@@ -57,6 +62,7 @@ class PolicyDocument(BaseModel):
         """The document of a run's policy; its epoch is filled in when it is saved."""
         return cls(
             class_path=config.class_path,
+            source=model_source(config.class_path),
             model=config.model,
             n_similar=config.n_similar,
             action_space=info.action_space,
@@ -76,8 +82,9 @@ class PolicyDocument(BaseModel):
 class CalibrationDocument(BaseModel):
     """calibration.json: temperatures and abstain threshold of a checkpoint, and what they were fitted on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")  # what a later program adds is kept
 
+    schema_version: Literal["cyntra.planner_calibration.v1"] = "cyntra.planner_calibration.v1"
     temperatures: dict[str, float]
     """Head -> temperature; a joint head is named joint."""
     temperatures_kept: bool = True
@@ -104,8 +111,9 @@ class CalibrationDocument(BaseModel):
 class RunState(BaseModel):
     """run.json: what a run is made from and how far it came."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")  # what a later program adds is kept
 
+    schema_version: Literal["cyntra.planner_run.v1"] = "cyntra.planner_run.v1"
     config: dict[str, Any]
     dataset: str
     dataset_hash: str
@@ -128,7 +136,7 @@ class RunState(BaseModel):
 
 def read_run(run: Path) -> RunState:
     """A run's state; CheckpointError when ``run`` is no run directory."""
-    return _read(RunState, run / "run.json", "a training run; start one with `planner train`")
+    return _read(RunState, RUN, run / "run.json", "a training run; start one with `planner train`")
 
 
 def write_run(run: Path, state: RunState) -> None:
@@ -171,13 +179,13 @@ def checkpoint_path(path: Path) -> Path:
 
 def read_policy(checkpoint: Path) -> PolicyDocument:
     """policy.json of a checkpoint directory."""
-    return _read(PolicyDocument, checkpoint / "policy.json", "a checkpoint")
+    return _read(PolicyDocument, POLICY, checkpoint / "policy.json", "a checkpoint")
 
 
 def read_calibration(checkpoint: Path) -> CalibrationDocument | None:
     """calibration.json of a checkpoint directory; None when it has not been calibrated."""
     path = checkpoint / "calibration.json"
-    return _read(CalibrationDocument, path, "a calibration") if path.exists() else None
+    return _read(CalibrationDocument, CALIBRATION, path, "a calibration") if path.exists() else None
 
 
 def write_calibration(checkpoint: Path, calibration: CalibrationDocument) -> None:
@@ -243,10 +251,13 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
     return {f"{index}.{key}": tensor.contiguous() for index, entry in state.items() for key, tensor in entry.items()}
 
 
-def _read(model: type[Model], path: Path, kind: str) -> Model:
+def _read(model: type[Model], versions: Format, path: Path, kind: str) -> Model:
+    """A document of any version that can be read; keys that it does not name are kept."""
     try:
-        return model.model_validate(orjson.loads(path.read_bytes()))
+        return model.model_validate(versions.upgraded(orjson.loads(path.read_bytes()), str(path)))
     except OSError:
         raise CheckpointError(f"{path.parent}: no {path.name}, so this is not {kind}") from None
+    except ContractError as error:
+        raise CheckpointError(str(error)) from None
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise CheckpointError(f"{path}: broken: {str(error).splitlines()[0]}") from None

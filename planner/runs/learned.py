@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import CheckpointError
-from planner.models.base import ModelSpec, NeuralPolicy, Prediction, build_model
+from planner.models.base import ModelSpec, NeuralPolicy, Prediction
 from planner.models.heads import ValueHead, Values
+from planner.models.load import build_model, source_change
 from planner.runs.batches import batcher_for
 from planner.runs.checkpoint import checkpoint_path, load_weights, read_calibration, read_policy
 from planner.scoring.calibration import scale
@@ -36,6 +37,16 @@ def predict(model: NeuralPolicy, inputs: Inputs, n_similar: int, device: torch.d
     return Prediction(log_probs, Values(*joined, values[0].log_ms_deviation))
 
 
+def source_changes(runs: Sequence[Path]) -> list[str]:
+    """For each run, or checkpoint, whose model's code is not what it was when it was trained: what has changed."""
+    changes = []
+    for run in runs:
+        document = read_policy(checkpoint_path(run))
+        if (change := source_change(document.class_path, document.source)) is not None:
+            changes.append(f"{run}: {change}")
+    return changes
+
+
 class LearnedPolicy:
     """A neural policy in evaluation mode, on the CPU."""
 
@@ -57,6 +68,11 @@ class LearnedPolicy:
         self.name = document.class_path.partition("@")[2]
         self.outputs = self.model.outputs
         """What each array of :meth:`head_log_probs` is about; each has a temperature of its own."""
+
+    @property
+    def source_change(self) -> str | None:
+        """What has changed of the model's code since the checkpoint was written, in a sentence; None: nothing known."""
+        return source_change(self.document.class_path, self.document.source)
 
     def head_log_probs(self, inputs: Inputs) -> list[NDArray[np.float64]]:
         """Four arrays (n, width), or one (n, n_tuples) of a joint head; -inf where a context admits no such value."""

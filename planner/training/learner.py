@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 from planner.config import TrainConfig
 from planner.dataset.outcomes import Outcomes
 from planner.dataset.storage import Dataset
-from planner.models.base import ModelSpec, NeuralPolicy, build_model
+from planner.models.base import ModelSpec, NeuralPolicy
+from planner.models.load import build_model
 from planner.runs.checkpoint import (
     PolicyDocument,
     RunState,

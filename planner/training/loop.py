@@ -15,7 +15,8 @@ from torch import nn
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, Split, inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError, DatasetError, TrainingError
-from planner.models.base import ModelSpec, build_model
+from planner.models.base import ModelSpec
+from planner.models.load import build_model
 from planner.runs.batches import batch_positions, batcher_for
 from planner.runs.checkpoint import (
     PolicyDocument,

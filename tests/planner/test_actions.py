@@ -170,7 +170,7 @@ def test_the_union_of_spaces_holds_all_their_values_in_order() -> None:
     wider = ActionSpace.from_document({**second.to_document(), "max_candidates_bins": ["NA", 8, 2]})
     union = ActionSpace.union([first, wider])
     assert union.swarm_ids == ("a", "b", "c")
-    assert union.max_candidates_bins == (1, 2, 3, 8, "NA")
+    assert union.bins("max_candidates_bin") == (1, 2, 3, 8, "NA")
     assert union == ActionSpace.union([wider, first])
 
 

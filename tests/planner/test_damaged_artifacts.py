@@ -17,8 +17,8 @@ from planner.artifacts.events import read_events
 from planner.artifacts.recorded_context import KnownRuns, PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import Repo
+from planner.artifacts.versions import UnknownKeys, check
 from planner.artifacts.worlds import read_world_runs
-from planner.contracts.document import validate
 from planner.contracts.kernel import PlannerInput, RunSummary
 from planner.errors import ActionError, ContractError
 from tests.conftest import CORPUS
@@ -140,7 +140,7 @@ def outcome_of(pack: Callable[[dict[str, Any]], PackedContext], document: dict[s
 
 def test_a_damaged_context_is_judged_the_same_whatever_runs_are_known_by_then(repo: Repo) -> None:
     def pack_alone(document: dict[str, Any]) -> PackedContext:
-        validate(PlannerInput, document, "planner_input")
+        check(PlannerInput, document, "planner_input", UnknownKeys())
         return PackedContext.of(document)
 
     runs = [run.summary for run in repo.runs[:3]]

@@ -14,8 +14,9 @@ from planner.config import load_config
 from planner.dataset.outcomes import UNKNOWN_MS, ActionOutcome, Outcomes, make_outcomes
 from planner.dataset.storage import Split
 from planner.errors import ConfigError
-from planner.models.base import ModelSpec, NeuralPolicy, build_model
+from planner.models.base import ModelSpec, NeuralPolicy
 from planner.models.heads import Values
+from planner.models.load import build_model
 from planner.training.learner import count_tried
 from planner.training.losses import (
     Loss,

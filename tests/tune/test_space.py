@@ -6,7 +6,7 @@ from optuna.trial import FixedTrial
 
 from planner.config import load_config
 from planner.errors import ConfigError
-from planner.models.base import checked_settings
+from planner.models.load import checked_settings
 from planner.models.mlp import MLPSettings
 from tune.space import N_SIMILAR_CHOICES, apply_settings, mlp_space, space_of, starting_point
 

@@ -44,7 +44,7 @@ def _raised(action: Action, run: SimulatedRun, space: ActionSpace) -> Action:
 
 
 def _with_another_candidate(action: Action, space: ActionSpace) -> Action:
-    candidates = _next(action.max_candidates_bin, space.max_candidates_bins)
+    candidates = _next(action.max_candidates_bin, space.bins("max_candidates_bin"))
     return (
         action
         if candidates == action.max_candidates_bin
@@ -53,7 +53,7 @@ def _with_another_candidate(action: Action, space: ActionSpace) -> Action:
 
 
 def _longer(action: Action, space: ActionSpace) -> Action:
-    return action._replace(max_minutes_bin=_next(action.max_minutes_bin, space.max_minutes_bins))
+    return action._replace(max_minutes_bin=_next(action.max_minutes_bin, space.bins("max_minutes_bin")))
 
 
 def _next(value: Any, bins: tuple[Any, ...]) -> Any:
