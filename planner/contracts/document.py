@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -75,15 +76,25 @@ def accept(model: type[AnyDocument], document: object, source: str) -> tuple[Any
 def _unnamed(model: BaseModel, path: str) -> set[str]:
     """Paths of the keys that ``model`` and those in it hold without naming them; items of a list have one path."""
     paths = {path + key for key in model.model_extra or ()}
-    for name, value in model.__dict__.items():
+    for name in _inner_models(type(model)):
+        value = getattr(model, name)
         if isinstance(value, BaseModel):
             paths |= _unnamed(value, f"{path}{name}.")
-        elif isinstance(value, list):
-            for item in value:
-                if not isinstance(item, BaseModel):
-                    break
-                paths |= _unnamed(item, f"{path}{name}[].")
+        for item in value if isinstance(value, list) else ():
+            paths |= _unnamed(item, f"{path}{name}[].")
     return paths
+
+
+@lru_cache(maxsize=256)
+def _inner_models(model: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a model that hold models: to look at all the others would take most of the time of reading."""
+    return tuple(name for name, info in model.model_fields.items() if _names_model(info.annotation))
+
+
+def _names_model(annotation: object) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return True
+    return any(map(_names_model, get_args(annotation)))
 
 
 def _contract_error(error: ValidationError, source: str) -> ContractError:
