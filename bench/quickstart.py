@@ -108,7 +108,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
             {BEFORE: places.run("before"), AFTER: places.run("after")},
             max_run_minutes=Repo(places.repo).universe.max_run_minutes,
         )
-        places.results.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        places.results.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
         print_regret(report)
     say(f"wrote {places.results}")
     for name, path in (

@@ -153,21 +153,23 @@ def evaluate(
     from planner.runs.learned import source_changes
 
     runs = run or [_latest_run()]
-    report: dict[str, Any]
+    numbers: dict[str, Any]
     if bench is not None:
         from bench.judging.judge_runs import score_runs
 
-        report = score_runs(bench, _named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
-        print_regret(report)
+        regret = score_runs(bench, _named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
+        print_regret(regret)
+        numbers = regret.to_json()
     else:
         from planner.evaluation.evaluate import evaluate_run
 
         report = evaluate_run(runs[0], dataset, abstain_below=abstain_below)
         print_evaluation(report)
+        numbers = report.to_json()
     for change in source_changes(runs):
         typer.echo(f"note: {change}", err=True)
     path = json or runs[0] / ("regret.json" if bench else "evaluation.json")
-    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    path.write_bytes(orjson.dumps(numbers, option=orjson.OPT_INDENT_2))
     typer.echo(f"numbers: {path}")
 
 

@@ -9,7 +9,7 @@ The number of similar runs and the tokens of each are views on the one dataset, 
 import csv
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from planner.config import TrainConfig, load_config
 from planner.contracts.document import canonical_json
 from planner.dataset.storage import Dataset, Split, load_dataset
 from planner.errors import ConfigError
-from planner.evaluation.comparison_rows import Contender, RiskTarget, judge, trained_contender
+from planner.evaluation.comparison_rows import Contender, RiskTarget, Row, judge, trained_contender
 from planner.evaluation.decisions import Decisions, decide_by_score, decide_head_by_head
 from planner.evaluation.tables import markdown
 from planner.models.load import checked_settings, settings_of
@@ -62,6 +62,24 @@ class Variant:
     runs: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class Ablation:
+    """What `planner ablate` found, as one value: tables, JSON and pages read the same."""
+
+    dataset: str
+    dataset_hash: str
+    base: TrainConfig
+    """The settings that all variants start from."""
+    seeds: int
+    max_risk: float
+    confidence: float
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return {**vars(self), "base": self.base.model_dump(), "rows": [row.to_json() for row in self.rows]}
+
+
 def ablate(
     dataset_path: Path,
     out: Path,
@@ -72,7 +90,7 @@ def ablate(
     overrides: Sequence[str] = (),
     promise: RiskTarget = RiskTarget(),
     progress: Progress = lambda stage, done, total: None,
-) -> dict[str, Any]:
+) -> Ablation:
     """Train and judge every variant of ``arch`` along ``axes`` (default: all that it has). Ray must be connected.
 
     ``overrides`` change the settings that all variants start from. ConfigError for an axis the architecture lacks.
@@ -89,28 +107,28 @@ def ablate(
         {run: _seeded(variant.config, seed) for variant in variants for seed, run in enumerate(variant.runs)},
         progress,
     )
-    rows = []
+    rows: list[Row] = []
     for done, variant in enumerate(variants):
         progress("judge", done, len(variants))
-        rows += [
-            {"axis": variant.axis, **row} for row in judge(_contender(variant, dataset, promise), dataset, promise)
-        ]
+        judged = judge(_contender(variant, dataset, promise), dataset, promise)
+        rows += [replace(row, axis=variant.axis) for row in judged]
     progress("judge", len(variants), len(variants))
-    report = {
-        "dataset": str(dataset_path),
-        "dataset_hash": dataset.info.dataset_hash,
-        "base": base.model_dump(),
-        "seeds": seeds,
-        "max_risk": promise.max_risk,
-        "confidence": promise.confidence,
-        "rows": rows,
-    }
-    (out / "ablation.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    report = Ablation(
+        dataset=str(dataset_path),
+        dataset_hash=dataset.info.dataset_hash,
+        base=base,
+        seeds=seeds,
+        max_risk=promise.max_risk,
+        confidence=promise.confidence,
+        rows=tuple(rows),
+    )
+    document = report.to_json()
+    (out / "ablation.json").write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
     (out / "ablation.md").write_text(markdown(rows), "utf-8")
     with (out / "ablation.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(document["rows"][0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(document["rows"])
     return report
 
 

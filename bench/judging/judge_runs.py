@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from planner.dataset.outcomes import Outcomes, make_outcomes
 from planner.dataset.storage import inputs_of_split
 from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import ArtifactError, BenchError
+from planner.evaluation.regret_report import LabelPrice, RegretReport
 from planner.policies.policy import Policy
 from planner.policies.registry import baselines
 from planner.policies.single_best import SingleBest
@@ -47,7 +47,7 @@ def score_runs(
     holdout: float = HOLDOUT,
     by: HoldOutBy = "time",
     max_run_minutes: int | None = None,
-) -> dict[str, Any]:
+) -> RegretReport:
     """Scores of trained runs (name -> run) beside a random choice, today's rule, the baselines fitted on the learning
     cases, and the best per case; all are judged on the held-out cases, those of seen and of unseen problems apart.
 
@@ -82,38 +82,38 @@ def score_runs(
     seen = _seen(learning, held_out, learned)
     groups = {"all": np.ones(len(held_out), dtype=bool), "seen": seen, "unseen": ~seen}
     tables = {
-        group: [score(n, p, outcomes, examples=of_group, clusters=clusters).to_json() for n, p in preferences.items()]
+        group: tuple(score(n, p, outcomes, examples=of_group, clusters=clusters) for n, p in preferences.items())
         for group, of_group in groups.items()
         if of_group.any()
     }
     max_minutes = _max_run_minutes(bench) if max_run_minutes is None else max_run_minutes
     caps = [caps_of(case, max_minutes) for case in cases]
     everything = spending([*bench.cases, *bench.left_out], minute_seconds)
-    return {
-        "ledger": str(ledger_path),
-        "holdout": holdout,
-        "held_out_by": by,
-        "learning_cases": len(learning),
-        "held_out_cases": len(held_out),
-        "held_out_problems": int(clusters.max()) + 1,
-        "held_out_seen": int(seen.sum()),
-        "held_out_before_learning_ended": sum(r.decided_ms < learning[-1].decided_ms for r in held_out),
-        "utility": bench.cases[0].objective.utility_text,
-        "minute_seconds": minute_seconds,
-        "executions": everything.executions,
-        "agent_minutes_spent": everything.agent_minutes,
-        **bench.account,
-        "unknown_provenance": sorted({reason for one in learned.values() for reason in one.unknown}),
-        "policies": tables["all"],
-        "seen": tables.get("seen", []),
-        "unseen": tables.get("unseen", []),
-        "max_run_minutes": max_minutes,
-        "online": [
+    return RegretReport(
+        ledger=str(ledger_path),
+        holdout=holdout,
+        held_out_by=by,
+        learning_cases=len(learning),
+        held_out_cases=len(held_out),
+        held_out_problems=int(clusters.max()) + 1,
+        held_out_seen=int(seen.sum()),
+        held_out_before_learning_ended=sum(r.decided_ms < learning[-1].decided_ms for r in held_out),
+        utility=bench.cases[0].objective.utility_text,
+        minute_seconds=minute_seconds,
+        executions=everything.executions,
+        agent_minutes_spent=everything.agent_minutes,
+        account=bench.account,
+        unknown_provenance=tuple(sorted({reason for one in learned.values() for reason in one.unknown})),
+        policies=tables["all"],
+        seen=tables.get("seen", ()),
+        unseen=tables.get("unseen", ()),
+        max_run_minutes=max_minutes,
+        online=tuple(
             online_report(name, choice, preference, defaults, cases, caps, outcomes, clusters)
             for name, (choice, preference) in decided.items()
-        ],
-        "price": _prices(bench, learning, runs, learned, preferences, outcomes, clusters, minute_seconds),
-    }
+        ),
+        price=_prices(bench, learning, runs, learned, preferences, outcomes, clusters, minute_seconds),
+    )
 
 
 def _check_unseen(learned: Mapping[str, Provenance], held_out: Sequence[CaseResults]) -> None:
@@ -222,7 +222,7 @@ def _prices(
     outcomes: Outcomes,
     clusters: NDArray[np.int64],
     minute_seconds: float,
-) -> list[dict[str, Any]]:
+) -> tuple[LabelPrice, ...]:
     """What the labels of each run that learned from winners cost for each point of regret that it won.
 
     It is set against the run that it started from, if that is judged too, and otherwise against today's rule.
@@ -243,20 +243,20 @@ def _prices(
         simplest, *_ = regret_won(preferences[before], preferences[SingleBest.name], outcomes)
         points = won / POINT
         prices.append(
-            {
-                "policy": name,
-                "before": before,
-                "regret_won": won,
-                "regret_won_low": low,
-                "regret_won_high": high,
-                "regret_won_by_single_best": simplest,
-                "executions": labels.executions,
-                "agent_minutes": labels.agent_minutes,
-                "dollars": labels.dollars,
-                "executions_with_dollars": labels.executions_with_dollars,
-                "minutes_without_outcome": max(0, all_ms - finished_ms) / 1000 / minute_seconds,
-                "agent_minutes_per_point": labels.agent_minutes / points if points > 0 else None,
-                "dollars_per_point": labels.dollars / points if points > 0 and labels.dollars is not None else None,
-            }
+            LabelPrice(
+                policy=name,
+                before=before,
+                regret_won=won,
+                regret_won_low=low,
+                regret_won_high=high,
+                regret_won_by_single_best=simplest,
+                executions=labels.executions,
+                agent_minutes=labels.agent_minutes,
+                dollars=labels.dollars,
+                executions_with_dollars=labels.executions_with_dollars,
+                minutes_without_outcome=max(0, all_ms - finished_ms) / 1000 / minute_seconds,
+                agent_minutes_per_point=labels.agent_minutes / points if points > 0 else None,
+                dollars_per_point=labels.dollars / points if points > 0 and labels.dollars is not None else None,
+            )
         )
-    return prices
+    return tuple(prices)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from planner.actions import HEADS, Action, ActionSpace
 from planner.contracts.bench import BenchCase
 from planner.dataset.outcomes import Outcomes
 from planner.decision import Caps, objection, within
+from planner.evaluation.regret_report import OnlineReport
 from planner.scoring.regret import Preference, score
 
 
@@ -69,7 +69,7 @@ def online_report(
     caps: Sequence[Caps],
     outcomes: Outcomes,
     clusters: NDArray[np.int64] | None = None,
-) -> dict[str, Any]:
+) -> OnlineReport:
     """How many of a policy's decisions caps would cut and how many it leaves to today's rule, and what that costs.
 
     ``default`` is today's rule's preference. All regrets are means of utility (see planner.scoring.regret).
@@ -80,23 +80,21 @@ def online_report(
     left = np.array([reason is not None for reason in reasons], dtype=bool)
     obeyed = Preference(np.where(left[outcomes.example], default.of_action, preference.of_action))
     online = score(name, obeyed, outcomes, clusters=clusters)
-    told = (abstained & outcomes.comparable).any()
-    return {
-        "policy": name,
-        "decisions": len(cases),
-        "wanted_more_than_caps": sum(exceeds(a, cap) for a, cap in zip(decided.actions, caps, strict=True)),
-        "executed_more_than_caps": sum(exceeds(a, cap) for a, cap in zip(executed, caps, strict=True)),
-        "left_to_todays_rule": dict(counts),
-        "threshold": decided.threshold,
-        "abstained": int(abstained.sum()),
-        "abstained_regret_of_todays_rule": (
-            score(name, default, outcomes, examples=abstained).regret if told else None
-        ),
-        "abstained_regret_of_policy": score(name, preference, outcomes, examples=abstained).regret if told else None,
-        "regret": online.regret,
-        "regret_low": online.regret_low,
-        "regret_high": online.regret_high,
-    }
+    known = (abstained & outcomes.comparable).any()
+    return OnlineReport(
+        policy=name,
+        decisions=len(cases),
+        wanted_more_than_caps=sum(exceeds(a, cap) for a, cap in zip(decided.actions, caps, strict=True)),
+        executed_more_than_caps=sum(exceeds(a, cap) for a, cap in zip(executed, caps, strict=True)),
+        left_to_todays_rule=dict(counts),
+        threshold=decided.threshold,
+        abstained=int(abstained.sum()),
+        abstained_regret_of_todays_rule=(score(name, default, outcomes, examples=abstained).regret if known else None),
+        abstained_regret_of_policy=score(name, preference, outcomes, examples=abstained).regret if known else None,
+        regret=online.regret,
+        regret_low=online.regret_low,
+        regret_high=online.regret_high,
+    )
 
 
 def kernel_confidence(

@@ -1,12 +1,15 @@
 """One policy or dataset looked at closely: evaluation, calibration, check."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from planner.display.console import _short, console, say
 from planner.scoring.metric import cell, columns
+
+if TYPE_CHECKING:
+    from planner.evaluation.evaluate import Evaluation  # it needs torch, which a dataset check does without
 
 
 def print_check(report: dict[str, Any]) -> None:
@@ -41,18 +44,18 @@ def print_check(report: dict[str, Any]) -> None:
         say(f"  because {reason}")
 
 
-def print_evaluation(report: dict[str, Any]) -> None:
+def print_evaluation(report: "Evaluation") -> None:
     """One table per split: groups and policies down, metrics across."""
     shown = columns("evaluate")
     titles = [metric.title for metric in shown]
     capped = 0
-    for split, groups in report["splits"].items():
+    for split, groups in report.splits.items():
         table = Table("group", "policy", "n", *titles, title=split, title_justify="left", padding=(0, 0))
         for group, result in groups.items():
-            if group != "all" and result["examples"] == groups["all"]["examples"]:
+            if group != "all" and result.examples == groups["all"].examples:
                 continue
-            for policy, values in result["policies"].items():
-                capped = max(capped, values["capped_choices"])
+            for policy, values in result.policies.items():
+                capped = max(capped, int(values["capped_choices"] or 0))
                 cells = (cell(metric, values, interval=False) for metric in shown)
                 table.add_row(group, policy, str(values["examples"]), *cells)
             table.add_section()
@@ -60,16 +63,16 @@ def print_evaluation(report: dict[str, Any]) -> None:
     if capped:
         say(f"regret: a lower bound where a capped action is chosen, in up to {capped} examples; its risk is 1")
     say("time and success: over examples where the policy agrees with the executed swarm and candidates")
-    say(f"abst.: joint confidence below {report['abstain_below']:.3g}, left to today's rule")
+    say(f"abst.: joint confidence below {report.abstain_below:.3g}, left to today's rule")
     say(
         "risk: mean loss of the accepted decisions, default: of today's rule where it abstained; a decision loses its "
         "regret where the bench tried several actions, else 1 when it disagrees with the executed one"
     )
-    if report["calibration"]:
-        promise = report["calibration"]
+    if report.calibration:
+        promise = report.calibration
         say(
-            f"promised: risk at most {promise['max_risk']:g} with confidence {promise['confidence']:g}"
-            + ("" if promise["guaranteed"] else " (could not be shown on validation: it always abstains)")
+            f"promised: risk at most {promise.max_risk:g} with confidence {promise.confidence:g}"
+            + ("" if promise.guaranteed else " (could not be shown on validation: it always abstains)")
         )
 
 

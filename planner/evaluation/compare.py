@@ -6,6 +6,7 @@ OUT/comparison.md       the table
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import orjson
 from planner.config import arch_names, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ConfigError
-from planner.evaluation.comparison_rows import Contender, RiskTarget, contender, judge, trained_contender
+from planner.evaluation.comparison_rows import Contender, RiskTarget, Row, contender, judge, trained_contender
 from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.evaluation.tables import markdown
 from planner.policies.registry import baselines
@@ -28,6 +29,23 @@ VALUE_SETTINGS = ("model.value_head=true", "policy_weight=0", "bootstrap=true")
 MEMBERS = 5
 """Runs in the ensemble."""
 HEURISTIC = "heuristic"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `planner compare` found, as one value: tables, JSON and pages read the same."""
+
+    dataset: str
+    dataset_hash: str
+    seeds: int
+    overrides: tuple[str, ...]
+    max_risk: float
+    confidence: float
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return {**asdict(self), "overrides": list(self.overrides), "rows": [row.to_json() for row in self.rows]}
 
 
 def policy_names(dataset: Dataset) -> list[str]:
@@ -45,7 +63,7 @@ def compare(
     overrides: Sequence[str] = (),
     promise: RiskTarget = RiskTarget(),
     progress: Progress = lambda stage, done, total: None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Fit or train each policy (default: all) and judge it on validation and test, on seen and unseen issues.
 
     Ray must be connected. ``overrides`` are settings for every neural policy, as key=value. ConfigError for a policy
@@ -70,21 +88,21 @@ def compare(
         }
         plans |= dict.fromkeys(set(chosen) & set(VALUE_READINGS), ensemble)
     train_many(dataset_path, {run: config for plan in plans.values() for run, config in plan.items()}, progress)
-    rows = []
+    rows: list[Row] = []
     for done, name in enumerate(chosen):
         progress("judge", done, len(chosen))
         rows += judge(_contender(name, list(plans.get(name, {})), dataset, promise), dataset, promise)
     progress("judge", len(chosen), len(chosen))
-    report = {
-        "dataset": str(dataset_path),
-        "dataset_hash": dataset.info.dataset_hash,
-        "seeds": seeds,
-        "overrides": list(overrides),
-        "max_risk": promise.max_risk,
-        "confidence": promise.confidence,
-        "rows": rows,
-    }
-    (out / "comparison.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    report = Comparison(
+        dataset=str(dataset_path),
+        dataset_hash=dataset.info.dataset_hash,
+        seeds=seeds,
+        overrides=tuple(overrides),
+        max_risk=promise.max_risk,
+        confidence=promise.confidence,
+        rows=tuple(rows),
+    )
+    (out / "comparison.json").write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     (out / "comparison.md").write_text(markdown(rows), "utf-8")
     return report
 

@@ -1,7 +1,7 @@
 """One row per policy, split and group of issues: what a comparison and an ablation say of each contender."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from planner.dataset.storage import Dataset, Split
 from planner.evaluation.calibrate import calibrate_run
 from planner.evaluation.decisions import Decisions, decide_by_rule, decide_by_score, labels_of, losses
-from planner.evaluation.metrics import Judged, logged_of, measure
+from planner.evaluation.metrics import Judged, Number, logged_of, measure
 from planner.policies.policy import Policy
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.calibration import choose_threshold
@@ -39,6 +39,29 @@ class Contender:
     train_seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class Row:
+    """One policy on one split and group of issues."""
+
+    policy: str
+    split: str
+    issues: str
+    """all, seen or unseen."""
+    parameters: int | None
+    train_seconds: float | None
+    numbers: Mapping[str, Number]
+    """Every metric by its key."""
+    axis: str | None = None
+    """In an ablation, the setting that is varied."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as JSON, the metrics beside all else."""
+        document = asdict(self)
+        axis = {} if self.axis is None else {"axis": self.axis}
+        del document["axis"]
+        return {**axis, **document, **document.pop("numbers")}
+
+
 def contender(name: str, policies: Sequence[Policy]) -> Contender:
     """Fitted policies that differ in their seed only."""
     return Contender(name, [partial(decide_by_score, policy) for policy in policies])
@@ -59,12 +82,12 @@ def trained_contender(name: str, runs: Sequence[Path], dataset: Dataset, promise
     )
 
 
-def judge(contender: Contender, dataset: Dataset, promise: RiskTarget) -> list[dict[str, Any]]:
+def judge(contender: Contender, dataset: Dataset, promise: RiskTarget) -> list[Row]:
     """Metrics on validation and test, all, seen and unseen issues; over several seeds, the mean of each metric.
 
     The threshold under which a policy abstains is chosen on validation, so only test shows what the promise is worth.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     splits = {name: dataset.splits[name] for name in ("val", "test") if len(dataset.splits[name])}
     decided = {name: [decide(split) for decide in contender.decide] for name, split in splits.items()}
     thresholds = [0.0] * len(contender.decide)
@@ -74,21 +97,13 @@ def judge(contender: Contender, dataset: Dataset, promise: RiskTarget) -> list[d
         rule = decide_by_rule(dataset, split)
         logged = logged_of(split, dataset.info.minute_seconds)
         for issues, selected in _issue_groups(split).items():
-            rows.append(
-                {
-                    "policy": contender.name,
-                    "split": name,
-                    "issues": issues,
-                    "parameters": contender.parameters,
-                    "train_seconds": contender.train_seconds,
-                    **measure(
-                        [
-                            Judged(decisions, logged, selected, threshold, rule)
-                            for decisions, threshold in zip(decided[name], thresholds, strict=True)
-                        ]
-                    ),
-                }
+            numbers = measure(
+                [
+                    Judged(decisions, logged, selected, threshold, rule)
+                    for decisions, threshold in zip(decided[name], thresholds, strict=True)
+                ]
             )
+            rows.append(Row(contender.name, name, issues, contender.parameters, contender.train_seconds, numbers))
     return rows
 
 

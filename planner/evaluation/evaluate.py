@@ -1,6 +1,7 @@
 """`planner evaluate`: a trained policy beside the baselines, per split, job type, domain, and seen or unseen issues."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,57 @@ from planner.evaluation.decisions import (
     decide_by_score,
     decide_jointly,
 )
-from planner.evaluation.metrics import entropy, logged_of, metrics
+from planner.evaluation.metrics import Number, entropy, logged_of, metrics
+from planner.models.load import ModelSource
 from planner.policies.policy import Policy
 from planner.policies.registry import baselines
-from planner.runs.checkpoint import read_run
+from planner.runs.checkpoint import CalibrationDocument, read_run
 from planner.runs.learned import LearnedPolicy
 
 ABSTAIN_BELOW = 0.05
 """Joint confidence under which an uncalibrated policy's decision counts as abstained, unless the caller says."""
 
 
-def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: float | None = None) -> dict[str, Any]:
-    """Metrics of the run's best checkpoint, of today's rule and of the baselines, as one JSON document.
+@dataclass(frozen=True)
+class GroupEvaluation:
+    """The policies on one group of a split's examples."""
+
+    examples: int
+    label_entropy_swarm: float | None
+    label_entropy_candidates: float | None
+    policies: Mapping[str, Mapping[str, Number]]
+    """Policy -> its metrics by their keys."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `planner evaluate` found, as one value: tables, JSON and pages read the same."""
+
+    run: str
+    checkpoint_epoch: int
+    dataset: str
+    dataset_hash: str
+    trained_on_dataset_hash: str
+    model_source: ModelSource | None
+    source_change: str | None
+    """What has changed in the model's source since it was trained."""
+    abstain_below: float
+    calibration: CalibrationDocument | None
+    minute_seconds: float
+    splits: Mapping[str, Mapping[str, GroupEvaluation]]
+    """Split -> group ("all" is the first) -> its policies."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON."""
+        documents = {
+            "model_source": self.model_source and self.model_source.model_dump(),
+            "calibration": self.calibration and self.calibration.model_dump(),
+        }
+        return {**asdict(self), **documents}
+
+
+def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: float | None = None) -> Evaluation:
+    """Metrics of the run's best checkpoint, of today's rule and of the baselines.
 
     ``dataset_path`` defaults to the dataset the run was trained on; ``abstain_below`` to the calibrated threshold.
     DatasetError when the dataset's action space is another one than the policy's.
@@ -40,29 +80,29 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     check_same_space(policy.space, dataset)
     fitted = [one.fit(dataset) for one in baselines("evaluate", dataset).values()]
-    return {
-        "run": str(run),
-        "checkpoint_epoch": policy.document.epoch,
-        "dataset": str(dataset.path),
-        "dataset_hash": dataset.info.dataset_hash,
-        "trained_on_dataset_hash": policy.document.dataset_hash,
-        "model_source": policy.document.source and policy.document.source.model_dump(),
-        "source_change": policy.source_change,
-        "abstain_below": abstain_below,
-        "calibration": calibration.model_dump() if calibration else None,
-        "minute_seconds": dataset.info.minute_seconds,
-        "splits": {
+    return Evaluation(
+        run=str(run),
+        checkpoint_epoch=policy.document.epoch,
+        dataset=str(dataset.path),
+        dataset_hash=dataset.info.dataset_hash,
+        trained_on_dataset_hash=policy.document.dataset_hash,
+        model_source=policy.document.source,
+        source_change=policy.source_change,
+        abstain_below=abstain_below,
+        calibration=calibration,
+        minute_seconds=dataset.info.minute_seconds,
+        splits={
             name: _evaluate_split(policy, fitted, dataset, split, abstain_below)
             for name, split in dataset.splits.items()
             if len(split)
         },
-    }
+    )
 
 
 def _evaluate_split(
     policy: LearnedPolicy, fitted: Sequence[Policy], dataset: Dataset, split: Split, abstain_below: float
-) -> dict[str, dict[str, Any]]:
-    """Group -> {policies, labels}: "all", then job types, domains, seen and unseen issues where there are any."""
+) -> dict[str, GroupEvaluation]:
+    """Group -> its policies: "all", then job types, domains, seen and unseen issues where there are any."""
     logged = logged_of(split, dataset.info.minute_seconds)
     rule = decide_by_rule(dataset, split)
     heads = log_probs_on(policy, dataset, split)
@@ -73,15 +113,15 @@ def _evaluate_split(
     report = {}
     for group, rows in _groups(split).items():
         labels = [logged.labels[i] for i in rows]
-        report[group] = {
-            "examples": len(rows),
-            "label_entropy_swarm": entropy([action.swarm_id for action in labels]),
-            "label_entropy_candidates": entropy([action.max_candidates_bin for action in labels]),
-            "policies": {
+        report[group] = GroupEvaluation(
+            examples=len(rows),
+            label_entropy_swarm=entropy([action.swarm_id for action in labels]),
+            label_entropy_candidates=entropy([action.max_candidates_bin for action in labels]),
+            policies={
                 decisions.policy: metrics(decisions, logged, rows, abstain_below=abstain_below, default=rule)
                 for decisions in policies
             },
-        }
+        )
     return report
 
 

@@ -1,9 +1,10 @@
 """Ledgers whose outcomes are made by hand, and runs trained on what they tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.judging.judge_runs import score_runs
 from bench.ledger import Ledger
 from planner.actions import Action, ActionSpace
 from planner.config import load_config
@@ -74,3 +75,8 @@ def trained(dataset: Path, run: Path, *settings: str, init_from: Path | None = N
 def rows_of(report: dict[str, Any], table: str = "policies") -> dict[str, dict[str, Any]]:
     """A table of a regret report, by policy."""
     return {row["policy"]: row for row in report[table]}
+
+
+def judged(ledger: Path, runs: Mapping[str, Path], **settings: Any) -> dict[str, Any]:
+    """The regret report as JSON."""
+    return score_runs(ledger, runs, **settings).to_json()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.judging.judge_runs import _decide, score_runs
+from bench.judging.judge_runs import _decide
 from bench.judging.objective import Objective, action_outcome
 from bench.judging.online import Decided, act, caps_of, exceeds, online_report
 from bench.judging.relabel import action_space, relabel
@@ -19,7 +19,19 @@ from planner.errors import BenchError
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.regret import fixed_choices
 from planner.training.loop import start_run, train
-from tests.bench.ledgers import LIMIT_MS, REPLAY, SERIAL, VOTE, bound, rows_of, ten_cases, told, trained, write_ledger
+from tests.bench.ledgers import (
+    LIMIT_MS,
+    REPLAY,
+    SERIAL,
+    VOTE,
+    bound,
+    judged,
+    rows_of,
+    ten_cases,
+    told,
+    trained,
+    write_ledger,
+)
 from tests.bench.test_ledger import bench_case
 from tests.bench.test_objective import FAULT, outcome
 
@@ -38,7 +50,7 @@ def test_regret_is_the_utility_lost_against_the_best_of_the_executed(ledger: Pat
     config = load_config("mlp_planner", None, ["epochs=1"])
     start_run(tmp_path / "run", config, base, init_from=None, workers=1, resume=False)
     train(tmp_path / "run")
-    report = score_runs(ledger, {"mlp": tmp_path / "run"}, holdout=0.4)
+    report = judged(ledger, {"mlp": tmp_path / "run"}, holdout=0.4)
     rows: dict[str, dict[str, Any]] = {row["policy"]: row for row in report["policies"]}
     minute = load_dataset(base).info.minute_seconds * 1000
     limit = 120 * minute
@@ -92,17 +104,17 @@ def test_problems_are_held_out_whole_whichever_agent_worked_on_them(tmp_path: Pa
     assert not load_dataset(tmp_path / "by-problem").splits["test"].seen.any()
 
     run = trained(tmp_path / "by-time", tmp_path / "run")
-    report = score_runs(ledger, {"mlp": run}, holdout=0.5)
+    report = judged(ledger, {"mlp": run}, holdout=0.5)
     assert (report["held_out_seen"], report["unseen"], report["held_out_before_learning_ended"]) == (4, [], 0)
     with pytest.raises(BenchError, match="learned from 2 of the 4 held-out cases"):
-        score_runs(ledger, {"mlp": run}, holdout=0.5, by="problem")
+        judged(ledger, {"mlp": run}, holdout=0.5, by="problem")
     after = trained(tmp_path / "by-problem", tmp_path / "after")
-    report = score_runs(ledger, {"mlp": after}, holdout=0.5, by="problem")
+    report = judged(ledger, {"mlp": after}, holdout=0.5, by="problem")
     assert (report["held_out_seen"], report["seen"], report["held_out_before_learning_ended"]) == (0, [], 2)
     # A run that goes on from one that saw held-out cases has seen them too.
     tainted = trained(tmp_path / "by-problem", tmp_path / "tainted", init_from=run)
     with pytest.raises(BenchError, match="learned from 2 of the 4 held-out cases"):
-        score_runs(ledger, {"mlp": tainted}, holdout=0.5, by="problem")
+        judged(ledger, {"mlp": tainted}, holdout=0.5, by="problem")
 
 
 def test_what_a_run_was_trained_on_is_seen_and_what_cannot_be_told_is_said(
@@ -114,12 +126,12 @@ def test_what_a_run_was_trained_on_is_seen_and_what_cannot_be_told_is_said(
     cases = [told(name, {SERIAL: fast, VOTE: slow}, day=day) for day, name in enumerate(names)]
     path = write_ledger(tmp_path / "seen.sqlite", cases)
     run = trained(base, tmp_path / "run")
-    report = score_runs(path, {"mlp": run}, holdout=0.4)
+    report = judged(path, {"mlp": run}, holdout=0.4)
     assert (report["held_out_seen"], rows_of(report, "seen")["mlp"]["cases"]) == (1, 1)
     assert rows_of(report, "unseen")["mlp"]["cases"] == 1
     assert report["unknown_provenance"] == []
     checkpoint = next((run / "checkpoints").iterdir()).rename(tmp_path / "alone")
-    assert "without its run" in score_runs(path, {"mlp": checkpoint}, holdout=0.4)["unknown_provenance"][0]
+    assert "without its run" in judged(path, {"mlp": checkpoint}, holdout=0.4)["unknown_provenance"][0]
 
 
 def test_fitted_rules_look_at_learning_cases_only(base: Path, tmp_path: Path) -> None:
@@ -137,7 +149,7 @@ def test_fitted_rules_look_at_learning_cases_only(base: Path, tmp_path: Path) ->
         told("22", {SERIAL: bad, VOTE: good}, day=22, hint="new"),
     ]
     path = write_ledger(tmp_path / "ledger.sqlite", [*learning, *held_out])
-    rows = rows_of(score_runs(path, {"mlp": trained(base, tmp_path / "run")}, holdout=3 / 17))
+    rows = rows_of(judged(path, {"mlp": trained(base, tmp_path / "run")}, holdout=3 / 17))
     # Whoever had looked at the held-out cases would pass somewhere.
     assert rows["per group"]["pass_rate"] == 0
     # The single best action is the serial one: right for "v" by chance.
@@ -163,7 +175,7 @@ def test_labels_have_a_price_a_point_of_regret_or_won_nothing(ledger: Path, base
     before = trained(base, tmp_path / "before")
     relabel(ledger, base, tmp_path / "winners", holdout=0.4)
     after = trained(tmp_path / "winners", tmp_path / "after", init_from=before)
-    report = score_runs(ledger, {"before": before, "after": after}, holdout=0.4)
+    report = judged(ledger, {"before": before, "after": after}, holdout=0.4)
     rows = rows_of(report)
     (price,) = report["price"]
     assert (price["policy"], price["before"]) == ("after", "before")
@@ -173,7 +185,7 @@ def test_labels_have_a_price_a_point_of_regret_or_won_nothing(ledger: Path, base
     minutes = 6 * 11 * 60 / load_dataset(base).info.minute_seconds
     assert price["agent_minutes"] == pytest.approx(minutes)
     assert (price["dollars"], price["executions"], price["minutes_without_outcome"]) == (12, 12, 0)
-    alone = score_runs(ledger, {"after": after}, holdout=0.4)
+    alone = judged(ledger, {"after": after}, holdout=0.4)
     assert alone["price"][0]["before"] == "heuristic"
     assert alone["price"][0]["regret_won"] == pytest.approx(rows["heuristic"]["regret"] - rows["after"]["regret"])
     for one in (price, alone["price"][0]):
@@ -182,7 +194,7 @@ def test_labels_have_a_price_a_point_of_regret_or_won_nothing(ledger: Path, base
             assert one["dollars_per_point"] == pytest.approx(12 * 0.01 / one["regret_won"])
         else:
             assert (one["agent_minutes_per_point"], one["dollars_per_point"]) == (None, None)
-    assert score_runs(ledger, {"before": before}, holdout=0.4)["price"] == []
+    assert judged(ledger, {"before": before}, holdout=0.4)["price"] == []
 
 
 def test_faults_are_counted_with_their_cases_and_their_cost(base: Path, tmp_path: Path) -> None:
@@ -194,7 +206,7 @@ def test_faults_are_counted_with_their_cases_and_their_cost(base: Path, tmp_path
     info = relabel(path, base, tmp_path / "winners")
     assert (info.counts["faults_left_out"], info.counts["cases_with_faults"]) == (2, 2)
     assert (info.counts["cases_left_out"], info.counts["cases"]) == (2, 8)
-    report = score_runs(path, {"mlp": trained(base, tmp_path / "run")})
+    report = judged(path, {"mlp": trained(base, tmp_path / "run")})
     assert (report["faults_left_out"], report["cases_with_faults"], report["cases_left_out"]) == (2, 2, 2)
     assert report["executions"] == 20
 
@@ -217,12 +229,12 @@ def test_a_policy_that_wants_more_than_the_caps_is_cut_and_one_in_doubt_is_left_
     assert reasons == ["max_candidates_exceeds_cap"] * 2 + [None, "low_confidence"]
     assert executed == [SERIAL, SERIAL, wide, SERIAL]
     report = online_report("mlp", decided, wants, default, cases, caps, outcomes)
-    assert (report["wanted_more_than_caps"], report["executed_more_than_caps"]) == (2, 0)
-    assert (report["abstained"], report["decisions"]) == (1, 4)
+    assert (report.wanted_more_than_caps, report.executed_more_than_caps) == (2, 0)
+    assert (report.abstained, report.decisions) == (1, 4)
     lost = 0.1 * 9 / 120 + 0.1 * 9 / 360
-    assert report["abstained_regret_of_todays_rule"] == pytest.approx(lost, rel=1e-4)
-    assert report["abstained_regret_of_policy"] == 0
-    assert report["regret"] == pytest.approx(lost * 3 / 4, rel=1e-4)
+    assert report.abstained_regret_of_todays_rule == pytest.approx(lost, rel=1e-4)
+    assert report.abstained_regret_of_policy == 0
+    assert report.regret == pytest.approx(lost * 3 / 4, rel=1e-4)
     # The default is cut too, and minutes as well as candidates.
     tight = [caps_of(case, 10) for case in cases]
     executed, _ = act(decided, cases, tight)
@@ -257,13 +269,13 @@ def test_a_universes_cap_on_minutes_is_found_where_the_ledger_lies_in_its_repo(b
     (universe / "universe.yaml").write_text("universe_id: small\npolicies: {budgets: {max_run_minutes: 5}}\n")
     ledger = write_ledger(tmp_path / "repo" / ".cyntra" / "planner" / "bench" / "ledger.sqlite", ten_cases())
     run = trained(base, tmp_path / "run")
-    report = score_runs(ledger, {"mlp": run})
+    report = judged(ledger, {"mlp": run})
     (online,) = report["online"]
     # No plan has as few minutes as five, unless they are left to Cyntra.
     assert report["max_run_minutes"] == 5
     assert online["left_to_todays_rule"] in ({}, {"timeout_exceeds_cap": 4})
     assert online["executed_more_than_caps"] == 0
-    assert score_runs(ledger, {"mlp": run}, max_run_minutes=500)["online"][0]["wanted_more_than_caps"] == 0
+    assert judged(ledger, {"mlp": run}, max_run_minutes=500)["online"][0]["wanted_more_than_caps"] == 0
 
 
 def test_an_outcome_that_another_execution_told_has_no_price(tmp_path: Path) -> None:

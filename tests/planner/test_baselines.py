@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.judging.judge_runs import score_runs
 from bench.judging.relabel import relabel
 from planner.actions import Action
 from planner.dataset.outcomes import ActionOutcome
@@ -21,7 +20,7 @@ from planner.evaluation.evaluate import evaluate_run
 from planner.policies.neighbours import Neighbourhood
 from planner.policies.policy import admitted, normalise
 from planner.policies.registry import baseline, baselines, withdraw
-from tests.bench.ledgers import rows_of, ten_cases, trained, write_ledger
+from tests.bench.ledgers import judged, rows_of, ten_cases, trained, write_ledger
 from tests.planner.compared import write_compared
 
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
@@ -142,12 +141,11 @@ def test_a_baseline_from_outside_is_in_every_report(
     ledger = write_ledger(tmp_path / "ledger.sqlite", ten_cases())
     relabel(ledger, corpus_dataset, tmp_path / "winners")
     compared = compare(tmp_path / "winners", tmp_path / "out", policies=["always_the_vote"])
-    assert {row["policy"] for row in compared["rows"]} == {from_outside}
+    assert {row.policy for row in compared.rows} == {from_outside}
     run = trained(tmp_path / "winners", tmp_path / "run")
     # The vote passes everywhere, and what it is set beside fails in the held-out cases.
-    assert rows_of(score_runs(ledger, {"mlp": run}))[from_outside]["pass_rate"] == 1
-    splits: dict[str, Any] = evaluate_run(run)["splits"]
-    assert all(from_outside in groups["all"]["policies"] for groups in splits.values())
+    assert rows_of(judged(ledger, {"mlp": run}))[from_outside]["pass_rate"] == 1
+    assert all(from_outside in groups["all"].policies for groups in evaluate_run(run).splits.values())
 
 
 def test_two_baselines_of_one_name_are_refused(from_outside: str) -> None:

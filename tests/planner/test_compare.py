@@ -25,7 +25,7 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
     chosen = ["heuristic", "single_best", "safe_values", "most_frequent_nearby", "mlp_planner"]
     report = compare(
         winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=RiskTarget(0.9, 0.5)
-    )
+    ).to_json()
     rows = {(row["policy"], row["split"], row["issues"]): row for row in report["rows"]}
     # In the held-out cases the serial plan, today's rule's, fails and the vote passes (utilities as in test_judging).
     rule = rows["heuristic", "test", "all"]
@@ -41,7 +41,7 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
     assert len(before) == 2 + MEMBERS
     again = compare(
         winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=RiskTarget(0.9, 0.5)
-    )
+    ).to_json()
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert again["rows"] == report["rows"]
     assert orjson.loads((tmp_path / "out/comparison.json").read_bytes()) == again

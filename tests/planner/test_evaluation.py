@@ -212,7 +212,7 @@ def run(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_report_sets_the_policy_beside_the_rule_and_its_groups_add_up(run: Path, corpus_dataset: Path) -> None:
-    report = evaluate_run(run)
+    report = evaluate_run(run).to_json()
     dataset = load_dataset(corpus_dataset)
     orjson.dumps(report)
     assert set(report["splits"]) == {name for name, split in dataset.splits.items() if len(split)}

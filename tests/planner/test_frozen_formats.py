@@ -37,7 +37,7 @@ def test_a_run_of_version_1_is_read_loaded_and_judged(tmp_path: Path) -> None:
     assert (state.epoch, state.finished, state.dataset_hash) == (0, True, load_dataset(DATASET).info.dataset_hash)
     policy = LearnedPolicy(RUN)
     assert policy.calibration is not None and policy.calibration.threshold == 1.01
-    report = evaluate_run(RUN, DATASET)
+    report = evaluate_run(RUN, DATASET).to_json()
     assert set(report["splits"]) == {"train", "val", "test"}
 
 

@@ -52,22 +52,21 @@ def test_a_metric_from_outside_is_in_every_table_and_file(
     compared = compare(tmp_path / "winners", tmp_path / "compare", policies=["single_best"], **settings)
     ablated = ablate(tmp_path / "winners", tmp_path / "ablate", arch="mlp_planner", axes=["decoding"], **settings)
     evaluated, judged = evaluate_run(run), score_runs(ledger, {"mlp": run})
-    for show, report in (
-        (print_comparison, compared),
-        (print_ablation, ablated),
-        (print_evaluation, evaluated),
-        (print_regret, judged),
+    for show in (
+        lambda: print_comparison(compared),
+        lambda: print_ablation(ablated),
+        lambda: print_evaluation(evaluated),
+        lambda: print_regret(judged),
     ):
-        show(report)
-        assert VOTES.title in capsys.readouterr().out, show
+        show()
+        assert VOTES.title in capsys.readouterr().out
     for file in ("compare/comparison.md", "ablate/ablation.md"):
         assert VOTES.title in (tmp_path / file).read_text().splitlines()[0]
     for file in ("compare/comparison.json", "ablate/ablation.json", "ablate/ablation.csv"):
         assert f"{from_outside}_low" in (tmp_path / file).read_text()
-    assert rows_of(judged)["best per case"][from_outside] == 1
-    assert all(0 <= row[f"{from_outside}_low"] <= row[from_outside] <= 1 for row in compared["rows"])
-    splits: dict[str, Any] = evaluated["splits"]
-    assert all(from_outside in groups["all"]["policies"]["heuristic"] for groups in splits.values())
+    assert rows_of(judged.to_json())["best per case"][from_outside] == 1
+    assert all(0 <= row[f"{from_outside}_low"] <= row[from_outside] <= 1 for row in compared.to_json()["rows"])
+    assert all(from_outside in groups["all"].policies["heuristic"] for groups in evaluated.splits.values())
 
 
 def test_two_metrics_of_one_key_are_refused(from_outside: str) -> None:

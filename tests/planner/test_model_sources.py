@@ -74,11 +74,11 @@ def test_a_checkpoint_names_its_code_and_evaluation_says_when_it_is_another(tmp_
     assert source is not None and source.path == "planner/models/mlp.py"
     assert source.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert LearnedPolicy(run).source_change is None
-    assert evaluate_run(run)["source_change"] is None
+    assert evaluate_run(run).to_json()["source_change"] is None
 
     document = checkpoint_path(run) / "policy.json"
     document.write_bytes(document.read_bytes().replace(source.sha256.encode(), b"0" * 64))
-    change = evaluate_run(run)["source_change"]
+    change = evaluate_run(run).to_json()["source_change"]
     assert change.startswith(
         "trained with planner/models/mlp.py (sha256 000000000000), today's source is planner/models"
     )

@@ -14,7 +14,7 @@ from tune.ablate import ablate
 def test_every_variant_is_trained_once_and_judged(ray_cluster: Any, corpus_dataset: Path, tmp_path: Path) -> None:
     overrides = ["epochs=1", "model.hidden=8", "n_similar=4"]
     settings: dict[str, Any] = {"arch": "mlp_planner", "seeds": 2, "overrides": overrides}
-    report = ablate(corpus_dataset, tmp_path, **settings)
+    report = ablate(corpus_dataset, tmp_path, **settings).to_json()
     rows = [row for row in report["rows"] if row["split"] == "val" and row["issues"] == "all"]
     assert [(row["axis"], row["policy"]) for row in rows if row["axis"] != "action_head"] == [
         *(("n_similar", f"n_similar={n}") for n in (0, 1, 4, 8, 16)),
@@ -32,7 +32,7 @@ def test_every_variant_is_trained_once_and_judged(ray_cluster: Any, corpus_datas
     with (tmp_path / "ablation.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(report["rows"])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/run.json")}
-    assert ablate(corpus_dataset, tmp_path, **settings)["rows"] == report["rows"]
+    assert ablate(corpus_dataset, tmp_path, **settings).to_json()["rows"] == report["rows"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 

@@ -1,0 +1,88 @@
+"""What `planner evaluate --bench` found, as one value: tables, JSON and pages read the same."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from planner.scoring.regret import PolicyScore
+
+
+@dataclass(frozen=True)
+class OnlineReport:
+    """What would become of a policy's decisions at run time; regrets are means of utility."""
+
+    policy: str
+    decisions: int
+    wanted_more_than_caps: int
+    executed_more_than_caps: int
+    left_to_todays_rule: Mapping[str, int]
+    """Reason -> decisions that today's rule would take instead."""
+    threshold: float | None
+    abstained: int
+    abstained_regret_of_todays_rule: float | None
+    """Over the cases from which the policy abstains; None where there is none."""
+    abstained_regret_of_policy: float | None
+    regret: float
+    """With caps and abstention."""
+    regret_low: float
+    regret_high: float
+
+
+@dataclass(frozen=True)
+class LabelPrice:
+    """What the labels of a run that learned from winners cost for each point (0.01) of regret that it won."""
+
+    policy: str
+    before: str
+    """What it is set against: the run that it started from, or today's rule."""
+    regret_won: float
+    regret_won_low: float
+    regret_won_high: float
+    regret_won_by_single_best: float
+    executions: int
+    agent_minutes: float
+    dollars: float | None
+    executions_with_dollars: int
+    minutes_without_outcome: float
+    """Of faults and lost attempts."""
+    agent_minutes_per_point: float | None
+    """None where no regret was won, as for the next."""
+    dollars_per_point: float | None
+
+
+@dataclass(frozen=True)
+class RegretReport:
+    """Policies on a bench's held-out cases."""
+
+    ledger: str
+    holdout: float
+    held_out_by: str
+    learning_cases: int
+    held_out_cases: int
+    held_out_problems: int
+    held_out_seen: int
+    """Held-out cases whose problem learning saw too."""
+    held_out_before_learning_ended: int
+    utility: str
+    """Its formula."""
+    minute_seconds: float
+    executions: int
+    agent_minutes_spent: float
+    account: Mapping[str, int]
+    """What is not among the outcomes, in counts; see bench.judging.results.BenchResults."""
+    unknown_provenance: tuple[str, ...]
+    policies: tuple[PolicyScore, ...]
+    seen: tuple[PolicyScore, ...]
+    """The same on cases of seen problems, and of unseen ones; empty where there are none."""
+    unseen: tuple[PolicyScore, ...]
+    max_run_minutes: int | None
+    online: tuple[OnlineReport, ...]
+    price: tuple[LabelPrice, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON: the account's counts beside all else."""
+        lists = {name: list(value) for name, value in asdict(self).items() if isinstance(value, tuple)}
+        tables = {name: [score.to_json() for score in getattr(self, name)] for name in ("policies", "seen", "unseen")}
+        document = {**asdict(self), **self.account, **lists, **tables}
+        del document["account"]
+        return document
