@@ -31,10 +31,10 @@ LEFT_OUT = {
 }
 """Start of a command line -> why it is not run here."""
 SMALLER = {
-    "planner sandbox create": "--issues 24 --runs 24",
+    "planner sandbox create": "--issues 16 --runs 12",
     "planner train": "--set epochs=2 --workers 1",
     "planner bench sim": "--limit 30 --k 3",
-    "planner bench": "--limit 3 --k 3",
+    "planner bench": "--limit 2 --k 2",
     "planner compare": "--seeds 1 --set epochs=2 --policies heuristic,mlp_planner",
     "planner tune": "--trials 2 --set epochs=2",
     "planner ablate": "--axes action_head --set epochs=2",

@@ -28,6 +28,6 @@ def test_an_architectures_config_is_read_by_name_and_by_path_and_a_training_star
 def test_the_sandboxs_configs_are_read_by_the_planner(tmp_path: Path) -> None:
     repo = Repo(create_sandbox(tmp_path / "sandbox", issues=1, seed=0))
     assert set(repo.config["toolchains"]) == {"claude", "codex", "crush", "opencode"}
-    assert repo.universe.universe_id == "sandbox" and repo.universe.swarm_ids
+    assert repo.universe.universe_id == "sandbox" and repo.universe.action_space.swarm_ids
     assert find_project_file(repo.root) == repo.root / ".cyntra" / "planner" / "planner.yaml"
     assert resolve("bench", {}, repo.root).of(BenchOptions).executor == "cyntra"
