@@ -8,7 +8,15 @@ from pathlib import Path
 PACKAGES = ("schemas", "cluster", "planner", "tune", "bench")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("schemas", "planner.errors", "planner.files", "planner.gc_pause", "planner.help_sections", "planner.provenance"),
+    (
+        "schemas",
+        "planner.dimensions",
+        "planner.errors",
+        "planner.files",
+        "planner.gc_pause",
+        "planner.help_sections",
+        "planner.provenance",
+    ),
     ("cluster", "planner.contracts"),
     ("planner.actions",),
     ("planner.artifacts",),
@@ -19,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("planner.scoring",),
     ("planner.config",),
     ("planner.policies", "planner.models"),
-    ("planner.decide",),
+    ("planner.decision",),
     ("planner.serve",),
     ("planner.runs",),
     ("planner.training",),
@@ -49,8 +57,8 @@ NARROW: dict[str, tuple[str, ...]] = {
     "bench.containment": ("planner.errors",),
 }
 """Rooms that stand by themselves -> all of ours that they may import."""
-PARTS = {("planner.decide", "planner.policies"): "planner.policies.heuristic"}
-"""(room, lower room) -> all that it may import of that one: decide runs without what the other policies need."""
+PARTS = {("planner.decision", "planner.policies"): "planner.policies.heuristic"}
+"""(room, lower room) -> all that it may import of that one: deciding runs without what the other policies need."""
 
 
 @dataclass(frozen=True)

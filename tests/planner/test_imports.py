@@ -67,7 +67,11 @@ def test_every_import_goes_down_the_floors() -> None:
             "\n\nfrom ..evaluation import metrics",
             "evaluation.metrics: that goes up",
         ),
-        ("planner/decide.py", "\n\nfrom planner.policies.trees import BoostedTrees", "only planner.policies.heuristic"),
+        (
+            "planner/decision.py",
+            "\n\nfrom planner.policies.trees import BoostedTrees",
+            "only planner.policies.heuristic",
+        ),
         ("planner/files.py", "\n\nimport bench", "that goes up"),
         ("cluster/connect.py", "\n\nfrom planner.config import load_config", "only ('planner.errors',)"),
         ("planner/newcomer.py", "\n\nfrom planner.errors import PlannerError", "has no floor"),
