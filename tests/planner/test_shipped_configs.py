@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.options import BenchOptions
+from bench.executors.cyntra.kind import CyntraOptions
 from bench.testbeds.sandbox.create import create_sandbox
 from planner.artifacts.repo import Repo
+from planner.cli import app
 from planner.config import arch_names, load_config
 from planner.options import find_project_file, resolve
 from planner.training.loop import start_run
@@ -30,4 +31,5 @@ def test_the_sandboxs_configs_are_read_by_the_planner(tmp_path: Path) -> None:
     assert set(repo.config["toolchains"]) == {"claude", "codex", "crush", "opencode"}
     assert repo.universe.universe_id == "sandbox" and repo.universe.action_space.swarm_ids
     assert find_project_file(repo.root) == repo.root / ".cyntra" / "planner" / "planner.yaml"
-    assert resolve("bench", {}, repo.root).of(BenchOptions).executor == "cyntra"
+    assert app, "the commands whose options the file sets are mounted"
+    assert resolve("bench", {}, repo.root).of(CyntraOptions).cyntra == "cyntra-sandbox"
