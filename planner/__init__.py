@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from planner.evaluation.calibrate import calibrate_run
     from planner.evaluation.evaluate import evaluate_run
     from planner.export.bundle import export_bundle
+    from planner.models.load import get_model_source_path, load_model_class
     from planner.training.loop import start_run, train
 
 __version__ = "0.1.0"
@@ -58,9 +59,11 @@ __all__ = [
     "decide",
     "evaluate_run",
     "export_bundle",
+    "get_model_source_path",
     "load_bundle",
     "load_config",
     "load_dataset",
+    "load_model_class",
     "record_decision",
     "start_run",
     "train",
@@ -75,6 +78,7 @@ _HOMES = {
     "planner.evaluation.calibrate": ("calibrate_run",),
     "planner.evaluation.evaluate": ("evaluate_run",),
     "planner.export.bundle": ("export_bundle",),
+    "planner.models.load": ("get_model_source_path", "load_model_class"),
     "planner.training.loop": ("start_run", "train"),
 }
 """Module -> public names that it defines; record_decision has another name there, and errors are in planner.errors."""

@@ -10,12 +10,12 @@ PACKAGES = ("schemas", "cluster", "planner", "tune", "bench")
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "schemas",
+        "planner.dimensions",
         "planner.errors",
         "planner.files",
         "planner.gc_pause",
         "planner.help_sections",
         "planner.provenance",
-        "planner.dimensions",
     ),
     ("cluster", "planner.contracts"),
     ("planner.actions",),
@@ -58,7 +58,7 @@ NARROW: dict[str, tuple[str, ...]] = {
 }
 """Rooms that stand by themselves -> all of ours that they may import."""
 PARTS = {("planner.decision", "planner.policies"): "planner.policies.heuristic"}
-"""(room, lower room) -> all that it may import of that one: decide runs without what the other policies need."""
+"""(room, lower room) -> all that it may import of that one: deciding runs without what the other policies need."""
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,11 @@ PUBLIC = [
     "decide",
     "evaluate_run",
     "export_bundle",
+    "get_model_source_path",
     "load_bundle",
     "load_config",
     "load_dataset",
+    "load_model_class",
     "record_decision",
     "start_run",
     "train",
@@ -52,7 +54,9 @@ HEAVY = {
     "calibrate_run",
     "evaluate_run",
     "export_bundle",
+    "get_model_source_path",
     "load_dataset",
+    "load_model_class",
     "start_run",
     "train",
 }
@@ -114,3 +118,11 @@ def test_the_command_line_decides_without_torch_and_ray() -> None:
 def test_a_repo_is_read_without_torch_and_ray(tmp_path: Path) -> None:
     repo = planner.Repo(copy_corpus(tmp_path / "corpus"))
     assert len(repo.runs) > 20 and len(repo.quarantine.entries) > 3
+
+
+def test_a_missing_extra_is_answered_by_a_line_that_the_readme_has(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; from planner.cli import main; main()"
+    command = [sys.executable, "-c", code, "train", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "pip install -c constraints.txt torch==2.13.0 '.[train]'" in done.stderr
