@@ -154,13 +154,12 @@ def decisive_part(config: Mapping[str, Any]) -> dict[str, Any]:
     tools = section(dict(config), "toolchains")
     kept["toolchains"] = {name: _only(tools[name], _TOOL_KEYS) for name in tools if isinstance(tools[name], dict)}
     routing = section(dict(config), "routing")
-    kept["routing"] = {
-        "rules": [
-            {"match": _only(rule.get("match"), MATCH_KEYS), **_only(rule, _RULE_KEYS)}
-            for rule in mappings(routing.get("rules"))
-        ],
-        "fallbacks": section(routing, "fallbacks"),
-    }
+    rules = [
+        {"match": _only(rule.get("match"), MATCH_KEYS), **_only(rule, _RULE_KEYS)}
+        for rule in mappings(routing.get("rules"))
+    ]
+    parts = {"rules": rules, "fallbacks": section(routing, "fallbacks")}
+    kept["routing"] = {key: part for key, part in parts.items() if part}
     return {key: value for key, value in kept.items() if value not in ({}, None)}
 
 
