@@ -33,10 +33,11 @@ LEFT_OUT = {
 SMALLER = {
     "planner sandbox create": "--issues 16 --runs 12",
     "planner train": "--set epochs=2 --workers 1",
+    "planner train kernel-dataset": "--set epochs=1 --workers 1 --set model.layers=1 --set model.d_model=32",
     "planner bench sim": "--limit 30 --k 3",
     "planner bench": "--limit 2 --k 2",
     "planner compare": "--seeds 1 --set epochs=2 --policies heuristic,mlp_planner",
-    "planner tune": "--trials 2 --set epochs=2",
+    "planner tune": "--trials 2 --epochs 2",
     "planner ablate": "--axes action_head --set epochs=2",
     "planner simulate": "--runs 300 --issues 60 --open 40",
 }
