@@ -219,7 +219,7 @@ class Ledger:
         return {str(reason): count for reason, count in rows}
 
     def n_derived(self) -> int:
-        """Finished executions for which nothing was run, because another one told their outcome."""
+        """Finished executions for which nothing was run, because another one gave their outcome."""
         query = "SELECT count(*) FROM executions WHERE json_extract(outcome, '$.derived_from') IS NOT NULL"
         return self._rows(query)[0][0]
 
@@ -367,7 +367,7 @@ class Ledger:
 
 
 def time_spent_ms(outcome: BenchOutcome) -> int:
-    """What the outcome took: nothing where another execution told it."""
+    """What the outcome took: nothing where another execution gave it."""
     return 0 if outcome.derived_from else outcome.duration_ms
 
 

@@ -1,4 +1,4 @@
-"""Checks a replayed bench against a second, independent replay, and tells what capping saved.
+"""Checks a replayed bench against a second, independent replay, and says what capping saved.
 
     planner bench TABLES --executor replay --select all --full --ledger full.sqlite
     planner bench TABLES --executor replay --select all --ledger capped.sqlite

@@ -72,7 +72,7 @@ class TrainConfig(BaseModel):
     bootstrap: bool = False
     """Train on as many examples drawn with replacement, by seed: the runs of several seeds are a bagged ensemble."""
     select_by: Literal["auto", "log_likelihood", "regret"] = "auto"
-    """What the best epoch is best in on validation; auto: a policy's regret where at least 30 examples tell it,
+    """What the best epoch is best in on validation; auto: a policy's regret where at least 30 examples have one,
     otherwise log-likelihood. Without a policy (policy_weight 0), log-likelihood is that of passes."""
     seed: int = 0
     """Seeds the weights, the data order and dropout."""

@@ -29,7 +29,7 @@ from planner.scoring.calibration import scale
 
 Mode = Literal["off", "log", "enforce"]
 EPOCH_START = "1970-01-01T00:00:00Z"
-"""created_at of an action for an input that does not tell its own."""
+"""created_at of an action for an input without one of its own."""
 
 
 class BundleError(PlannerError):
@@ -162,7 +162,7 @@ class Bundle:
 
 
 def load_bundle(path: Path) -> Bundle | BundleError:
-    """The bundle at ``path``, or the error that tells why there is none: :func:`decide` takes either."""
+    """The bundle at ``path``, or the error that says why there is none: :func:`decide` takes either."""
     try:
         return Bundle(path)
     except PlannerError as error:

@@ -138,7 +138,7 @@ class Deadlines:
 class Watch:
     """Compares what the descendants of this process use with limits, None = no such limit; and looks at their disk.
 
-    A run can use no more than the whole machine does, which one look tells (0.03 ms): processes are only looked at
+    A run can use no more than the whole machine does, which one look shows (0.03 ms): processes are only looked at
     when the machine's use is above a limit, and then for at most WATCH_SHARE of a CPU.
     """
 
@@ -173,7 +173,7 @@ class Watch:
         disk = os.fstatvfs(self._directory)
         # What is kept for root is there for root.
         blocks, files = (disk.f_bavail, disk.f_favail) if os.geteuid() else (disk.f_bfree, disk.f_ffree)
-        # A file system that makes files as needed tells 0 of 0.
+        # A file system that makes files as needed reports 0 of 0.
         return blocks * disk.f_frsize < FULL_BYTES or (disk.f_files > 0 and files == 0)
 
     @staticmethod
@@ -251,7 +251,7 @@ def take_precedence() -> None:
 
 
 def machine_tasks() -> int:
-    """Threads of the whole machine; 0 when it does not tell."""
+    """Threads of the whole machine; 0 where that is not known."""
     try:
         return int(_read("/proc/loadavg").split()[3].partition(b"/")[2])
     except (IndexError, ValueError):
@@ -344,7 +344,7 @@ def _own_memory(process: Process) -> int:
 
 
 def _machine_memory() -> int:
-    """Bytes in use on the whole machine that cannot be given up; no limit is below 0, where it does not tell."""
+    """Bytes in use on the whole machine that cannot be given up; no limit is below 0, where that is not known."""
     known = {}
     for line in _read("/proc/meminfo").splitlines()[:5]:
         name, _, value = line.partition(b":")

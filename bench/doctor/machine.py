@@ -93,7 +93,7 @@ def resources(place: Path, limits: Limits, n_workers: int) -> list[Check]:
         ),
         Check(
             "inodes",
-            # A file system that makes them as needed tells 0 of 0.
+            # A file system that makes them as needed reports 0 of 0.
             None if disk.f_files == 0 else disk.f_favail >= n_workers * INODES_PER_RUN,
             "made as needed" if disk.f_files == 0 else f"{disk.f_favail} free in {place.parent}",
             "free some, or choose another --work-dir",

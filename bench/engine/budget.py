@@ -16,7 +16,7 @@ class Budget:
     hours: float | None = None
     """For all executions."""
     dollars: float | None = None
-    """For all executions, as far as their tools tell a cost."""
+    """For all executions, as far as their tools report a cost."""
 
 
 class Account:

@@ -1,4 +1,4 @@
-"""What one execution tells about the same plan with fewer minutes: most outcomes follow, and need not be run.
+"""What one execution says of the same plan with fewer minutes: most outcomes follow, and need not be run.
 
 An agent does not know its limit. A run of 60 minutes in which every agent ended by itself within 20 is also a run of 30
 minutes; one in which every agent still worked after 30 minutes would have been a timeout there.
@@ -21,7 +21,7 @@ def same_but_minutes(action: Action, other: Action) -> bool:
 
 
 def derive(action: Action, known: Iterable[tuple[Action, str, BenchOutcome]], executor: Timing) -> BenchOutcome | None:
-    """The outcome of ``action`` as far as an execution under more minutes tells it; None = it has to be run.
+    """The outcome of ``action`` as far as it follows from an execution under more minutes; None = it has to be run.
 
     ``known`` are (action, execution id, outcome) of the same case and repeat, none of them a fault.
     """
@@ -61,7 +61,7 @@ def _shortened(outcome: BenchOutcome, limit_ms: int, margin_ms: int) -> BenchOut
 
 
 def _shortened_early_stop(outcome: BenchOutcome, limit_ms: int, ends: list[int]) -> BenchOutcome | None:
-    """A run that was stopped from outside tells that it would have been stopped there, or that it was not done yet."""
+    """A run that was stopped from outside shows that it would have been stopped there, or that it was not done yet."""
     if max(ends) <= limit_ms:
         return outcome
     return _failed(outcome, limit_ms, ends) if min(ends) > limit_ms else None

@@ -43,7 +43,7 @@ class BenchReport:
 
     ledger_path: Path
     metrics: tuple[tuple[str, str], ...]
-    """What decided after passing, in order: (name, "min" or "max"), as far as the cases' job types tell it."""
+    """What decided after passing, in order: (name, "min" or "max"), as far as the cases' job types have it."""
     cases: list[CaseReport]
     read: int
     """Issues (or problems with an agent) that there were."""
@@ -174,8 +174,8 @@ def _interrupted_by_signals() -> Iterator[None]:
 
 
 def _metrics(objective: Objective, cases: Sequence[BenchCase]) -> tuple[tuple[str, str], ...]:
-    told = [objective.for_job(job_type).metrics for job_type in {case.context.job_type for case in cases}]
-    return max(told, key=len, default=objective.metrics)
+    known = [objective.for_job(job_type).metrics for job_type in {case.context.job_type for case in cases}]
+    return max(known, key=len, default=objective.metrics)
 
 
 def _case_report(ledger: Ledger, case: BenchCase, repeats: int, objective: Objective) -> CaseReport:

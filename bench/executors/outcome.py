@@ -85,7 +85,7 @@ def _forced(action: Action) -> dict[str, Any]:
 def outcome_from_artifacts(
     run: RunRecord | None, executed_plan: Mapping[str, Any] | None, **measured: Any
 ) -> BenchOutcome:
-    """The outcome that the run's artifacts tell; None = we stopped it before it left any."""
+    """The outcome that follows from the run's artifacts; None = we stopped it before it left any."""
     if run is None:
         late = measured["stopped_by"] == "walltime"
         status, code = ("timeout", "timeout") if late else ("failed", measured["stopped_by"])
@@ -125,7 +125,7 @@ def wrong_run_count(runs: Sequence[RunRecord], report: RunReport, noun: str) -> 
 def plan_difference(forced: Mapping[str, Any], executed_plan: Mapping[str, Any] | None) -> str | None:
     """In what an executed_plan differs from the fields that were forced; "NA" was not."""
     if executed_plan is None:
-        return "no artifact tells which plan was executed"
+        return "no artifact records which plan was executed"
     if all(value in ("NA", executed_plan[field]) for field, value in forced.items()):
         return None
     return f"forced {_plan_text(forced, forced)}, ran {_plan_text(forced, executed_plan)}"
@@ -205,7 +205,7 @@ def cut_launches(launches: Sequence[Launch], limit_ms: int) -> list[Launch]:
 
 
 def total_cost(launches: Sequence[Launch]) -> float | None:
-    """What launches cost together, US dollars, as far as their tools told; None when none did."""
+    """What launches cost together, US dollars, as far as their tools reported; None when none did."""
     costs = [launch.cost_usd for launch in launches if launch.cost_usd is not None]
     return sum(costs) if costs else None
 

@@ -9,7 +9,7 @@ from planner.contracts.bench import BenchCase, BenchOutcome
 
 
 class Timing(Protocol):
-    """What an executor tells of time before anything runs."""
+    """What an executor knows of time before anything runs."""
 
     @property
     def instant(self) -> bool:

@@ -141,7 +141,7 @@ class ReplayExecutor:
 
 
 def is_observed(action: Action, n_trials: int) -> bool:
-    """Whether that many trials tell what comes of the action: lane j, attempt i uses trial j * iterations + i."""
+    """Whether that many trials suffice for the action: lane j, attempt i uses trial j * iterations + i."""
     return int(action.max_candidates_bin) * int(action.max_iterations_bin) <= n_trials
 
 

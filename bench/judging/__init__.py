@@ -1,1 +1,1 @@
-"""What executions tell: winners, labels for training, and the regret of policies against the best of K."""
+"""What follows from executions: winners, labels for training, and the regret of policies against the best of K."""

@@ -38,7 +38,7 @@ def read_archive(
     manifest = quarantine.read_json(f"{directory}/manifest.json", known.parse_manifest)
     proof = quarantine.read_json(f"{directory}/proof.json")
     decided = all(section(manifest, "planner", key) for key in ("planner_input", "executed_plan"))
-    # What a manifest tells of the decision, its rollout repeats: that is nearly all of it.
+    # What a manifest holds of the decision, its rollout repeats: that is nearly all of it.
     rollout = quarantine.read_json(f"{directory}/rollout.json", parse_rollout if decided else orjson.loads)
     if manifest is None and proof is None and rollout is None:
         found = "no readable manifest, proof or rollout" if directory.is_dir() else "stray file among the archives"
@@ -46,7 +46,7 @@ def read_archive(
         return None
     outcome = _outcome(proof, rollout, events)
     if outcome is None:
-        quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log tells an outcome")
+        quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log has an outcome")
         return None
     plan = _plan(_planner_section("executed_plan", manifest, rollout), directory, quarantine)
     planner_input, packed = _pack(_planner_section("planner_input", manifest, rollout), known, directory, quarantine)
@@ -181,7 +181,7 @@ def _times(
     if ended_ms is None and events is not None:
         ended_ms = events.ended_ms
     if started_ms is None or ended_ms is None:
-        reason = f"no such moment: {', '.join(useless)}" if useless else "no artifact tells it"
+        reason = f"no such moment: {', '.join(useless)}" if useless else "no artifact has it"
         quarantine.dropped(directory, f"when the run started or ended is not known: {reason}")
         return None
     if useless:

@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 class RunRecord:
     """One run of Cyntra. Times are ms since the epoch, UTC.
 
-    ``executed_plan`` is None when no artifact tells what ran: such a run is history, never a label.
+    ``executed_plan`` is None when no artifact records what ran: such a run is history, never a label.
     """
 
     run_id: str
@@ -98,7 +98,7 @@ def list_entries(directory: Path, quarantine: Quarantine) -> list[Path]:
     if directory.is_symlink():
         quarantine.dropped(directory, "a symbolic link: what it leads to is not read")
         return []
-    # A listing tells which entries are links; asking for each path would take as long as reading some.
+    # A listing says which entries are links; asking for each path would take as long as reading some.
     with os.scandir(directory) if directory.is_dir() else nullcontext(()) as listing:
         found = sorted(listing, key=lambda entry: entry.name)
     for entry in found:

@@ -82,7 +82,7 @@ def _evolution(
     )
     selected: dict[str, Any] = next((c for c in reversed(_candidates(document)) if c["run_id"] == selected_id), {})
     passed = selected.get("passed") is True
-    # Without a selected candidate, the best one tells what was missing.
+    # Without a selected candidate, the best one shows what was missing.
     judged = selected or max(ran, key=lambda candidate: _overall(candidate) or 0, default={})
     gates = _gates(_read_within(path.parent / judged["run_id"], "manifest.json", quarantine) if judged else None)
     world_id, swarm_id = string(document, "world_id"), string(document, "swarm_id")
@@ -117,7 +117,7 @@ def _evolution(
 
 
 def _single_run(path: Path, quarantine: Quarantine, world_tags: dict[str, list[str]]) -> RunRecord | None:
-    """A world run outside any evolution: history without an action, because nothing tells its budgets."""
+    """A world run outside any evolution: history without an action, because nothing records its budgets."""
     manifest = quarantine.read_json(path / "manifest.json") if path.is_dir() else None
     if manifest is None or not isinstance(manifest.get("world_id"), str):
         quarantine.dropped(path, "neither an evolution nor a world run with a manifest")

@@ -30,7 +30,7 @@ Size = Literal["XS", "S", "M", "L", "XL"]
 
 @with_further_dimensions(lambda d: d.summary_field, lambda d: None)
 class ExecutedAction(Document):
-    """What a past run was given; a part that no artifact tells is null."""
+    """What a past run was given; a part that no artifact holds is null."""
 
     swarm_id: str | None
     max_candidates: Count | None

@@ -56,7 +56,7 @@ def build_dataset(
 ) -> DatasetInfo:
     """Read the repo at ``root`` and write a dataset to ``out``; returns its dataset.json. Ray must be connected.
 
-    ``profile`` "kernel" is for policies that Cyntra's kernel will run itself; it tells them less of a context.
+    ``profile`` "kernel" is for policies that Cyntra's kernel will run itself; its stream holds less of a context.
     Raises ArtifactError when ``root`` is no Cyntra repo, DatasetError when no run can be a label or ``out`` holds
     something else. Files that cannot be read are listed in the dataset's quarantine.
     """

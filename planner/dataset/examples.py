@@ -44,7 +44,7 @@ class Example:
     @property
     def executed(self) -> tuple[ActionOutcome, ...]:
         """What came of every executed action."""
-        # A run's own artifacts do not tell the time of a speculation's losers, so its utility is not known.
+        # A run's own artifacts do not hold the time of a speculation's losers, so its utility is not known.
         own = ActionOutcome(
             self.label, self.status == "success", self.duration_ms, None, self.status == "timeout", None
         )

@@ -62,7 +62,7 @@ class Outcomes:
 
     @property
     def comparable(self) -> NDArray[np.bool_]:
-        """The examples that tell how good a choice was, (n,): those with the utilities of at least two actions, one of
+        """The examples that show how good a choice was, (n,): those with the utilities of at least two actions, one of
         which ran to its end."""
         known = np.bincount(self.example, weights=np.isfinite(self.utility), minlength=len(self))
         ended = np.bincount(self.example, weights=self.is_exact, minlength=len(self))

@@ -63,7 +63,7 @@ def write_dataset(
     """Write a dataset whole or not at all, and return its dataset.json.
 
     ``encode`` makes the examples' arrays; it is called while their tables are compressed. A ``vocabulary`` of None is
-    fitted on train. ``account`` holds the fields of DatasetInfo that tell how the examples came about, the token
+    fitted on train. ``account`` holds the fields of DatasetInfo that say how the examples came about, the token
     profile among them unless it is the planner's own. ``normalisation_of`` is the dataset whose feature normalisation
     is kept (winners), otherwise it is fitted on train. ``context_names`` are the columns of the encoded context
     features.

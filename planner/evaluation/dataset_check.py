@@ -235,7 +235,9 @@ def _verdict(agreements: list[Agreement], frequencies: MostFrequent, validation:
     if not agreements:
         reasons.append(f"fewer than {MIN_EXAMPLES} examples have another one of their job type to be compared with")
     elif not any(found.above_chance for found in agreements):
-        reasons.append("labels of near-duplicate contexts agree no more often than chance: contexts do not tell them")
+        reasons.append(
+            "labels of near-duplicate contexts agree no more often than chance: contexts do not determine them"
+        )
     if not len(validation):
         reasons.append("validation is empty: no loss can be compared with anything")
     elif agreements:
@@ -245,7 +247,7 @@ def _verdict(agreements: list[Agreement], frequencies: MostFrequent, validation:
         if gain <= 0:
             reasons.append(
                 f"near-duplicates agree in {best:.2f} of cases, and always taking the most frequent action matches "
-                f"{most_frequent:.2f} of validation: contexts tell no more than the frequencies"
+                f"{most_frequent:.2f} of validation: contexts add nothing to the frequencies"
             )
         else:
             spread = best * (1 - best) + most_frequent * (1 - most_frequent)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import orjson
 import torch
 from numpy.typing import NDArray
@@ -202,6 +203,21 @@ def _trace(policy: LearnedPolicy, path: Path) -> None:
             dynamic_shapes={"inputs": tuple({0: batch} for _ in names)},
             external_data=False,
         )
+    _forget_origins(path)
+
+
+def _forget_origins(path: Path) -> None:
+    """Take out of a model the call stacks that torch's exporter notes at each node: they name paths of this machine."""
+    model = onnx.load(path)
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            node.ClearField("metadata_props")
+            node.ClearField("doc_string")
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")
+    onnx.save(model, path)
 
 
 def _check_contexts(dataset: Dataset) -> list[dict[str, Any]]:
@@ -255,7 +271,7 @@ def compare(policy: LearnedPolicy, bundle: Bundle, contexts: Sequence[Mapping[st
 
 
 def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
-    """metadata.json as far as the policy tells it."""
+    """metadata.json as far as it follows from the policy."""
     document, settings = policy.document, policy.model.settings
     tokens = settings if isinstance(settings, TokenSettings) else None
     seq_len = tokens and (_kernel_length(tokens) if document.token_profile == "kernel" else tokens.seq_len)

@@ -53,7 +53,7 @@ class HeuristicPolicy:
     ) -> Action:
         """The action the kernel would take in this context, moved to the nearest valid one of its space.
 
-        ``issue`` is the tracker's own, which tells more than the context does: its description, its state.
+        ``issue`` is the tracker's own, which holds more than the context does: its description, its state.
         """
         space = ActionSpace.from_document(context["action_space"])
         if context["job_type"] == "code":
@@ -168,7 +168,7 @@ def _distance(value: Any, wanted: Any) -> tuple[int, int]:
 
 
 def _issue_of(context: Mapping[str, Any]) -> TrackedIssue:
-    """The issue as far as a context tells it: open, and taken up whatever its attempts."""
+    """The issue as far as a context has it: open, and taken up whatever its attempts."""
     part = context["issue"]
     open_part = {"status": "open", "dk_attempts": 0, "dk_max_attempts": 1, "dk_estimated_tokens": 1}
     return TrackedIssue.of({**part, **open_part})

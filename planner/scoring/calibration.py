@@ -85,7 +85,7 @@ def choose_threshold(
     accepted = 0
     for end in ends:
         n = int(end) + 1
-        # Fewer examples than could ever reject tell nothing; the sequence starts where a rejection is possible.
+        # Fewer examples than could ever reject decide nothing; the sequence starts where a rejection is possible.
         if n < smallest:
             continue
         if hoeffding_bentkus(float(mean_loss[end]), n, max_risk) > 1 - level:

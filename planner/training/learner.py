@@ -89,7 +89,7 @@ def standardise_times(model: NeuralPolicy, outcomes: Outcomes) -> None:
 def count_tried(model: NeuralPolicy, outcomes: Outcomes) -> None:
     """Add the actions that train has outcomes of to those that the value head, if there is one, has learned from.
 
-    A capped outcome does not count: it does not tell whether the action passes.
+    A capped outcome does not count: nobody knows whether the action passes.
     """
     if model.value is not None:
         rows = model.space.tuple_rows(np.asarray(outcomes.actions)[~np.asarray(outcomes.capped)])

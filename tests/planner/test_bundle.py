@@ -105,6 +105,11 @@ def test_a_decision_follows_the_contracts(bundle_path: Path, context: dict[str, 
     assert [round(sum(head), 3) for head in action.probs.values()] == [1, 1, 1, 1]
 
 
+def test_a_bundle_names_no_path_of_the_machine_that_made_it(bundle_path: Path) -> None:
+    model = (bundle_path / "planner.onnx").read_bytes()
+    assert b"site-packages" not in model and str(Path(__file__).parents[2]).encode() not in model
+
+
 def test_the_command_decides_without_torch_and_ray(bundle_path: Path, context: dict[str, Any]) -> None:
     script = (
         "import sys; from pathlib import Path; from planner.decision import decide, load_bundle; import orjson;"

@@ -75,7 +75,7 @@ def _launch(start: Mapping[str, Any], end: Mapping[str, Any] | None, run_ended_m
 
 
 def _cost(json_line: bytes) -> float | None:
-    """The cost a tool told in its last JSON line, US dollars; the real claude says ``total_cost_usd``."""
+    """The cost a tool reported in its last JSON line, US dollars; the real claude says ``total_cost_usd``."""
     try:
         document = orjson.loads(json_line)
     except orjson.JSONDecodeError:

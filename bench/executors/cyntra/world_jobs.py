@@ -130,7 +130,7 @@ def _forced(action: Action) -> dict[str, Any]:
 
 
 def _executed_plan(run: RunRecord, action: Action) -> dict[str, Any]:
-    """The evolution's plan with the minutes that we enforced: its files cannot tell them."""
+    """The evolution's plan with the minutes that we enforced: its files do not have them."""
     minutes = action.max_minutes_bin
     seconds = None if minutes == "NA" else minutes * PLAN_SECONDS_PER_MINUTE
     return {**(run.executed_plan or {}), "timeout_seconds_executed": seconds}

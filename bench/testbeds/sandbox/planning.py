@@ -69,7 +69,7 @@ def decided_plan(
     available: dict[str, str],
     minutes_cap: float | None,
 ) -> tuple[Plan, dict[str, Any]]:
-    """The plan that the bundle asks for, and the planner section that tells it.
+    """The plan that the bundle asks for, and the planner section that records it.
 
     ``ruled`` is the rule's own plan; it is run where the planner has no say: for an issue forced by its id, and for a
     swarm that the stand-in does not know. What machine and universe allow is a cap that no decision may exceed.

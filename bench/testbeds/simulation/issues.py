@@ -21,7 +21,7 @@ COMPONENTS = 6
 SIZE_DIFFICULTY = 2.0
 """Logits that each step in size makes an issue harder; XS is two steps easier than M."""
 AREA_DIFFICULTY, KIND_DIFFICULTY, COMPONENT_DIFFICULTY, HIDDEN_DIFFICULTY = 1.5, 1.2, 2.5, 3.7
-"""Spread over areas, over kinds, over components (which only their history tells), and of what nothing shows."""
+"""Spread over areas, over kinds, over components (which only their history shows), and of what nothing shows."""
 MEAN_DIFFICULTY = 1.0
 AFFINITY_SPREAD = 2.5
 """Spread of one tool's luck with one issue."""
@@ -32,7 +32,7 @@ COMPONENT_MINUTES, HIDDEN_MINUTES, TOOL_MINUTES = 0.4, 0.3, 0.35
 SLOWER_IF_HARD = 0.08
 """How much each logit of difficulty, but for the size's, adds to the log of the minutes."""
 TELLING = 0.5
-"""How often the title holds a word that tells on which side of the middle the hidden difficulty is."""
+"""How often the title holds a word that shows on which side of the middle the hidden difficulty is."""
 HARD_WORDS = ("deadlock", "legacy", "intermittent", "concurrent", "corrupted", "distributed")
 EASY_WORDS = ("typo", "label", "rename", "default", "spacing", "wording")
 AREA_WORDS = {

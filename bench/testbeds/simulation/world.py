@@ -2,7 +2,7 @@
 
 A test bed with structure, not a demonstration: it shows whether a policy finds what is there to be found, and says
 nothing about how much of that there is in anybody's repo. It was changed once after a look at results: the part of an
-issue's difficulty that its component carries was added when a first estimate showed that contexts told next to nothing.
+issue's difficulty that its component carries was added when a first estimate showed that contexts said next to nothing.
 
 Copied from recorded agent runs (2,000 of Terminal-Bench, 3,346 of METR, several timed trials per issue and tool; in
 brackets what this world gives with 120 minutes): a quarter to a third of the (issue, tool) cells is flaky (.28), half
