@@ -87,7 +87,7 @@ def dataset_check(
     report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
     print_check(report)
     path = json or default_report_path(dataset)
-    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    path.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     typer.echo(f"numbers: {path}")
 
 

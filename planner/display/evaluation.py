@@ -9,38 +9,39 @@ from planner.display.console import _short, console, say
 from planner.scoring.metric import cell, columns
 
 if TYPE_CHECKING:
+    from planner.evaluation.dataset_check import DatasetCheck
     from planner.evaluation.evaluate import Evaluation  # it needs torch, which a dataset check does without
 
 
-def print_check(report: dict[str, Any]) -> None:
+def print_check(report: "DatasetCheck") -> None:
     """What a dataset holds, the ceiling of imitation, losses on validation, and the verdict."""
-    for name, split in report["splits"].items():
-        say(f"{name}: {split['examples']} examples, {_short(split['unseen_issues'])} of them of issues unseen in train")
+    for name, split in report.splits.items():
+        say(f"{name}: {split.examples} examples, {_short(split.unseen_issues)} of them of issues unseen in train")
     table = Table("head", "possible", "in train", "rarest", "examples per value", title="action values", padding=(0, 0))
-    for name, row in report["values"].items():
-        counts = (row["possible"], row["seen"], row["rarest"])
-        table.add_row(name, *map(str, counts), f"{row['examples_per_seen']:.1f}")
+    for name, row in report.values.items():
+        counts = (row.possible, row.seen, row.rarest)
+        table.add_row(name, *map(str, counts), f"{row.examples_per_seen:.1f}")
     console.print(table)
     names = ("near-duplicates", "examples", "agree", "by chance", "95 % above chance", "best by features")
     table = Table(*names, title="label agreement", padding=(0, 0))
-    for row in report["agreement"]:
+    for found in report.agreement:
         table.add_row(
-            row["near_duplicates"],
-            str(row["examples"]),
-            f"{row['agreement']:.3f}",
-            f"{row['chance']:.3f}",
-            f"{row['excess_low']:+.3f} to {row['excess_high']:+.3f}",
-            "{:.2f} to {:.2f}".format(*row["ceiling"]),
+            found.near_duplicates,
+            str(found.examples),
+            f"{found.agreement:.3f}",
+            f"{found.chance:.3f}",
+            f"{found.excess_low:+.3f} to {found.excess_high:+.3f}",
+            "{:.2f} to {:.2f}".format(*found.ceiling),
         )
     console.print(table)
     say("best by features: between what and what the exact match of a policy on these features can come at best")
-    heads = [*report["values"], "exact_match"]
+    heads = [*report.values, "exact_match"]
     table = Table("policy", *heads, title="loss on validation (nats)", padding=(0, 0))
-    for name, losses in report["validation"].items():
+    for name, losses in report.validation.items():
         table.add_row(name, *(f"{losses[head]:.3f}" for head in heads))
     console.print(table)
-    say("verdict: " + ("enough to try" if report["enough"] else "too little data"))
-    for reason in report["reasons"]:
+    say("verdict: " + ("enough to try" if report.enough else "too little data"))
+    for reason in report.reasons:
         say(f"  because {reason}")
 
 

@@ -59,6 +59,53 @@ class Agreement:
         return self.agreement, math.sqrt(self.agreement)
 
 
+@dataclass(frozen=True)
+class SplitSize:
+    """One split: its examples, and the share of them whose issues train does not have."""
+
+    examples: int
+    unseen_issues: float | None
+
+
+@dataclass(frozen=True)
+class HeadValues:
+    """The values of one head, or of all jointly, over train."""
+
+    possible: int
+    seen: int
+    rarest: int
+    """Examples of the value that is seen least."""
+    examples_per_seen: float
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """Everything that was found out about a dataset."""
+
+    dataset: str
+    dataset_hash: str
+    splits: dict[str, SplitSize]
+    values: dict[str, HeadValues]
+    """Head, or JOINT -> its values."""
+    agreement: list[Agreement]
+    validation: dict[str, dict[str, float]]
+    """Policy -> its losses on validation, see :func:`judge`; empty where validation is."""
+    validation_needed: int | None
+    """Examples that would separate near-duplicates' exact match from the most frequent action's."""
+    reasons: list[str]
+    """Why training makes no sense; none when it does."""
+
+    @property
+    def enough(self) -> bool:
+        """Whether training makes sense."""
+        return not self.reasons
+
+    def to_json(self) -> dict[str, Any]:
+        """As the command writes it."""
+        agreement = [{**asdict(found), "ceiling": found.ceiling} for found in self.agreement]
+        return {**asdict(self), "agreement": agreement, "enough": self.enough}
+
+
 class UniformPolicy:
     """Every valid action with the same probability."""
 
@@ -73,8 +120,8 @@ class UniformPolicy:
         return normalise(np.ones(allowed.shape), allowed)
 
 
-def check_dataset(dataset: Dataset, trained: Mapping[str, Policy] | None = None) -> dict[str, Any]:
-    """All checks as one JSON document; ``trained`` policies (name -> policy) are judged beside the two baselines."""
+def check_dataset(dataset: Dataset, trained: Mapping[str, Policy] | None = None) -> DatasetCheck:
+    """All checks; ``trained`` policies (name -> policy) are judged beside the two baselines."""
     agreements = [found for found in (_same_issue_features(dataset), _nearest_neighbours(dataset)) if found is not None]
     frequencies = MostFrequent(dataset)
     policies: dict[str, Policy] = {
@@ -83,18 +130,20 @@ def check_dataset(dataset: Dataset, trained: Mapping[str, Policy] | None = None)
         **(trained or {}),
     }
     validation = dataset.splits["val"]
-    return {
-        "dataset": str(dataset.path),
-        "dataset_hash": dataset.info.dataset_hash,
-        "splits": {
-            name: {"examples": len(split), "unseen_issues": float(np.mean(~split.seen)) if len(split) else None}
+    needed, reasons = _verdict(agreements, frequencies, validation)
+    return DatasetCheck(
+        dataset=str(dataset.path),
+        dataset_hash=dataset.info.dataset_hash,
+        splits={
+            name: SplitSize(len(split), float(np.mean(~split.seen)) if len(split) else None)
             for name, split in dataset.splits.items()
         },
-        "values": _values(dataset),
-        "agreement": [{**asdict(found), "ceiling": found.ceiling} for found in agreements],
-        "validation": {name: judge(policy, validation) for name, policy in policies.items()} if len(validation) else {},
-        **_verdict(agreements, frequencies, validation),
-    }
+        values=_values(dataset),
+        agreement=agreements,
+        validation={name: judge(policy, validation) for name, policy in policies.items()} if len(validation) else {},
+        validation_needed=needed,
+        reasons=reasons,
+    )
 
 
 def policies_trained_on(dataset: Dataset, runs: Mapping[str, Path]) -> dict[str, Policy]:
@@ -133,7 +182,7 @@ def _loss(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.maximum(-np.log(np.exp(log_probs).sum(axis=1)), 0.0)
 
 
-def _values(dataset: Dataset) -> dict[str, dict[str, Any]]:
+def _values(dataset: Dataset) -> dict[str, HeadValues]:
     """Per head and jointly: how many values there are, how many train shows, and how often the rarest of these."""
     labels = np.asarray(dataset.splits["train"].labels)
     job_types = sorted(set(dataset.splits["train"].table["job_type"]))
@@ -142,12 +191,7 @@ def _values(dataset: Dataset) -> dict[str, dict[str, Any]]:
     counts = {name: (len(np.unique(possible)), Counter(seen.tolist())) for name, (possible, seen) in columns.items()}
     counts[JOINT] = (len(valid), Counter(map(tuple, labels.tolist())))
     return {
-        name: {
-            "possible": possible,
-            "seen": len(seen),
-            "rarest": min(seen.values()),
-            "examples_per_seen": len(labels) / len(seen),
-        }
+        name: HeadValues(possible, len(seen), min(seen.values()), len(labels) / len(seen))
         for name, (possible, seen) in counts.items()
     }
 
@@ -223,8 +267,8 @@ def _agreement(name: str, examples: _Examples, agree: NDArray[np.float64], rows:
     return Agreement(name, len(rows), float(agree[rows].mean()), float(chance.mean()), float(low), float(high))
 
 
-def _verdict(agreements: list[Agreement], frequencies: MostFrequent, validation: Split) -> dict[str, Any]:
-    """Whether training makes sense, and every reason why not.
+def _verdict(agreements: list[Agreement], frequencies: MostFrequent, validation: Split) -> tuple[int | None, list[str]]:
+    """The validation examples that are needed, and every reason why training makes no sense.
 
     Near-duplicates must agree more often than chance; and validation must be large enough for the 95 % interval of the
     difference to tell a policy that matches as often as near-duplicates do from one that always takes the most
@@ -257,7 +301,7 @@ def _verdict(agreements: list[Agreement], frequencies: MostFrequent, validation:
                     f"validation has {len(validation)} examples, and to tell an exact match of {best:.2f} (what "
                     f"near-duplicates reach) from {most_frequent:.2f} (the most frequent action) takes {needed}"
                 )
-    return {"validation_needed": needed, "enough": not reasons, "reasons": reasons}
+    return needed, reasons
 
 
 def _numbered(values: NDArray[Any]) -> NDArray[np.int64]:

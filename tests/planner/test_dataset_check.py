@@ -39,7 +39,7 @@ def with_labels_by_risk(source: Path, target: Path, noise: float) -> Dataset:
 def test_labels_that_follow_from_the_issue_leave_a_ceiling_of_one_and_are_enough(
     synthetic: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    report = check_dataset(with_labels_by_risk(synthetic[1], tmp_path / "dataset", 0.0))
+    report = check_dataset(with_labels_by_risk(synthetic[1], tmp_path / "dataset", 0.0)).to_json()
     same, nearest = report["agreement"]
     assert same["near_duplicates"] == "same issue features" and same["agreement"] == 1.0
     assert same["ceiling"] == (1.0, 1.0) and 0.2 < same["chance"] < 0.4
@@ -50,7 +50,7 @@ def test_labels_that_follow_from_the_issue_leave_a_ceiling_of_one_and_are_enough
 def test_half_random_labels_set_the_ceiling_that_theory_says_and_ask_for_more_validation(
     synthetic: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    report = check_dataset(with_labels_by_risk(synthetic[1], tmp_path / "dataset", 0.5))
+    report = check_dataset(with_labels_by_risk(synthetic[1], tmp_path / "dataset", 0.5)).to_json()
     (same, _) = report["agreement"]
     # Of the four labels one has probability 5/8 and three have 1/8.
     expected = (5 / 8) ** 2 + 3 * (1 / 8) ** 2
@@ -63,7 +63,7 @@ def test_half_random_labels_set_the_ceiling_that_theory_says_and_ask_for_more_va
 
 
 def test_labels_drawn_at_random_are_too_little_whatever_their_number(synthetic: tuple[Path, Path]) -> None:
-    report = check_dataset(load_dataset(synthetic[1]))
+    report = check_dataset(load_dataset(synthetic[1])).to_json()
     assert not report["enough"]
     assert "no more often than chance" in report["reasons"][0]
     for row in report["agreement"]:
@@ -72,7 +72,7 @@ def test_labels_drawn_at_random_are_too_little_whatever_their_number(synthetic: 
 
 def test_the_baselines_losses_are_those_of_hand_calculation(synthetic: tuple[Path, Path]) -> None:
     dataset = load_dataset(synthetic[1])
-    report = check_dataset(dataset)["validation"]
+    report = check_dataset(dataset).to_json()["validation"]
     valid = dataset.space.valid_indices("code")
     labels = dataset.splits["val"].labels
     assert report["random"]["joint"] == pytest.approx(math.log(len(valid)))
@@ -90,7 +90,7 @@ def test_the_baselines_losses_are_those_of_hand_calculation(synthetic: tuple[Pat
 
 def test_values_are_counted_against_the_examples_that_show_them(synthetic: tuple[Path, Path]) -> None:
     dataset = load_dataset(synthetic[1])
-    values = check_dataset(dataset)["values"]
+    values = check_dataset(dataset).to_json()["values"]
     labels = np.asarray(dataset.splits["train"].labels)
     candidates = Counter(labels[:, 1].tolist())
     assert values["max_candidates_bin"] == {
@@ -108,7 +108,7 @@ def test_a_trained_runs_loss_is_the_one_that_evaluation_reports(synthetic: tuple
     start_run(tmp_path / "run", config, synthetic[1], init_from=None, workers=1, resume=False)
     train(tmp_path / "run")
     dataset = load_dataset(synthetic[1])
-    report = check_dataset(dataset, policies_trained_on(dataset, {"mine": tmp_path / "run"}))
+    report = check_dataset(dataset, policies_trained_on(dataset, {"mine": tmp_path / "run"})).to_json()
     evaluated = evaluate_run(tmp_path / "run").to_json()["splits"]["val"]["all"]["policies"]
     (mine,) = [row for name, row in evaluated.items() if name not in ("heuristic", "most frequent")]
     assert report["validation"]["mine"]["joint"] == pytest.approx(-mine["log_likelihood"])
@@ -142,7 +142,7 @@ def test_an_empty_validation_is_a_reason_of_its_own(corpus_dataset: Path, tmp_pa
         array = np.load(path)
         np.save(path, array[:1] if path.name == "outcome_bounds.npy" else array[:0])
     dataset = load_dataset(tmp_path / "dataset")
-    report = check_dataset(dataset)
+    report = check_dataset(dataset).to_json()
     assert report["validation"] == {} and any("validation is empty" in reason for reason in report["reasons"])
     assert judge(MostFrequent(dataset), dataset.splits["train"])["joint"] > 0
 
@@ -151,6 +151,6 @@ def test_a_handful_of_examples_is_not_compared_with_one_another(
     synthetic: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("planner.evaluation.dataset_check.MIN_EXAMPLES", 10_000)
-    report = check_dataset(load_dataset(synthetic[1]))
+    report = check_dataset(load_dataset(synthetic[1])).to_json()
     assert report["agreement"] == [] and not report["enough"]
     assert report["reasons"][0].startswith("fewer than 10000 examples")
