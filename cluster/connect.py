@@ -3,9 +3,11 @@
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cluster.head_watch import HeadWatch
@@ -13,6 +15,11 @@ from planner.errors import ClusterError
 
 EMBEDDED_OBJECT_STORE_BYTES = 512 * 1024 * 1024
 """Room for the largest intermediate blocks of a laptop's dataset; Ray's own default takes 30 % of the memory."""
+
+STARTS = 2
+"""How often an embedded Ray is started that does not come up."""
+LONGEST_DIRECTORY = 40
+"""Characters: what Ray adds for its sockets must stay below 107 in all."""
 
 ANSWER_WITHIN_S = 5.0
 """How long a head may take to accept a connection; Ray itself would try for minutes before it gives up."""
@@ -58,6 +65,10 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
     address = address or os.environ.get("RAY_ADDRESS") or None
     for name, value in (_QUIET if address else _QUIET | _EMBEDDED).items():
         os.environ.setdefault(name, value)
+    if sys.flags.optimize > 1:
+        raise ClusterError(
+            "Python drops docstrings (PYTHONOPTIMIZE=2 or -OO), without which Ray does not work: unset it"
+        )
     import ray
 
     if ray.is_initialized():
@@ -85,28 +96,115 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
     if threading.current_thread() is not threading.main_thread():
         # The kernel ends Ray's processes together with the thread that started them.
         raise RuntimeError("connect() without an address must be called in the main thread")
-    ray.init(
-        # Never a head that happens to run on this machine: that is what --address auto asks for.
-        address="local",
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        object_store_memory=EMBEDDED_OBJECT_STORE_BYTES,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
+    directory = _short_directory()
+    for attempt in range(STARTS):
+        try:
+            with _workers_look_elsewhere():
+                ray.init(
+                    # Never a head that happens to run on this machine: that is what --address auto asks for.
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    object_store_memory=EMBEDDED_OBJECT_STORE_BYTES,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _temp_dir=directory,
+                )
+            return
+        except Exception as error:  # Ray raises a bare Exception when its processes do not come up in time
+            ray.shutdown()
+            if attempt + 1 == STARTS:
+                raise ClusterError(
+                    f"Ray did not start inside this command, tried {STARTS} times: {_first_line(error)}: give the "
+                    "command again when the machine is less busy, or name a running head with --address"
+                ) from None
+
+
+@contextmanager
+def _workers_look_elsewhere() -> Iterator[None]:
+    """Start Ray from the directory of our own packages: its workers import from where it was started first of all.
+
+    In a repo that has a numpy.py, or is such a package, they would import that, die, and be started again for ever.
+    """
+    try:
+        before: Path | None = Path.cwd()
+    except FileNotFoundError:
+        before = None
+    os.chdir(Path(__file__).parents[1])
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.chdir(before)
+
+
+def _short_directory() -> str | None:
+    """Where Ray keeps its sockets and logs: None for its own choice, else a directory of ours that serves.
+
+    Its own choice does not where TMPDIR or RAY_TMPDIR is too long for a socket's path, is no directory, or is somebody
+    else's.
+    """
+    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR")
+    if _is_usable(Path(chosen or "/tmp") / "ray"):
+        return None
+    for base in (Path("/tmp"), Path("/dev/shm"), Path.home()):
+        own = base / f"planner-ray-{os.getuid()}"
+        if _is_usable(own):
+            own.mkdir(mode=0o700, exist_ok=True)
+            return str(own)
+    raise ClusterError(
+        "no directory for Ray's sockets: set RAY_TMPDIR to a directory of your own with a path of at most "
+        f"{LONGEST_DIRECTORY} characters"
     )
 
 
+def _is_usable(directory: Path) -> bool:
+    """Whether Ray can make its sockets below a directory, which need not exist yet."""
+    if len(os.fsencode(directory.absolute())) > LONGEST_DIRECTORY:
+        return False
+    place = directory if directory.exists() else directory.parent
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+
+
 def _attach(ray: Any, address: str) -> None:
-    if address != "auto":
+    if address == "auto":
+        address = _head_on_this_machine()
+    else:
         _require_answer(address)
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with _workers_look_elsewhere():
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ClusterError(
-            f"Ray at {address}: {reason} Start a head with `ray start --head`, or leave out --address and RAY_ADDRESS "
-            "to run Ray inside this command"
+            f"Ray at {address}: {_first_line(error)} Start a head with `ray start --head`, or leave out --address and "
+            "RAY_ADDRESS to run Ray inside this command"
         ) from None
+
+
+def _head_on_this_machine() -> str:
+    """The address that `ray start --head` left on this machine; ClusterError when there is none, or nobody answers.
+
+    Ray itself would go on to look among all processes, and so join the private Ray of another command.
+    """
+    from ray._private.utils import get_ray_address_file
+
+    path = Path(get_ray_address_file(None))
+    try:
+        address = path.read_text().strip()
+    except OSError:
+        raise ClusterError(
+            f"Ray at auto: `ray start --head` has left no address in {path}: start a head, name yours as HOST:PORT, or "
+            "leave out --address and RAY_ADDRESS to run Ray inside this command"
+        ) from None
+    try:
+        _require_answer(address)
+    except ClusterError as error:
+        raise ClusterError(f"{path} is left over from a head that is gone, remove it: {error}") from None
+    return address
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _require_answer(address: str) -> None:

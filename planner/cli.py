@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,9 @@ from cluster.cli import add_commands as add_cluster
 from planner.command_options import BuildOptions, TrainOptions
 from planner.contracts.dataset import TokenProfile
 from planner.errors import CheckpointError, PlannerError, UsageError
+from planner.files import check_writable
 from planner.options import COMMANDS, Options, resolve, with_options
+from planner.standard_output import survive_closed_stdout
 from tune.cli import add_commands as add_tune
 
 DATASET = Path(".cyntra/planner/dataset")
@@ -60,6 +63,7 @@ def dataset_build(
 
     chosen = options.of(BuildOptions)
     out = chosen.out or repo / DATASET
+    check_writable(out)
     with StageBars() as bars, connect(chosen.address) as ray:
         require_sight(ray, repo / DATASET.parent)
         info = build_dataset(repo, out, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
@@ -85,9 +89,9 @@ def dataset_check(
 
     opened = load_dataset(dataset)
     report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
-    print_check(report)
     path = json or default_report_path(dataset)
     path.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
+    print_check(report)
     typer.echo(f"numbers: {path}")
 
 
@@ -112,8 +116,10 @@ def train(
     settings = load_config(chosen.arch, chosen.config, chosen.settings)
     run = chosen.out or (_latest_run() if resume else _new_run(Path(chosen.arch).stem))
     workers, gpu = chosen.workers, chosen.gpu
-    start_run(run, settings, dataset, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
+    check_writable(run)
     with EpochBar(settings.epochs) as bar, connect(chosen.address, None if gpu else workers) as ray:
+        # Not before Ray is there: a run that never began would count as the latest.
+        start_run(run, settings, dataset, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
         require_sight(ray, run)
         state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
     print_run(run, state)
@@ -153,23 +159,23 @@ def evaluate(
     from planner.runs.learned import source_changes
 
     runs = run or [_latest_run()]
+    path = json or runs[0] / ("regret.json" if bench else "evaluation.json")
+    check_writable(path)
     numbers: dict[str, Any]
     if bench is not None:
         from bench.judging.judge_runs import score_runs
 
         regret = score_runs(bench, _named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
-        print_regret(regret)
-        numbers = regret.to_json()
+        numbers, show = regret.to_json(), partial(print_regret, regret)
     else:
         from planner.evaluation.evaluate import evaluate_run
 
         report = evaluate_run(runs[0], dataset, abstain_below=abstain_below)
-        print_evaluation(report)
-        numbers = report.to_json()
+        numbers, show = report.to_json(), partial(print_evaluation, report)
     for change in source_changes(runs):
         typer.echo(f"note: {change}", err=True)
-    path = json or runs[0] / ("regret.json" if bench else "evaluation.json")
     path.write_bytes(orjson.dumps(numbers, option=orjson.OPT_INDENT_2))
+    show()
     typer.echo(f"numbers: {path}")
 
 
@@ -193,6 +199,7 @@ def compare(
     from planner.evaluation.comparison_rows import RiskTarget
 
     out = out or dataset.parent / "compare"
+    check_writable(out)
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = compare_policies(
@@ -247,9 +254,9 @@ def export(
 def decide(
     bundle: Annotated[Path, typer.Argument(help="Directory of a bundle.")],
     mode: Annotated[str, typer.Option(help="off, log (predict, run the default) or enforce.")] = "enforce",
-    max_candidates: Annotated[int | None, typer.Option(help="Hard cap on candidates.")] = None,
-    max_minutes: Annotated[int | None, typer.Option(help="Hard cap on minutes.")] = None,
-    max_iterations: Annotated[int | None, typer.Option(help="Hard cap on iterations.")] = None,
+    max_candidates: Annotated[int | None, typer.Option(min=1, help="Hard cap on candidates.")] = None,
+    max_minutes: Annotated[int | None, typer.Option(min=1, help="Hard cap on minutes.")] = None,
+    max_iterations: Annotated[int | None, typer.Option(min=1, help="Hard cap on iterations.")] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Stay up: one planner_input a line on stdin, one decision a line on stdout.")
     ] = False,
@@ -282,6 +289,7 @@ def config_show(
 
 def main() -> None:
     """Run the command line; errors that the user can mend are printed without a traceback."""
+    survive_closed_stdout()
     try:
         _refuse_addresses(sys.argv[1:])
         app()
@@ -293,6 +301,10 @@ def main() -> None:
         if extra is None:
             raise
         typer.echo(f"error: this needs {error.name}: {INSTALL.format(extra=extra)}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        # A disk that is full, a path that cannot be used: what, where, and no traceback.
+        typer.echo(f"error: {error.filename or 'a file or stdout'}: {error.strerror or error}", err=True)
         sys.exit(1)
 
 

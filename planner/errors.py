@@ -9,6 +9,7 @@ PlannerError
 ├── ConfigError        a setting does not exist or has a wrong value
 ├── CheckpointError    a checkpoint cannot be loaded
 ├── TrainingError      training went wrong in a way that going on would hide
+├── PathError          a path cannot be written
 ├── BenchError         the bench cannot start or go on
 └── ClusterError       Ray cannot be reached or lacks a resource
 
@@ -56,6 +57,10 @@ class CheckpointError(PlannerError):
 
 class TrainingError(PlannerError):
     """Training went wrong in a way that going on would hide."""
+
+
+class PathError(PlannerError):
+    """A path cannot be written."""
 
 
 class BenchError(PlannerError):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from planner.errors import PathError
+
 _AT_FDCWD, _EXCHANGE = -100, 2
 """renameat2's names for "from the current directory" and for exchanging."""
 
@@ -71,6 +73,17 @@ def _sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_writable(path: Path) -> None:
+    """PathError when nothing can be written at ``path``, which need not exist: ask before the work, not after it."""
+    place = path.absolute()
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if place != path.absolute() and not place.is_dir():
+        raise PathError(f"{path}: {place} is not a directory: choose another path")
+    if not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
+        raise PathError(f"{path}: {place} cannot be written to: choose another path, or change its rights")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

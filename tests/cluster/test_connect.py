@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.heads import free_ports
 from tests.tune.processes import assert_nothing_left, new_environment, run_planner, wait_until
@@ -13,6 +14,7 @@ from tests.tune.processes import assert_nothing_left, new_environment, run_plann
 WAITS = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from cluster.connect import connect
 def wait(ready):
     Path(ready).write_text("working")
@@ -75,3 +77,50 @@ def test_an_embedded_ray_is_started_in_the_main_thread_only() -> None:
         [sys.executable, "-c", IN_A_THREAD], env=new_environment(), capture_output=True, text=True, timeout=60
     )
     assert "must be called in the main thread" in result.stderr
+
+
+ONE_TASK = """
+from cluster.connect import connect
+from planner.errors import PlannerError
+import sys
+def numpy_file():
+    import numpy
+    return numpy.__file__
+try:
+    with connect(sys.argv[1] if len(sys.argv) > 1 else None, num_cpus=1) as ray:
+        print(ray.get(ray.remote(numpy_file).remote(), timeout=120))
+except PlannerError as error:
+    print("error:", error)
+"""
+
+
+def run_task(directory: Path, *arguments: str, **variables: str) -> str:
+    """What one task on Ray says, of a process in ``directory``; nothing may be on stderr."""
+    environment = {**new_environment(), **variables}
+    command = [sys.executable, "-c", ONE_TASK, *arguments]
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert_nothing_left(environment)
+    return done.stdout.strip()
+
+
+def test_workers_do_not_import_what_lies_in_the_current_directory_and_long_paths_are_borne(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    too_long = tmp_path / ("x" * 85)
+    too_long.mkdir()
+    # `python -c` itself looks into the current directory first; the installed command does not.
+    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert run_task(tmp_path, TMPDIR=str(too_long), **variables).endswith("numpy/__init__.py")
+
+
+def test_auto_takes_a_head_that_was_started_as_one_and_no_private_ray(tmp_path: Path, ray_cluster: Any) -> None:
+    (tmp_path / "ray").mkdir()
+    root = Path(__file__).parents[2]
+    assert "has left no address in" in run_task(root, "auto", RAY_TMPDIR=str(tmp_path))
+    (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{free_ports(1)[0]}")
+    answer = run_task(root, "auto", RAY_TMPDIR=str(tmp_path))
+    assert answer.startswith(f"error: {tmp_path}/ray/ray_current_cluster is left over from a head that is gone")
+
+
+def test_a_python_without_docstrings_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    assert "PYTHONOPTIMIZE" in run_task(Path(__file__).parents[2], PYTHONOPTIMIZE="2")

@@ -1,0 +1,40 @@
+"""stdout as scripts use it: closed half way by `head`, full, or not there at all; files are written all the same."""
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class _MayClose(io.FileIO):
+    """stdout's file; once nobody reads it, what is written goes nowhere. A full disk is an error once."""
+
+    _is_full = False
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError) and not self._is_full:
+                self._is_full = True
+                raise
+            return len(memoryview(data).cast("B"))
+
+
+def survive_closed_stdout() -> None:
+    """From here on a reader that goes away is no error of the command."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        return
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # a test's or a notebook's
+        return
+    raw = _MayClose(descriptor, "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=sys.stdout.encoding,
+        errors=sys.stdout.errors,
+        line_buffering=sys.stdout.isatty(),
+    )
