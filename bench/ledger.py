@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from bench.containment.process_identity import ProcessIdentity
+from bench.ledger_file import check_pages, check_whole, make_file, open_to_read
 from bench.ledger_versions import READABLE_VERSIONS, SCHEMA_VERSION, upgrade, upgraded_outcome
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
@@ -21,6 +22,8 @@ from planner.contracts.document import canonical_json, parse
 from planner.errors import BenchError
 
 BUSY_TIMEOUT_S = 30.0
+CHECKPOINT_EVERY_S = 1.0
+"""How old the file itself, without its write-ahead log, may be."""
 _TABLES = (
     """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
@@ -100,23 +103,28 @@ class Ledger:
         self.path = path
         self._connection = connection
         self._owner: str | None = None
+        self._checkpointed_s = 0.0
 
     @classmethod
     def open(cls, path: Path, *, take_over: bool = False) -> "Ledger":
         """Open for writing, made when it does not exist; what a dead owner left started becomes planned again.
 
-        BenchError when another live bench owns it; ``take_over`` overrides an owner on another host, whose life cannot
-        be seen from here.
+        BenchError when another live bench owns it, or the file is damaged; ``take_over`` overrides an owner on another
+        host, whose life cannot be seen from here.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_whole(path)
         with _readable_errors(path):
+            make_file(path, _TABLES)
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             ledger = cls(path, connection)
             try:
                 _use_write_ahead_log(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
+                check_pages(path, connection)
                 ledger._set_up(take_over)
+                ledger._checkpoint()
             except BaseException:
                 connection.close()
                 raise
@@ -127,12 +135,12 @@ class Ledger:
         """Open for reading, whoever writes; BenchError when there is no ledger."""
         if not path.is_file():
             raise BenchError(f"{path}: no ledger; make one with `planner bench`")
+        check_whole(path)
         with _readable_errors(path):
-            # query_only instead of mode=ro: after a crash, a reader must be able to recover the write-ahead log.
-            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection = open_to_read(path, BUSY_TIMEOUT_S)
             ledger = cls(path, connection)
             try:
-                connection.execute("PRAGMA query_only = ON")
+                check_pages(path, connection)
                 ledger._check_version()
             except BaseException:
                 connection.close()
@@ -145,6 +153,7 @@ class Ledger:
             # A lock that a full disk keeps in the file is taken over once this process has ended.
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("DELETE FROM meta WHERE key = 'owner' AND value = ?", [self._owner])
+                self._checkpoint()
         self._connection.close()
 
     def __enter__(self) -> "Ledger":
@@ -160,7 +169,8 @@ class Ledger:
     def cases(self) -> list[BenchCase]:
         """All cases, in the order in which they were added."""
         rows = self._rows("SELECT document FROM cases ORDER BY position")
-        return [parse(BenchCase, document, f"{self.path}: cases") for (document,) in rows]
+        with _readable_errors(self.path):
+            return [parse(BenchCase, document, f"{self.path}: cases") for (document,) in rows]
 
     def executions(self, case_id: str | None = None) -> list[BenchExecution]:
         """The finished executions of one case, or of all, in the order in which they were planned."""
@@ -169,7 +179,8 @@ class Ledger:
             " WHERE state = 'finished' AND (?1 IS NULL OR case_id = ?1) ORDER BY position",
             [case_id],
         )
-        return [_execution(f"{self.path}: executions", *row) for row in rows]
+        with _readable_errors(self.path):
+            return [_execution(f"{self.path}: executions", *row) for row in rows]
 
     def planned(self) -> list[PlannedExecution]:
         """The executions that are yet to be done, in order."""
@@ -177,12 +188,14 @@ class Ledger:
             "SELECT execution_id, case_id, action, repeat, attempts FROM executions"
             " WHERE state = 'planned' ORDER BY position"
         )
-        return [PlannedExecution(key, case, _action(action), *counts) for key, case, action, *counts in rows]
+        with _readable_errors(self.path):
+            return [PlannedExecution(key, case, _action(action), *counts) for key, case, action, *counts in rows]
 
     def finished_keys(self) -> set[tuple[str, Action, int]]:
         """(case id, action, repeat) of every finished execution."""
         rows = self._rows("SELECT case_id, action, repeat FROM executions WHERE state = 'finished'")
-        return {(case_id, _action(action), repeat) for case_id, action, repeat in rows}
+        with _readable_errors(self.path):
+            return {(case_id, _action(action), repeat) for case_id, action, repeat in rows}
 
     def progress(self) -> Progress:
         """Counts over all executions."""
@@ -225,7 +238,8 @@ class Ledger:
 
     def settings(self) -> dict[str, Any]:
         """What the ledger was bound to; empty when it never was."""
-        return json.loads(self._meta("settings") or "{}")
+        with _readable_errors(self.path):
+            return dict(json.loads(self._meta("settings") or "{}"))
 
     # --- writing ---
 
@@ -257,6 +271,7 @@ class Ledger:
                         " VALUES (?, ?, ?, ?, 'planned')",
                         [(f"{case.case_id}-a{number}-r{r}", case.case_id, text, r) for r in range(repeats)],
                     )
+        self._checkpoint()
 
     def start(self, execution_ids: Sequence[str]) -> None:
         """Note that executions have begun."""
@@ -291,6 +306,8 @@ class Ledger:
                 for execution_id, outcome in outcomes.items()
             ],
         )
+        if time.monotonic() - self._checkpointed_s > CHECKPOINT_EVERY_S:
+            self._checkpoint()
 
     def plan_faults_again(self) -> int:
         """Forget the outcomes of faulty executions, so that they are done again; returns how many."""
@@ -301,6 +318,11 @@ class Ledger:
             ).rowcount
 
     # --- inner workings ---
+
+    def _checkpoint(self) -> None:
+        """Move what was committed into the file itself: a copy of that alone then holds it."""
+        self._checkpointed_s = time.monotonic()
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _set_up(self, take_over: bool) -> None:
         """Tables, version and lock at one stroke, so that of two benches that start at once one finds the other's."""
@@ -318,7 +340,10 @@ class Ledger:
             _check_dead(ProcessIdentity(**json.loads(text)), self.path, take_over)
         owner = orjson.dumps(asdict(ProcessIdentity.own())).decode()
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('owner', ?)", [owner])
-        self._connection.execute("UPDATE executions SET state = 'planned' WHERE state = 'started'")
+        # A driver's death says nothing about what it was running: that was no attempt.
+        self._connection.execute(
+            "UPDATE executions SET state = 'planned', attempts = max(0, attempts - 1) WHERE state = 'started'"
+        )
         self._owner = owner
 
     def _check_owner(self) -> None:
@@ -375,6 +400,9 @@ def time_spent_ms(outcome: BenchOutcome) -> int:
 def _readable_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except (ValueError, KeyError, TypeError) as error:
+        # Text that is no UTF-8, no JSON, or JSON of another shape: no program of ours wrote that.
+        raise BenchError(f"{path}: cannot be used as a ledger: a damaged row: {error!r:.200}") from error
     except sqlite3.Error as error:
         # Extended codes keep the general one in their lowest byte.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

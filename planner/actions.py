@@ -1,6 +1,7 @@
 """The finite action space as data: enums, bins, validity rules, masks, and joint decoding over the valid tuples."""
 
 import itertools
+import math
 from collections import namedtuple
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ class Action(_Values):
 HEADS: tuple[str, ...] = Action._fields
 FALLBACK = Action(*(dimension.fallback for dimension in DIMENSIONS))
 """What is run when nothing at all is known."""
+
+MAX_WORK = 20_000_000
+"""Tuples of bins times the length of the space's JSON: a second of work at most; Cyntra's own space takes 0.2."""
 
 DEFAULT_RULES: tuple[dict[str, Any], ...] = (
     {
@@ -282,6 +286,12 @@ def _space_from_json(text: str) -> ActionSpace:
     known, _ = accept(ActionSpaceDocument, document, "action_space")
     values = [tuple(document[d.names] if d.default is None else document.get(d.names, [d.default])) for d in DIMENSIONS]
     space = ActionSpace(tuple(values), _dumps(known.validity_rules))
+    n_tuples = math.prod(space.widths)
+    if n_tuples * len(text) > MAX_WORK:
+        raise ActionError(
+            f"{n_tuples} tuples of bins under {len(space.validity_rules)} rules are more than can be looked through: "
+            "offer fewer bins, swarms or rules"
+        )
     for head in HEADS:
         if len(set(space.bins(head))) != len(space.bins(head)):
             raise ActionError(f"{head} holds a value twice: {list(space.bins(head))}")
@@ -297,6 +307,9 @@ def _check_rule(rule: Mapping[str, Any]) -> None:
     unknown += [key for key in rule["then"] if key.removesuffix("_not") not in HEADS]
     if unknown:
         raise ActionError(f"validity rule names unknown fields {unknown}; known are {[*HEADS, 'job_type']}")
+    for wanted in (*rule["if"].values(), *rule["then"].values()):
+        if any(isinstance(value, dict | list) for value in (wanted if isinstance(wanted, list) else [wanted])):
+            raise ActionError(f"validity rule {str(dict(rule))[:200]}: a value is text, a number, or a list of these")
 
 
 def _holds(value: Any, wanted: Any) -> bool:

@@ -23,11 +23,12 @@ from planner.dimensions import DIMENSIONS, Dimension
 from planner.encoding.encode import Encoded
 from planner.encoding.profiles import encode
 from planner.encoding.tokens import PAD, UNK
-from planner.errors import PlannerError
+from planner.errors import ConfigError, ContractError, PlannerError
 from planner.policies.heuristic import HeuristicPolicy, nearest_valid
 from planner.scoring.calibration import scale
 
 Mode = Literal["off", "log", "enforce"]
+MAX_ANSWER_BYTES, MAX_NAME_LENGTH, MAX_REASON_LENGTH = 60_000, 256, 500
 EPOCH_START = "1970-01-01T00:00:00Z"
 """created_at of an action for an input without one of its own."""
 
@@ -38,11 +39,16 @@ class BundleError(PlannerError):
 
 @dataclass(frozen=True)
 class Caps:
-    """Hard limits that no decision may exceed; None is no limit."""
+    """Hard limits that no decision may exceed; None is no limit. ConfigError for one below 1."""
 
     max_candidates: int | None = None
     max_minutes: int | None = None
     max_iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, cap in vars(self).items():
+            if cap is not None and cap < 1:
+                raise ConfigError(f"{name} {cap}: a cap is 1 or more; leave it out for no cap")
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ def decide(
     if mode == "off":
         return _fallback(question, None, default, "mode_off", caps)
     if isinstance(bundle, BundleError):
-        return _fallback(question, None, default, f"bundle_load_failed: {bundle}", caps)
+        return _fallback(question, None, default, f"bundle_load_failed: {_brief(bundle)}", caps)
     try:
         if not bundle.same_space(context):
             return _fallback(question, None, default, "action_space_mismatch", caps)
@@ -211,13 +217,21 @@ def decide(
     }
     if reason is not None:
         return _fallback(question, prediction, default, reason, caps)
-    return Decision(
-        _action_document(question, action, prediction, None), executed_plan(action, None), question.unknown_keys
-    )
+    document = _action_document(question, action, prediction, None)
+    return _bounded(document, within(caps, action, context), None, question.unknown_keys)
+
+
+def _bounded(document: dict[str, Any], executed: Action, reason: str | None, unknown_keys: UnknownKeys) -> Decision:
+    """The decision, without its probabilities where these would make it longer than MAX_ANSWER_BYTES."""
+    if len(orjson.dumps(document)) > MAX_ANSWER_BYTES:
+        document.pop("probs", None)
+    return Decision(document, executed_plan(executed, reason), unknown_keys)
 
 
 class _Question(NamedTuple):
     """What an answer repeats or reports of its planner_input."""
+
+    context: Mapping[str, Any]
 
     created_at: str
     input_hash: str
@@ -233,12 +247,16 @@ def _checked(planner_input: Any) -> tuple[dict[str, Any], _Question]:
         planner_input = planner_input.model_dump(exclude_unset=True)
     context, unknown_keys = read("planner_input", planner_input)
     timestamp_to_ms(context["created_at"])
-    return context, _Question(context["created_at"], input_hash(planner_input), unknown_keys)
+    names = [context["created_at"], *context["action_space"]["swarm_ids"]]
+    longest = max(map(len, names))
+    if longest > MAX_NAME_LENGTH:
+        raise ContractError("planner_input", "$", f"a timestamp or swarm id of {longest} characters")
+    return context, _Question(context, context["created_at"], input_hash(planner_input), unknown_keys)
 
 
 def _brief(error: Exception) -> str:
     """An error in one line; ours say what is wrong by themselves."""
-    text = (str(error).splitlines() or [""])[0]
+    text = (str(error).splitlines() or [""])[0][:MAX_REASON_LENGTH]
     return text if isinstance(error, PlannerError) else f"{type(error).__name__}: {text}"
 
 
@@ -260,9 +278,27 @@ def objection(action: Action, confidence: float, threshold: float, caps: Caps) -
     return None
 
 
-def within(caps: Caps, action: Action) -> Action:
-    """The action with each budget cut at its cap."""
-    return Action(*(v if cap is None or v == "NA" else min(v, cap) for _, v, cap in _capped(caps, action)))
+def within(caps: Caps, action: Action, context: Mapping[str, Any] | None = None) -> Action:
+    """The action with each budget cut at its cap.
+
+    "NA", which leaves a budget to Cyntra's default, is bound by the cap as well, unless the context's rules admit
+    nothing else for such a job.
+    """
+    values = []
+    for dimension, value, cap in _capped(caps, action):
+        if cap is None or (value == "NA" and not _takes_numbers(context, action.swarm_id, dimension)):
+            values.append(value)
+        else:
+            values.append(cap if value == "NA" else min(value, cap))
+    return Action(*values)
+
+
+def _takes_numbers(context: Mapping[str, Any] | None, swarm_id: str, dimension: Dimension) -> bool:
+    """Whether a budget of this swarm can be a number at all; without a context, whether it is one by default."""
+    if context is None:
+        return dimension.fallback != "NA"
+    valid = ActionSpace.from_document(context["action_space"]).valid_actions(context["job_type"])
+    return any(getattr(action, dimension.name) != "NA" for action in valid if action.swarm_id == swarm_id)
 
 
 def _capped(caps: Caps, action: Action) -> list[tuple[Dimension, Any, int | None]]:
@@ -276,12 +312,9 @@ def _capped(caps: Caps, action: Action) -> list[tuple[Dimension, Any, int | None
 def _fallback(
     question: _Question | None, prediction: dict[str, Any] | None, default: Action, reason: str, caps: Caps
 ) -> Decision:
-    shown = prediction["action"] if prediction else default
-    return Decision(
-        _action_document(question, shown, prediction, reason),
-        executed_plan(within(caps, default), reason),
-        question.unknown_keys if question else UnknownKeys(),
-    )
+    document = _action_document(question, prediction["action"] if prediction else default, prediction, reason)
+    executed = within(caps, default, question.context if question else None)
+    return _bounded(document, executed, reason, question.unknown_keys if question else UnknownKeys())
 
 
 def _action_document(

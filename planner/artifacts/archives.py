@@ -18,6 +18,8 @@ from planner.artifacts.versions import read, upgraded
 from planner.contracts.document import ms_to_timestamp
 from planner.errors import ActionError, ContractError
 
+MAX_REASON = 1000
+"""Characters of a fallback's reason that are kept."""
 DAY_MS = 24 * 3600 * 1000
 DOMAIN_OF_JOB_TYPE = {"code": "code", "fab-world": "fab_world"}
 
@@ -131,6 +133,9 @@ def _plan(document: dict[str, Any] | None, directory: Path, quarantine: Quaranti
     except ContractError as error:
         quarantine.repaired(directory / "manifest.json", str(error))
         return None
+    reason = document["fallback_reason"]
+    if reason is not None and len(reason) > MAX_REASON:
+        document = {**document, "fallback_reason": reason[:MAX_REASON]}
     quarantine.unknown_keys.update(unknown_keys)
     return document
 

@@ -37,9 +37,11 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
     except ContractError as failure:
         quarantine.dropped(path, failure.reason)
         return cells
+    foreign = 0
     with file:
         for number, line in read_lines(file):
             if line is not None and b'"workcell.' not in line:
+                foreign += line[:1] not in (b"{", b"")
                 continue
             try:
                 event = orjson.loads(line or b"")
@@ -55,4 +57,6 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
                 cell.completed = kind == "workcell.completed"
                 error = section(event, "data").get("error")
                 cell.error = error if isinstance(error, str) else None
+    if foreign:
+        quarantine.dropped(path, f"{foreign} lines are no events: an event is a JSON object on a line of its own")
     return cells

@@ -14,11 +14,14 @@ from planner.dimensions import DIMENSIONS, Dimension
 from planner.errors import ContractError
 
 NA: Literal["NA"] = "NA"
-Bin = Annotated[int, Field(ge=1)] | Literal["NA"]
+MAX_BIN = 10**9
+MAX_COUNT = 2**53
+"""Larger numbers count nothing, and JSON does not carry them exactly."""
+Bin = Annotated[int, Field(ge=1, le=MAX_BIN)] | Literal["NA"]
 """A budget bin: a positive number, or "NA" for "left to Cyntra's default"."""
 
-Milliseconds = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Identifier = Annotated[str, Field(min_length=1)]
 Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
 

@@ -1,6 +1,7 @@
 """Tests of the ledger: its states, its lock, and what a killed owner leaves."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -187,7 +188,7 @@ def test_a_killed_owners_lock_is_taken_over_and_its_started_executions_are_plann
     with Ledger.read(path) as reader:
         assert reader.progress().started == 1
     with Ledger.open(path) as ledger:
-        assert [execution.attempts for execution in ledger.planned()] == [1, 0]
+        assert [execution.attempts for execution in ledger.planned()] == [0, 0], "a death of the driver is no attempt"
 
 
 def set_owner(path: Path, **owner: object) -> None:
@@ -316,3 +317,47 @@ def test_an_outcome_that_another_execution_told_has_used_up_nothing(path: Path) 
         told = outcome(duration_ms=5000, cost=2.0, derived_from=first.execution_id)
         ledger.finish({first.execution_id: outcome(duration_ms=3000, cost=1.0), second.execution_id: told})
         assert ledger.spent() == {"case-1": Spent(3000, 1.0)}
+
+
+def test_a_copy_of_the_file_alone_holds_what_was_planned_while_the_bench_still_runs(path: Path, tmp_path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+        shutil.copyfile(path, tmp_path / "copy.sqlite")
+    with Ledger.read(tmp_path / "copy.sqlite") as copy:
+        assert (len(copy.cases()), copy.progress().planned) == (1, 2)
+
+
+@pytest.mark.parametrize("left", [0, 50, -962, -1])
+def test_a_ledger_that_was_emptied_or_cut_short_is_refused(path: Path, left: int) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case(str(number)) for number in range(20)])
+    data = path.read_bytes()
+    path.write_bytes(data[:left])
+    for opened in (Ledger.open, Ledger.read):
+        with pytest.raises(BenchError, match=r"(empty|cut short|no SQLite file).*--ledger"):
+            opened(path)
+    assert path.read_bytes() == data[:left]
+
+
+def test_a_ledger_with_damaged_pages_is_refused(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case(str(number)) for number in range(20)])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2048] = b"\xff" * 2048
+    path.write_bytes(data)
+    with pytest.raises(BenchError, match=r"ledger\.sqlite: (damaged|cannot be used)"):
+        Ledger.open(path)
+
+
+def test_a_ledger_is_read_where_nothing_can_be_written(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.add_cases([bench_case("1")])
+    code = (
+        "import sys; from pathlib import Path; from bench.ledger import Ledger\n"
+        "with Ledger.read(Path(sys.argv[1])) as ledger: print(len(ledger.cases()))"
+    )
+    read = f"mount --bind -o ro '{path.parent}' '{path.parent}' && '{sys.executable}' -c \"$0\" '{path}'"
+    done = subprocess.run(["unshare", "-rm", "bash", "-c", read, code], capture_output=True, text=True)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
+    assert done.stdout.strip() == "1", done.stderr

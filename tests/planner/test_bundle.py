@@ -22,7 +22,7 @@ from planner.contracts.kernel import ExecutedPlan, PlannerAction
 from planner.dataset.storage import load_dataset
 from planner.decision import Bundle, BundleError, Caps, decide, load_bundle, objection, within
 from planner.encoding.kernel_tokens import kernel_segments
-from planner.errors import PlannerError
+from planner.errors import ConfigError, PlannerError
 from planner.export.bundle import ExportError, compare, export_bundle
 from planner.runs.checkpoint import CalibrationDocument, checkpoint_path, write_calibration
 from planner.runs.learned import LearnedPolicy
@@ -252,6 +252,10 @@ def test_a_decision_at_its_threshold_and_at_its_caps_is_followed() -> None:
 def test_a_plan_is_cut_where_it_exceeds_a_cap_and_nowhere_else() -> None:
     action = Action("speculate_vote", 3, 60, "NA")
     assert within(Caps(), action) == action
+    assert within(Caps(max_minutes=15), action._replace(max_minutes_bin="NA")) == action._replace(max_minutes_bin=15)
+    for caps in ({"max_minutes": -5}, {"max_candidates": 0}):
+        with pytest.raises(ConfigError, match="1 or more"):
+            Caps(**caps)
     assert within(Caps(max_candidates=2, max_minutes=90, max_iterations=1), action) == action._replace(
         max_candidates_bin=2
     )

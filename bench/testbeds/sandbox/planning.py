@@ -75,7 +75,7 @@ def decided_plan(
     swarm that the stand-in does not know. What machine and universe allow is a cap that no decision may exceed.
     """
     most = int(config.get("speculation", {}).get("max_parallelism", len(available)))
-    caps = Caps(max(1, min(most, len(available))), None if minutes_cap is None else int(minutes_cap))
+    caps = Caps(max(1, min(most, len(available))), None if minutes_cap is None else max(1, int(minutes_cap)))
     decision = decide(context, load_bundle(bundle), caps=caps, kernel_config=config)
     executed = decision.executed_plan
     if ruled.one_shot or executed["swarm_id_executed"] not in (SERIAL, SPECULATE):
