@@ -1,6 +1,7 @@
 """The throwaway clone of one execution: branch main at the base commit, one open issue, a fresh kernel directory."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from bench.containment.fast_python import fast_python
+from bench.executors.cyntra import lfs_filter
 from bench.planning.git import git
 from planner.contracts.bench import BenchCase
 from planner.errors import BenchError
@@ -68,19 +71,34 @@ class _Source:
 
     objects: Path
     object_format: str
-    user: str
-    """The repo's own user as a section of a config file, which a clone would not inherit; agents commit under it."""
+    settings: str
+    """Sections of a config file that a clone would not inherit."""
+    shallow: bytes | None
+    """Where the history ends in a shallow repo, as git's own file says it."""
+    excludes: bytes
+    """The repo's own patterns of files that git is to overlook."""
+
+
+CARRIED = ("user.name", "user.email", "core.excludesFile", "core.autocrlf", "core.eol", "core.symlinks")
+"""Settings that hold in the repo, wherever they come from: an includeIf for its directory would not reach a clone."""
 
 
 def _check_out(repo: Path, commit: str, clone: Path) -> None:
     """A repo that borrows the objects of ``repo``: `git clone --shared` without a remote, at half its cost."""
     source = _source(repo)
+    _require_files(repo, commit)
     git(repo, "init", "--quiet", "--template=", "--initial-branch=main", *_init_options(source), "--", str(clone))
-    alternates = clone / ".git" / "objects" / "info" / "alternates"
-    alternates.parent.mkdir(exist_ok=True)
-    alternates.write_bytes(os.fsencode(source.objects) + b"\n")
-    with (clone / ".git" / "config").open("a", encoding="utf-8") as config:
-        config.write(source.user)
+    internals = clone / ".git"
+    for path, content in (
+        (internals / "objects" / "info" / "alternates", os.fsencode(source.objects) + b"\n"),
+        (internals / "info" / "exclude", source.excludes),
+        (internals / "shallow", source.shallow),
+    ):
+        if content:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+    with (internals / "config").open("a", encoding="utf-8") as config:
+        config.write(source.settings)
     git(clone, "checkout", "--quiet", "-B", "main", commit, "--")
 
 
@@ -92,14 +110,59 @@ def _init_options(source: _Source) -> list[str]:
 @cache
 def _source(repo: Path) -> _Source:
     """Read once per process, for every execution makes a clone."""
-    objects = (repo / git(repo, "rev-parse", "--git-path", "objects")).resolve()
+    objects, shallow, excludes = (
+        (repo / git(repo, "rev-parse", "--git-path", name)).resolve() for name in ("objects", "shallow", "info/exclude")
+    )
     try:
         object_format = git(repo, "rev-parse", "--show-object-format")
     except subprocess.CalledProcessError:
         object_format = "sha1"
-    values = {key: value for key in ("name", "email") if (value := _setting(repo, f"user.{key}"))}
-    lines = [f"\t{key} = {_quoted(value)}\n" for key, value in values.items()]
-    return _Source(objects, object_format, f"[user]\n{''.join(lines)}" if lines else "")
+    sections = [
+        f"[{section}]\n\t{key} = {_quoted(value)}\n"
+        for section, key in (name.split(".") for name in CARRIED)
+        if (value := _setting(repo, f"{section}.{key}"))
+    ]
+    # An agent's commit is to wait for nobody's passphrase, and to run none of the user's hooks.
+    sections.append("[commit]\n\tgpgSign = false\n[tag]\n\tgpgSign = false\n[core]\n\thooksPath = /dev/null\n")
+    return _Source(
+        objects,
+        object_format,
+        "".join([*sections, *_filters(repo, objects.parent / "lfs")]),
+        shallow.read_bytes() if shallow.is_file() else None,
+        excludes.read_bytes() if excludes.is_file() else b"",
+    )
+
+
+@cache
+def _require_files(repo: Path, commit: str) -> None:
+    """BenchError when a partial clone lacks files of the commit: there is no remote here to get them from."""
+    if not _setting(repo, "extensions.partialClone") and not _setting(repo, "remote.origin.promisor"):
+        return
+    listed = git(repo, "rev-list", "--objects", "--no-walk", "--no-object-names", "--missing=print", commit)
+    missing = sum(line.startswith("?") for line in listed.splitlines())
+    if missing:
+        raise BenchError(
+            f"{repo}: a partial clone that lacks {missing} files of {commit[:12]}: get them with "
+            "`git fetch --refetch --no-filter origin`, then bench again"
+        )
+
+
+def _filters(repo: Path, store: Path) -> list[str]:
+    """The repo's own filters, as a clone needs them; LFS without git-lfs is served from the repo's own store."""
+    try:
+        listed = git(repo, "config", "--null", "--get-regexp", r"^filter\.")
+    except subprocess.CalledProcessError:
+        return []
+    lines = []
+    for entry in listed.split("\0"):
+        name, _, value = entry.partition("\n")
+        _, _, rest = name.partition(".")
+        driver, _, key = rest.rpartition(".")
+        lines.append(f"[filter {_quoted(driver)}]\n\t{key} = {_quoted(value)}\n" if driver else "")
+    if "filter.lfs." in listed and shutil.which("git-lfs") is None:
+        program = shlex.join([*fast_python(), str(lfs_filter.__file__), str(store)])
+        lines.append(f'[filter "lfs"]\n\tprocess = {_quoted(program)}\n')
+    return lines
 
 
 def _quoted(value: str) -> str:
@@ -109,8 +172,8 @@ def _quoted(value: str) -> str:
 
 
 def _setting(repo: Path, key: str) -> str:
-    """A setting of the repo itself; nothing when it has none."""
+    """A setting that holds in the repo; nothing when there is none."""
     try:
-        return git(repo, "config", "--local", key)
+        return git(repo, "config", "--includes", "--get", key)
     except subprocess.CalledProcessError:
         return ""
