@@ -15,6 +15,7 @@ import optuna
 import orjson
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
+from sqlalchemy.exc import SQLAlchemyError
 
 from planner.config import TrainConfig
 from planner.errors import CheckpointError, ConfigError
@@ -24,6 +25,8 @@ from tune.trial import EPOCHS, METRIC, REASON
 
 STUDY_NAME = "planner"
 RUN, SETTINGS, SEARCH = "run", "settings", "search"
+BUSY_TIMEOUT_S = 30.0
+"""How long another program may hold the study's file."""
 RANDOM_TRIALS = 5
 """Trials drawn at random before TPE models the study; Optuna's own 10 would leave a short search all random."""
 
@@ -245,11 +248,25 @@ def _is_interrupted(entry: FrozenTrial) -> bool:
 
 
 def _open(path: Path) -> optuna.Study:
+    """The study in a file; ConfigError when it is damaged, of a newer Optuna, or locked for longer than we wait."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.create_study(
-            study_name=STUDY_NAME, storage=f"sqlite:///{path}", direction="maximize", load_if_exists=True
-        )
+        try:
+            storage = optuna.storages.RDBStorage(
+                f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+            )
+            study = optuna.create_study(
+                study_name=STUDY_NAME, storage=storage, direction="maximize", load_if_exists=True
+            )
+            study.get_trials()  # reads every row, so that damage shows now
+            return study
+        except (RuntimeError, ValueError, KeyError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+            cause = error.__cause__ or error
+            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+            raise ConfigError(
+                f"{path}: cannot be used as a study: {reason}: if another program holds it, end that; if it is of a "
+                "newer Optuna, install that one; else search anew with another --out"
+            ) from None
 
 
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:

@@ -54,9 +54,15 @@ def load_universes(root: Path) -> dict[str, Universe]:
 
 
 def choose_universe(root: Path, universe_id: str | None, universes: Mapping[str, Universe]) -> Universe:
-    """The universe called ``universe_id``; without a name the only one, or none when there is not exactly one."""
+    """The universe called ``universe_id``; without a name the only one, or NO_UNIVERSE when there is none.
+
+    ArtifactError when it does not exist, or there are several to choose from: limits and objective hang on it.
+    """
     if universe_id is None:
-        return next(iter(universes.values())) if len(universes) == 1 else NO_UNIVERSE
+        if len(universes) > 1:
+            names = ", ".join(sorted(universes))
+            raise ArtifactError(f"{root}: {len(universes)} universes, {names}: choose one with --universe")
+        return next(iter(universes.values()), NO_UNIVERSE)
     if universe_id not in universes:
         raise ArtifactError(f"{root}: no universe {universe_id!r}; found {sorted(universes) or 'none'}")
     return universes[universe_id]

@@ -90,3 +90,11 @@ def test_yaml_that_no_document_can_hold_is_one_sentence(tmp_path: Path, value: s
     (tmp_path / "config.yaml").write_text(f"gates: {{timeout_seconds: {value}}}")
     with pytest.raises(ArtifactError, match=r"config\.yaml: not YAML"):
         load_kernel_config(tmp_path / "config.yaml")
+
+
+def test_a_second_universe_is_not_passed_over_in_silence(corpus: Path) -> None:
+    (corpus / "universes" / "other").mkdir()
+    (corpus / "universes" / "other" / "universe.yaml").write_text("universe_id: other")
+    with pytest.raises(ArtifactError, match="2 universes, medica, other: choose one with --universe"):
+        _ = Repo(corpus).universe
+    assert Repo(corpus, None, "medica").universe.max_run_minutes == 120

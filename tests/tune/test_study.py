@@ -1,5 +1,7 @@
 """The study in its SQLite file: what a killed search leaves behind is settled when it is opened again."""
 
+import sqlite3
+import threading
 from pathlib import Path
 
 import optuna
@@ -110,3 +112,28 @@ def test_the_file_opens_with_optuna_alone(tmp_path: Path) -> None:
     opened = optuna.load_study(study_name="planner", storage=f"sqlite:///{tmp_path / 'study.sqlite'}")
     assert opened.direction == optuna.study.StudyDirection.MAXIMIZE
     assert opened.trials[0].params["lr"] == CONFIG.lr
+
+
+@pytest.mark.parametrize("damage", ["newer", "cut", "text"])
+def test_a_study_that_cannot_be_used_is_one_sentence(tmp_path: Path, damage: str) -> None:
+    open_study(tmp_path).ask()
+    path = tmp_path / "study.sqlite"
+    if damage == "newer":
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE version_info SET schema_version = 99, library_version = '99.0.0'")
+            connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0'")
+        connection.close()
+    else:
+        path.write_bytes(path.read_bytes()[:3000] if damage == "cut" else b"no database at all, but some text")
+    with pytest.raises(ConfigError, match=r"study\.sqlite: cannot be used as a study: .*--out"):
+        open_study(tmp_path)
+
+
+def test_a_study_that_is_locked_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    connection = sqlite3.connect(tmp_path / "study.sqlite", isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(7, lambda: connection.execute("ROLLBACK"))
+    timer.start()
+    assert open_study(tmp_path).ask()[1] == 0
+    timer.join()
