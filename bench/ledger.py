@@ -322,7 +322,9 @@ class Ledger:
     def _checkpoint(self) -> None:
         """Move what was committed into the file itself: a copy of that alone then holds it."""
         self._checkpointed_s = time.monotonic()
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        # Nothing is lost when that fails: the log has it, and the next write says what is wrong with the disk.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _set_up(self, take_over: bool) -> None:
         """Tables, version and lock at one stroke, so that of two benches that start at once one finds the other's."""

@@ -22,15 +22,17 @@ def make_file(path: Path, statements: Iterable[str]) -> None:
     try:
         connection = sqlite3.connect(draft, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            # Without a write-ahead log, so that an error shows here and not when the file is closed.
+            connection.execute("BEGIN")
             for statement in statements:
                 connection.execute(statement)
+            connection.execute("COMMIT")
         finally:
             connection.close()
         with contextlib.suppress(FileExistsError):  # another bench was quicker
             os.link(draft, path)
     finally:
-        for name in (draft, _log_of(draft), draft.with_name(f"{draft.name}-shm")):
+        for name in (draft, draft.with_name(f"{draft.name}-journal")):
             name.unlink(missing_ok=True)
 
 
