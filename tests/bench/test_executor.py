@@ -184,7 +184,7 @@ def test_the_repo_is_left_as_it_was_even_by_a_tool_that_pushes_and_deletes(kerne
 
 
 def test_hostile_issue_ids_reach_the_kernel_as_they_are(kernel_repo: KernelRepo) -> None:
-    issue_id = "a b+c@d:e"
+    issue_id = "a$(b)+c@d;e'f"
     kernel_repo.write_issues({"id": issue_id, "title": '"; touch pwned; $(touch pwned)\n'})
     outcome = execute(kernel_repo, SERIAL, issue_id)
     assert (outcome.status, outcome.fault) == ("failed", None)
