@@ -22,7 +22,7 @@ from tests.bench.test_objective import FAULT, outcome
 
 CASES = [bench_case("1")]
 N_EXECUTIONS = 2
-STEP = 3090
+STEP = 1545
 """Bytes; a page takes 4120 in SQLite's write-ahead log, so that the limit cuts pages at different places."""
 FAILED_CLEARLY, FAILED = 3, 4
 
