@@ -64,8 +64,10 @@ def test_what_trials_teach_beats_the_best_fixed_action_and_decides_without_scipy
         fit_run(run, arch, tmp_path / "winners")
     report = judged(ledger, runs, by="pair")
     regret = {name: row["regret"] for name, row in rows_of(report).items()}
+    assert regret["structural"] < 0.8 * regret["single best"]
     for arch in runs:
-        assert regret[arch] < 0.8 * regret["single best"]
+        # With the gate shut a policy is the best fixed action, and no worse.
+        assert regret[arch] <= regret["single best"]
         assert regret[arch] < regret["heuristic"]
     # Over orders nobody profits from a lucky draw: the best per case passes less often than it did as recorded.
     recorded = rows_of(report, "recorded_order")
