@@ -118,8 +118,11 @@ def relabel(
     out: Annotated[Path, typer.Option(help="Directory of the new dataset.")] = DATASET.with_name("winners"),
     holdout: Annotated[float, typer.Option(help="Share of cases kept for judging.")] = 0.4,
     by: Annotated[
-        Literal["time", "problem"],
-        typer.Option(help="Which cases are kept: time (the latest), or problem (all of the latest problems)."),
+        Literal["time", "problem", "pair"],
+        typer.Option(
+            help="Which cases are kept: time (the latest), problem (all of the latest problems), or pair (at random: a "
+            "problem of which other agents' cases are learned from)."
+        ),
     ] = "time",
     repo: Annotated[
         Path | None,

@@ -106,13 +106,20 @@ def train(
     """Train a policy on a dataset with Ray Train, DDP over the workers."""
     from cluster.connect import connect
     from cluster.nodes import require_sight
-    from planner.config import load_config
+    from planner.config import FITTED_ARCHITECTURES, load_config
     from planner.display.console import EpochBar
     from planner.display.training import print_run
     from planner.training.driver import train_with_ray
     from planner.training.loop import start_run
 
     chosen = options.of(TrainOptions)
+    if chosen.arch in FITTED_ARCHITECTURES:
+        from planner.display.training import print_fitted
+        from planner.runs.fitted import fit_run
+
+        run = chosen.out or _new_run(chosen.arch)
+        print_fitted(run, fit_run(run, chosen.arch, dataset))
+        return
     settings = load_config(chosen.arch, chosen.config, chosen.settings)
     run = chosen.out or (_latest_run() if resume else _new_run(Path(chosen.arch).stem))
     workers, gpu = chosen.workers, chosen.gpu
@@ -140,8 +147,10 @@ def evaluate(
     ] = None,
     holdout: Annotated[float, typer.Option(help="With --bench: share of cases to judge on.")] = 0.4,
     by: Annotated[
-        Literal["time", "problem"],
-        typer.Option(help="With --bench: the latest cases, or all cases of the latest problems; as in relabel."),
+        Literal["time", "problem", "pair"],
+        typer.Option(
+            help="With --bench: the latest cases, all cases of the latest problems, or cases at random; as in relabel."
+        ),
     ] = "time",
     max_minutes: Annotated[
         int | None,
@@ -245,7 +254,7 @@ def export(
 
     check = export_bundle(run or _latest_run(), out, dataset_path=dataset, profile=profile)["check"]
     typer.echo(
-        f"bundle: {out}; on {check['contexts']} contexts its logits differ from torch's by at most "
+        f"bundle: {out}; on {check['contexts']} contexts its logits differ from the policy's by at most "
         f"{check['max_difference']:.1e}, its decisions in {check['disagreements']}"
     )
 

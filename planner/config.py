@@ -78,6 +78,14 @@ class TrainConfig(BaseModel):
     """Seeds the weights, the data order and dropout."""
 
 
+FITTED_ARCHITECTURES = {
+    "structural": "structural",
+    "trial_forest": "trial forest",
+    "both": "structural and trial forest",
+}
+"""What ``--arch`` calls policies that are fitted to trials in one go, without a YAML: planner.policies.trial_policy."""
+
+
 def arch_names() -> list[str]:
     """The architectures that ship with the planner."""
     return sorted(f.name.removesuffix(".yaml") for f in (files("planner.configs") / "arch").iterdir())
@@ -123,9 +131,8 @@ def _arch_text(arch: str) -> str:
     if path.suffix in (".yaml", ".yml") and path.exists():
         return path.read_text("utf-8")
     if arch not in arch_names():
-        raise ConfigError(
-            f"--arch {arch}: no such architecture; choose one of {', '.join(arch_names())}, or a YAML file"
-        )
+        names = ", ".join([*arch_names(), *FITTED_ARCHITECTURES])
+        raise ConfigError(f"--arch {arch}: no such architecture; choose one of {names}, or a YAML file")
     return (files("planner.configs") / "arch" / f"{arch}.yaml").read_text("utf-8")
 
 

@@ -25,6 +25,8 @@ from planner.encoding.profiles import encode
 from planner.encoding.tokens import PAD, UNK
 from planner.errors import ConfigError, ContractError, PlannerError
 from planner.policies.heuristic import HeuristicPolicy, nearest_valid
+from planner.policies.readings import GAIN_TEMPERATURE
+from planner.policies.structural_file import read_decider
 from planner.scoring.calibration import scale
 
 Mode = Literal["off", "log", "enforce"]
@@ -81,16 +83,19 @@ class Bundle:
             calibration = orjson.loads((path / "calibration.json").read_bytes())
             self.temperatures = [float(calibration["temperatures"][head]) for head in self.metadata["outputs"]]
             self.threshold = float(calibration["threshold"])
+            self._reads = self.metadata["reads"]
+            self._for_kernel = self.metadata["token_profile"] == "kernel" and self._reads != "trials"
+            self.checkpoint_id = str(self.metadata["checkpoint_id"])
+            self.kernel_config = dict(self.metadata["kernel_config"])
+            if self._reads == "trials":
+                self._decider = read_decider(path, self.space, self.kernel_config)
+                return
             tokens = orjson.loads((path / "vocab.json").read_bytes())["tokens"]
             self._ids = {token: i for i, token in enumerate(tokens)}
             self._unknown = self._ids[UNK]
             self._pad = self._ids[PAD]
-            self._reads = self.metadata["reads"]
-            self._for_kernel = self.metadata["token_profile"] == "kernel"
             self._n_similar = int(self.metadata["n_similar"])
             self._tokens_per_run, self._seq_len = self.metadata["tokens_per_run"], self.metadata["seq_len"]
-            self.checkpoint_id = str(self.metadata["checkpoint_id"])
-            self.kernel_config = dict(self.metadata["kernel_config"])
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             self._session = onnxruntime.InferenceSession(
@@ -104,6 +109,11 @@ class Bundle:
 
     def logits(self, context: Mapping[str, Any]) -> list[NDArray[np.float64]]:
         """Four arrays (width,), or of a joint head one (n_tuples,), before temperatures and masks."""
+        if self._reads == "trials":
+            found = np.full(len(self.space.tuples), -np.inf)
+            columns = self.space.tuple_rows(self.space.valid_indices(context["job_type"]))
+            found[columns] = self._decider.scores(context, self.space) / GAIN_TEMPERATURE
+            return [found]
         return [np.asarray(head[0], dtype=np.float64) for head in self._session.run(None, self.feeds(context))]
 
     def feeds(self, context: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ PlannerError
 ├── CheckpointError    a checkpoint cannot be loaded
 ├── TrainingError      training went wrong in a way that going on would hide
 ├── PathError          a path cannot be written
+├── ExportError        a bundle cannot be made, or does not decide as its policy does
 ├── BenchError         the bench cannot start or go on
 └── ClusterError       Ray cannot be reached or lacks a resource
 
@@ -53,6 +54,10 @@ class ConfigError(PlannerError):
 
 class CheckpointError(PlannerError):
     """A checkpoint cannot be loaded."""
+
+
+class ExportError(PlannerError):
+    """A bundle cannot be made, or does not decide as its policy does; it was not written."""
 
 
 class TrainingError(PlannerError):

@@ -58,8 +58,14 @@ NARROW: dict[str, tuple[str, ...]] = {
     "bench.containment": ("planner.errors",),
 }
 """Rooms that stand by themselves -> all of ours that they may import."""
-PARTS = {("planner.decision", "planner.policies"): "planner.policies.heuristic"}
-"""(room, lower room) -> all that it may import of that one: deciding runs without what the other policies need."""
+PARTS = {
+    ("planner.decision", "planner.policies"): (
+        "planner.policies.heuristic",
+        "planner.policies.readings",
+        "planner.policies.structural_file",
+    )
+}
+"""(room, lower room) -> all that it may import of that one: decide runs without what the other policies need."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ def _why_not(module: str, imported: str) -> str | None:
         return None
     if own in NARROW:
         return None if imported.startswith(NARROW[own]) else f"{own} may import of ours only {NARROW[own] or 'itself'}"
-    if not imported.startswith(part := PARTS.get((own, other), "")):
-        return f"{own} may import of {other} only {part}"
+    if not imported.startswith(parts := PARTS.get((own, other), ("",))):
+        return f"{own} may import of {other} only {', '.join(parts)}"
     if FLOOR_OF[other] >= FLOOR_OF[own]:
         direction = "up" if FLOOR_OF[other] > FLOOR_OF[own] else "across"
         return f"that goes {direction}; {own} stands on floor {FLOOR_OF[own]}, {other} on {FLOOR_OF[other]}"

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.containment.limits import Deadline
 from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.outcome import cut, fault
@@ -23,6 +26,7 @@ from planner.artifacts.universe import Universe
 from planner.context import planner_input
 from planner.contracts.bench import BenchCase, BenchOutcome, Launch
 from planner.errors import BenchError
+from planner.scoring.plan_outcome import plan_of, plan_outcomes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +141,8 @@ class ReplayExecutor:
                     default=TODAYS_RULE,
                     pool=[a for a in SPACE.valid_actions("code") if is_observed(a, len(case.trials))],
                 )
-                yield CaseDraft(case.issue_id, "recorded", choice, str(case.problem["issue_id"]))
+                trials = [trial._asdict() for trial in case.trials]
+                yield CaseDraft(case.issue_id, "recorded", choice, str(case.problem["issue_id"]), trials)
 
 
 def is_observed(action: Action, n_trials: int) -> bool:
@@ -155,7 +160,8 @@ def _outcome(action: Action, trials: Sequence[Trial], limit_ms: int) -> BenchOut
             for lane in range(lanes)
             for launch in _lane(trials[lane * attempts : (lane + 1) * attempts], limit_ms)
         ]
-    passed = any(launch.exit_code == 0 for launch in launches)
+    came = plan_outcomes([plan_of(action, limit_ms / int(action.max_minutes_bin))], *_as_arrays(trials))
+    passed = bool(came.passed[0])
     costs = [launch.cost_usd for launch in launches if launch.cost_usd is not None]
     return BenchOutcome.model_validate(
         {
@@ -163,8 +169,8 @@ def _outcome(action: Action, trials: Sequence[Trial], limit_ms: int) -> BenchOut
             "status": "success" if passed else "failed",
             "stopped_by": None,
             "fault": None,
-            "duration_ms": max(launch.started_ms + launch.duration_ms for launch in launches),
-            "agent_ms": sum(launch.duration_ms for launch in launches),
+            "duration_ms": round(float(came.wall[0])),
+            "agent_ms": round(float(came.agent[0])),
             "cost_usd": sum(costs) if costs else None,
             "gates": [],
             "fail_codes": [] if passed else ["failed"],
@@ -175,8 +181,14 @@ def _outcome(action: Action, trials: Sequence[Trial], limit_ms: int) -> BenchOut
     )
 
 
+def _as_arrays(trials: Sequence[Trial]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Whether each passed, and its time in ms: it takes the same whether it is to pass or to fail."""
+    times = np.array([trial.duration_ms for trial in trials], dtype=np.float64)
+    return np.array([trial.passed for trial in trials], dtype=np.float64), times, times
+
+
 def _lane(trials: Sequence[Trial], limit_ms: int) -> list[Launch]:
-    """Attempts one after another until one passes; one that would overrun the limit is cut there and has failed."""
+    """The launches of attempts one after another: the record of what the rule did, one by one."""
     launches: list[Launch] = []
     spent = 0
     for trial in trials:
@@ -215,9 +227,10 @@ def _context(case: ReplayCase, universe_id: str) -> dict[str, Any]:
         "dk_tool_hint": case.agent,
         **({} if size is None else {"dk_size": size}),
     }
+    told = {} if minutes is None else {"estimated_minutes": float(minutes)}
     swarms: dict[str, Any] = {SERIAL: {}, SPECULATE: {}}
     document = planner_input(
-        issue=issue_context(issue, 0),
+        issue={**issue_context(issue, 0), **told},
         universe=Universe(universe_id, SERIAL, None, swarms, {}),
         job_type="code",
         similar_runs=[],

@@ -22,8 +22,9 @@ from planner.evaluation.regret_report import LabelPrice, RegretReport
 from planner.policies.policy import Policy
 from planner.policies.registry import baselines
 from planner.policies.single_best import SingleBest
-from planner.runs.learned import LearnedPolicy
+from planner.runs.fitted import RunPolicy, load_run_policy
 from planner.scoring.regret import (
+    PolicyScore,
     Preference,
     best_per_case,
     fixed_choices,
@@ -65,9 +66,9 @@ def score_runs(
     for name, one in learned.items():
         if one.metrics is not None:
             check_metrics(one.metrics, bench.metrics, f"{name}, the winners that it learned from", str(ledger_path))
-    policies = {name: LearnedPolicy(path) for name, path in runs.items()}
+    policies = {name: load_run_policy(path) for name, path in runs.items()}
     minute_seconds = _minute_seconds(bench, policies)
-    space, outcomes, fitted = _fit_baselines(learning, held_out, minute_seconds, bench)
+    space, outcomes, fitted = _fit_baselines(learning, held_out, minute_seconds, bench, by)
     cases = [result.case for result in held_out]
     defaults = fixed_choices([action_from_document(c.actions[0].model_dump()) for c in cases], outcomes, space)
     decided = {name: _decide(policy, held_out, outcomes, space) for name, policy in policies.items()}
@@ -112,8 +113,28 @@ def score_runs(
             online_report(name, choice, preference, defaults, cases, caps, outcomes, clusters)
             for name, (choice, preference) in decided.items()
         ),
+        recorded_order=_in_recorded_order(held_out, preferences, space, minute_seconds, clusters),
         price=_prices(bench, learning, runs, learned, preferences, outcomes, clusters, minute_seconds),
     )
+
+
+def _in_recorded_order(
+    held_out: Sequence[CaseResults],
+    preferences: Mapping[str, Preference],
+    space: ActionSpace,
+    minute_seconds: float,
+    clusters: NDArray[np.int64],
+) -> tuple[PolicyScore, ...]:
+    """The same choices by what came in the order in which trials were recorded; empty where outcomes were run.
+
+    The best per case is what it would be in that order alone: a draw's luck included.
+    """
+    if not any(result.expected for result in held_out):
+        return ()
+    limit = limit_ms(minute_seconds)
+    recorded = make_outcomes([result.action_outcomes(limit, recorded=True) for result in held_out], space)
+    judged = {**preferences, "best per case": best_per_case(recorded)}
+    return tuple(score(name, one, recorded, clusters=clusters) for name, one in judged.items())
 
 
 def _check_unseen(learned: Mapping[str, Provenance], held_out: Sequence[CaseResults]) -> None:
@@ -134,7 +155,7 @@ def _seen(
     return np.array([result.problem in known for result in held_out], dtype=bool)
 
 
-def _minute_seconds(bench: BenchResults, policies: Mapping[str, LearnedPolicy]) -> float:
+def _minute_seconds(bench: BenchResults, policies: Mapping[str, RunPolicy]) -> float:
     if bench.minute_seconds is not None:
         return bench.minute_seconds
     found = {policy.document.minute_seconds for policy in policies.values()}
@@ -155,13 +176,17 @@ def _max_run_minutes(bench: BenchResults) -> int | None:
 
 
 def _fit_baselines(
-    learning: Sequence[CaseResults], held_out: Sequence[CaseResults], minute_seconds: float, bench: BenchResults
+    learning: Sequence[CaseResults],
+    held_out: Sequence[CaseResults],
+    minute_seconds: float,
+    bench: BenchResults,
+    by: HoldOutBy,
 ) -> tuple[ActionSpace, Outcomes, dict[str, Preference]]:
     """The action space of all cases, the outcomes of the held-out ones, and name -> what each baseline, fitted on the
     learning cases, prefers among these."""
     with tempfile.TemporaryDirectory(prefix="planner-cases-") as directory:
         dataset = cases_dataset(
-            Path(directory) / "cases", learning, held_out, minute_seconds, bench.metrics, repo_of(bench.path)
+            Path(directory) / "cases", learning, held_out, minute_seconds, bench.metrics, repo_of(bench.path), by
         )
         space, split = dataset.space, dataset.splits["test"]
         outcomes = make_outcomes([result.action_outcomes(limit_ms(minute_seconds)) for result in held_out], space)
@@ -184,7 +209,7 @@ def _preference(policy: Policy, inputs: Inputs, outcomes: Outcomes, space: Actio
 
 
 def _decide(
-    policy: LearnedPolicy, results: Sequence[CaseResults], outcomes: Outcomes, space: ActionSpace
+    policy: RunPolicy, results: Sequence[CaseResults], outcomes: Outcomes, space: ActionSpace
 ) -> tuple[Decided, Preference]:
     """A policy's favourites, and how much it prefers what was executed."""
     contexts = [result.case.context.model_dump(exclude_unset=True) for result in results]

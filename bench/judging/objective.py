@@ -5,12 +5,13 @@ is its equal, and of equals the smaller plan wins.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
+from bench.judging.expectations import Expectation
 from planner.actions import Action
 from planner.artifacts.universe import Universe
 from planner.contracts.bench import BenchOutcome
@@ -94,6 +95,11 @@ class Objective:
             utility(passed, outcome.duration_ms, outcome.agent_ms, limit_ms, metrics=self.metrics, score=score)
         )
 
+    def expected_utility(self, expected: Expectation, limit_ms: int) -> float:
+        """The same of an expectation: times are averaged before they are clipped, which changes nothing as long as
+        no plan can take more than the limit."""
+        return float(utility(expected.passed, expected.duration_ms, expected.agent_ms, limit_ms, metrics=self.metrics))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -116,13 +122,35 @@ def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objectiv
     """
     outcomes = _by_action(executions)
     left = [action for action, group in outcomes.items() if not any(o.status == "stopped_early" for o in group)]
+    passes = {action: (sum(o.passed for o in outcomes[action]), len(outcomes[action])) for action in left}
+    return _judge(passes, lambda action, name, goal: _values(outcomes[action], name, goal), objective)
+
+
+def judge_expected(expected: Mapping[Action, Expectation], objective: Objective) -> Verdict | None:
+    """The best action by expectations, as :func:`judge` finds it by executions.
+
+    An expectation over orders is no surer than the trials that it rests on: a pass rate of 5/6 is five of six passes.
+    Costs and scores are not expected, so they tell nothing apart.
+    """
+    passes = {action: (round(one.passed * one.trials), one.trials) for action, one in expected.items()}
+
+    def values(action: Action, metric: str, goal: str) -> list[float]:
+        one = expected[action]
+        return [{"duration_ms": one.duration_ms, "agent_ms": one.agent_ms}.get(metric, 0.0)]
+
+    return _judge(passes, values, objective)
+
+
+def _judge(
+    passes: Mapping[Action, tuple[int, int]], values_of: Callable[[Action, str, str], list[float]], objective: Objective
+) -> Verdict | None:
+    """``passes`` of the contenders as (passes, executions), and the values of a metric of each."""
+    contenders = left = list(passes)
     if not left:
         return None
-    passes = {action: (sum(o.passed for o in outcomes[action]), len(outcomes[action])) for action in left}
-    contenders = left
     left = [a for a in left if not any(_passes_more(passes[b], passes[a], objective.certainty) for b in left)]
     for name, goal in objective.metrics:
-        values = {action: _values(outcomes[action], name, goal) for action in left}
+        values = {action: values_of(action, name, goal) for action in left}
         bounds = [beaten_beyond(group, goal, objective) for group in values.values()]
         left = [a for a in left if not any(_is_beyond(fmean(values[a]), bound, goal) for bound in bounds)]
     best = min(left, key=lambda action: (plan_size(action), str(action)))
@@ -165,14 +193,29 @@ def cap_ms(
 
 
 def action_outcome(
-    action: Action, executions: Sequence[BenchOutcome], objective: Objective, limit_ms: int
+    action: Action,
+    executions: Sequence[BenchOutcome],
+    objective: Objective,
+    limit_ms: int,
+    expected: Expectation | None = None,
 ) -> ActionOutcome:
-    """What came of one action's executions: means over them, none of which is a fault.
+    """What came of one action's executions: means over them, none of which is a fault; or what is ``expected`` of it,
+    where that is known.
 
     An action of which one execution was capped is capped: whether it passes as often as its rivals is not known.
     """
-    capped = any(outcome.status == "stopped_early" for outcome in executions)
     costs = [outcome.cost_usd for outcome in executions if outcome.cost_usd is not None]
+    if expected is not None:
+        return ActionOutcome(
+            action=action,
+            passed=expected.passed,
+            duration_ms=round(expected.duration_ms),
+            agent_ms=round(expected.agent_ms),
+            time_is_lower_bound=False,
+            utility=objective.expected_utility(expected, limit_ms),
+            cost_usd=fmean(costs) if costs else None,
+        )
+    capped = any(outcome.status == "stopped_early" for outcome in executions)
     return ActionOutcome(
         action=action,
         passed=math.nan if capped else fmean(outcome.passed for outcome in executions),

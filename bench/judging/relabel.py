@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.judging.benched_trials import benched_trials
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
 from planner.actions import ActionSpace
 from planner.artifacts.rule_settings import decisive_part
@@ -16,6 +17,7 @@ from planner.dataset.storage import MANIFEST, Dataset, load_dataset
 from planner.dataset.write import write_dataset
 from planner.encoding.profiles import encode
 from planner.errors import BenchError
+from planner.scoring.regret import MOSTLY
 from planner.scoring.utility import Metrics, check_metrics, limit_ms, recorded_metrics
 
 HOLDOUT = 0.4
@@ -64,7 +66,7 @@ def relabel(
     space = action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump())
     if base is not None and base.label_source == "bench_winners":
         check_metrics(recorded_metrics(base.objective), bench.metrics, str(base_dataset), str(ledger_path))
-    return _write(out, results, splits, space, settings, bench.metrics, bench.account)
+    return _write(out, results, splits, by, space, settings, bench.metrics, bench.account)
 
 
 def cases_dataset(
@@ -74,6 +76,7 @@ def cases_dataset(
     minute_seconds: float,
     metrics: Metrics,
     repo: Path | None,
+    by: HoldOutBy = "time",
 ) -> Dataset:
     """A dataset to fit baselines on: train holds the learning cases, test the held-out ones, val nothing.
 
@@ -85,7 +88,7 @@ def cases_dataset(
     config_path = None if repo is None else repo / ".cyntra" / "config.yaml"
     config = load_kernel_config(config_path) if config_path is not None and config_path.exists() else {}
     settings = _Settings(None, config, minute_seconds, "planner", N_SIMILAR)
-    _write(out, results, splits, action_space(results), settings, metrics, {})
+    _write(out, results, splits, by, action_space(results), settings, metrics, {})
     return load_dataset(out)
 
 
@@ -93,6 +96,7 @@ def _write(
     out: Path,
     results: Sequence[CaseResults],
     splits: Mapping[str, range],
+    by: HoldOutBy,
     space: ActionSpace,
     settings: _Settings,
     metrics: Metrics,
@@ -109,6 +113,7 @@ def _write(
         space=space,
         vocabulary=None if base is None else base.vocabulary,
         seen_issues={results[i].problem for i in splits["train"]},
+        trials=benched_trials({name: results[span.start : span.stop] for name, span in splits.items()}, by),
         n_similar=settings.n_similar,
         normalisation_of=base,
         account={
@@ -171,6 +176,9 @@ def _fresh(bench: BenchResults, repo: Path | None) -> _Settings:
 def _example(result: CaseResults, limit: int) -> Example:
     label = result.verdict.action
     outcome = result.outcomes[label][0]
+    expected = result.expected.get(label)
+    # Which status a label has is the more likely one, where trials tell how likely it is.
+    likely = outcome.status if expected is None else "success" if expected.passed > MOSTLY else "failed"
     context = result.case.context.model_dump(exclude_unset=True)
     return Example.of(
         context,
@@ -180,8 +188,8 @@ def _example(result: CaseResults, limit: int) -> Example:
         issue_id=result.problem,
         job_type=context["job_type"],
         domain="code" if context["job_type"] == "code" else "fab_world",
-        status=outcome.status,
-        duration_ms=outcome.duration_ms,
+        status=likely,
+        duration_ms=outcome.duration_ms if expected is None else round(expected.duration_ms),
         cost_usd=outcome.cost_usd,
         compared=result.action_outcomes(limit),
         label_confidence=result.verdict.confidence,

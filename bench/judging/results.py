@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.judging.objective import Objective, Verdict, action_outcome, judge
+from bench.judging.expectations import Expectation, expectations
+from bench.judging.objective import Objective, Verdict, action_outcome, judge, judge_expected
 from bench.ledger import Ledger
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchOutcome
@@ -15,9 +17,10 @@ from planner.dataset.outcomes import ActionOutcome
 from planner.errors import BenchError
 from planner.scoring.utility import Metrics
 
-HoldOutBy = Literal["time", "problem"]
+HoldOutBy = Literal["time", "problem", "pair"]
 """time: the latest cases are held out. problem: all cases of the problems that came up last, so that learning saw no
-held-out problem, though some learning cases may be later than held-out ones."""
+held-out problem, though some learning cases may be later than held-out ones. pair: cases at random, by their ids, so
+that learning has mostly seen a held-out problem with another agent."""
 RECORDED = "recorded"
 """The base commit of replayed cases: a case is a problem with one agent, and its issue is called problem@agent."""
 
@@ -39,6 +42,8 @@ class CaseResults:
     case: BenchCase
     outcomes: dict[Action, list[BenchOutcome]]
     objective: Objective
+    minute_seconds: float | None = None
+    """How long a minute of budget lasted, where the ledger tells."""
     faults: int = 0
     """Executions that are left out, because the machine spoiled them."""
     fault_ms: int = 0
@@ -65,17 +70,32 @@ class CaseResults:
         return len(ended) >= 2 and any(ended)
 
     @cached_property
+    def expected(self) -> dict[Action, Expectation]:
+        """What is expected of each action, over the orders of the case's recorded trials; empty where it has none."""
+        return {} if self.minute_seconds is None else expectations(self.case, self.outcomes, self.minute_seconds)
+
+    @cached_property
     def verdict(self) -> Verdict:
-        """The best action under the objective."""
-        verdict = judge(
-            [(action, outcome) for action, group in self.outcomes.items() for outcome in group], self.objective
-        )
+        """The best action under the objective, by expectations where there are any."""
+        if self.expected:
+            verdict = judge_expected(self.expected, self.objective)
+        else:
+            verdict = judge(
+                [(action, outcome) for action, group in self.outcomes.items() for outcome in group], self.objective
+            )
         assert verdict is not None  # there is one wherever the case compares actions
         return verdict
 
-    def action_outcomes(self, limit_ms: int) -> tuple[ActionOutcome, ...]:
-        """What came of each executed action, as a dataset holds it; ``limit_ms`` as in ``objective.utility``."""
-        return tuple(action_outcome(action, group, self.objective, limit_ms) for action, group in self.outcomes.items())
+    def action_outcomes(self, limit_ms: int, *, recorded: bool = False) -> tuple[ActionOutcome, ...]:
+        """What came of each executed action, as a dataset holds it; ``limit_ms`` as in ``objective.utility``.
+
+        By expectation where there is one, unless ``recorded``: then as it came in the recorded order.
+        """
+        expected = {} if recorded else self.expected
+        return tuple(
+            action_outcome(action, group, self.objective, limit_ms, expected.get(action))
+            for action, group in self.outcomes.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +156,7 @@ def read_bench(ledger_path: Path) -> BenchResults:
             case,
             outcomes[case.case_id],
             objective.for_job(case.context.job_type),
+            settings.get("minute_seconds"),
             len(faults[case.case_id]),
             sum(faults[case.case_id]),
         )
@@ -168,10 +189,17 @@ def hold_out(
 def split_off(
     results: Sequence[CaseResults], share: float, by: HoldOutBy
 ) -> tuple[list[CaseResults], list[CaseResults]]:
-    """The earlier cases and the later ``share`` of them, by time or problem by problem, each in order of time."""
+    """The cases to learn from, and a ``share`` of them by time, problem by problem or at random; in order of time."""
     wanted = round(len(results) * share)
     if by == "time":
         return list(results[: len(results) - wanted]), list(results[len(results) - wanted :])
+    if by == "pair":
+        drawn = set(sorted((sha256(r.case.case_id.encode()).hexdigest(), r.case.case_id) for r in results)[:wanted])
+        late_ids = {case_id for _, case_id in drawn}
+        return (
+            [r for r in results if r.case.case_id not in late_ids],
+            [r for r in results if r.case.case_id in late_ids],
+        )
     of_problem: dict[str, list[CaseResults]] = {}
     for result in results:
         of_problem.setdefault(result.problem, []).append(result)

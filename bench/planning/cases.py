@@ -59,6 +59,8 @@ class CaseDraft:
     choice: Choice
     problem_id: str | None = None
     """What the case is about, where other cases are about the same; None = its issue alone."""
+    trials: Sequence[Mapping[str, Any]] | None = None
+    """The recorded trials that give its outcomes, as RecordedTrial documents; None = its executions are run."""
 
 
 def build_cases(
@@ -107,6 +109,7 @@ def add_cases(
             "actions": [action._asdict() for action in selection.choose(draft.choice, n_actions)],
             "selection": selection.name,
             **({} if draft.problem_id is None else {"problem_id": draft.problem_id}),
+            **({} if draft.trials is None else {"trials": list(draft.trials)}),
         }
         cases.append(validate(BenchCase, document, f"issue {draft.issue_id!r}"))
     return cases[:limit]

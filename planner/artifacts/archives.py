@@ -92,6 +92,10 @@ def read_archive(
         planner_input=packed,
         universe_id=planner_input["universe_id"] if planner_input else None,
         objective_id=section(planner_input, "universe_defaults").get("objective_id"),
+        toolchain=_first_string(
+            (manifest or {}).get("toolchain"), section(proof, "metadata").get("toolchain"), events and events.toolchain
+        ),
+        agent_ms=int(duration) if duration is not None else None,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from planner.artifacts.files import MAX_LOG_BYTES, open_regular, read_lines
-from planner.artifacts.lenient import moment, section
+from planner.artifacts.lenient import moment, section, string
 from planner.artifacts.records import Quarantine
 from planner.errors import ContractError
 
@@ -19,6 +19,10 @@ class WorkcellEvents:
     ended_ms: int | None = None
     completed: bool = False
     error: str | None = None
+    issue_id: str | None = None
+    toolchain: str | None = None
+    speculative: bool = False
+    """Whether it was one of several candidates; of those that were not chosen, the log is all that is left."""
 
     @property
     def fail_codes(self) -> list[str]:
@@ -52,6 +56,9 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
                 continue
             if kind == "workcell.started":
                 cell.started_ms = moment(event, "timestamp")
+                cell.issue_id = string(event, "issue_id") or None
+                cell.toolchain = string(section(event, "data"), "toolchain") or None
+                cell.speculative = bool(string(section(event, "data"), "speculate_tag"))
             elif kind in ("workcell.completed", "workcell.failed"):
                 cell.ended_ms = moment(event, "timestamp")
                 cell.completed = kind == "workcell.completed"

@@ -99,6 +99,7 @@ class _PlannerSection(msgspec.Struct):
 class _Manifest(msgspec.Struct):
     issue: Any = None
     job_type: Any = None
+    toolchain: Any = None
     planner: _PlannerSection | None = None
 
 

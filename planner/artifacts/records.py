@@ -39,6 +39,10 @@ class RunRecord:
     world_id: str | None = None
     objective_id: str | None = None
     universe_id: str | None = None
+    toolchain: str | None = None
+    """The agent tool of an archive, in a speculation the chosen candidate's."""
+    agent_ms: int | None = None
+    """How long that tool worked, without the gates; None where nobody recorded it."""
     score: float | None = None
     """The overall score of an evolution's selected candidate."""
     _packed: PackedRun | None = None

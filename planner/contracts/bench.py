@@ -52,9 +52,19 @@ class BenchOutcome(Document):
     executed_plan: RecordedPlan | None
 
 
+class RecordedTrial(Document):
+    """One run of a case's agent that was recorded elsewhere, to its natural end."""
+
+    passed: bool
+    duration_ms: Milliseconds
+    cost_usd: float | None
+    started_ms: Milliseconds
+
+
 class BenchCase(Document):
     """One context put on the bench. The first action is the default plan: what today's rule would run; ``selection``
-    says how the others were chosen, ``problem_id`` what the case is about where other cases are about the same."""
+    says how the others were chosen, ``problem_id`` what the case is about where other cases are about the same,
+    ``trials`` what a replay looks its outcomes up in: with them, expectations over their orders follow."""
 
     schema_version: Literal["cyntra.bench_case.v1"]
     case_id: Identifier
@@ -64,6 +74,7 @@ class BenchCase(Document):
     actions: Annotated[list[ActionDocument], Field(min_length=1)]
     selection: str | None = None
     problem_id: str | None = None
+    trials: list[RecordedTrial] | None = None
 
 
 class BenchExecution(Document):

@@ -62,4 +62,6 @@ class DatasetInfo(Document):
     quarantine: list[QuarantineEntry]
     unknown_keys: Annotated[dict[str, int], Field(default_factory=dict)]
     """Keys that no contract names, as kind.path -> documents that have them."""
+    trials: Annotated[dict[str, int], Field(default_factory=dict)]
+    """How many launches of agents are whole, cut, or partly known; empty where an earlier program left none."""
     tool_versions: dict[str, str]

@@ -30,6 +30,7 @@ from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
 from planner.dataset.examples import Example, ExampleSet, make_examples
+from planner.dataset.logged_trials import logged_trials
 from planner.dataset.split import time_split
 from planner.dataset.write import check_out, write_dataset
 from planner.encoding.encode import Encoded, gather
@@ -73,6 +74,7 @@ def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> 
     found = make_examples(runs, issues, repo.universes)
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
+    firsts_ms = {name: found.examples[span.start].decided_ms if span else None for name, span in splits.items()}
     config = repo.config
     info = write_dataset(
         out,
@@ -82,6 +84,7 @@ def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> 
         space=_joint_space(found.examples),
         vocabulary=None,
         seen_issues={found.examples[i].issue_id for i in splits["train"]},
+        trials=logged_trials(archived, repo.events, issues, firsts_ms),
         n_similar=N_SIMILAR,
         account={
             "label_source": "executed_plans",

@@ -21,6 +21,7 @@ from planner.dataset.examples import Example
 from planner.dataset.outcomes import STORED_AS, make_outcomes
 from planner.dataset.split import SPLITS
 from planner.dataset.storage import CONFIDENCE, EXAMPLE_SCHEMA, MANIFEST, ROW_GROUP
+from planner.dataset.trials import TRIALS_FILE, Trial, count_trials, write_trials
 from planner.encoding.encode import Encoded, apply_vocabulary, fit_vocabulary
 from planner.encoding.features import CONTEXT_FEATURES, RUN_FEATURES
 from planner.encoding.inputs import _admitted
@@ -38,7 +39,9 @@ def check_out(out: Path) -> None:
     """DatasetError when a dataset written to ``out`` would replace anything but a dataset."""
     if not out.exists():
         return
-    foreign = sorted({path.name for path in out.iterdir()} - {MANIFEST, *SPLITS}) if out.is_dir() else [out.name]
+    foreign = (
+        sorted({path.name for path in out.iterdir()} - {MANIFEST, TRIALS_FILE, *SPLITS}) if out.is_dir() else [out.name]
+    )
     if foreign:
         raise DatasetError(
             f"{out} holds other files than a dataset ({', '.join(foreign[:3])}): "
@@ -59,6 +62,7 @@ def write_dataset(
     account: Mapping[str, Any],
     normalisation_of: DatasetInfo | None = None,
     context_names: Sequence[str] = CONTEXT_FEATURES,
+    trials: Sequence[Trial] = (),
 ) -> DatasetInfo:
     """Write a dataset whole or not at all, and return its dataset.json.
 
@@ -66,7 +70,7 @@ def write_dataset(
     fitted on train. ``account`` holds the fields of DatasetInfo that say how the examples came about, the token
     profile among them unless it is the planner's own. ``normalisation_of`` is the dataset whose feature normalisation
     is kept (winners), otherwise it is fitted on train. ``context_names`` are the columns of the encoded context
-    features.
+    features. ``trials`` stand beside the examples and are no part of the hash: they follow from the same runs.
     """
     check_out(out)
     with staged_directory(out) as staging, ThreadPoolExecutor(max_workers=1) as tables:
@@ -77,6 +81,7 @@ def write_dataset(
         for name in parts:
             (staging / name).mkdir()
         # Compressing needs nothing of Python, so it goes on beside all else.
+        write_trials(staging, trials)
         written = [tables.submit(_write_table, staging / name, columns[name], contexts[name]) for name in parts]
         encoded = encode()
         if vocabulary is None:
@@ -112,6 +117,7 @@ def write_dataset(
                 "vocabulary": list(vocabulary),
                 **_normalisation(encoded, context_names, train, normalisation_of),
                 "tool_versions": tool_versions(),
+                "trials": count_trials(trials),
                 **account,
             }
         )

@@ -20,6 +20,8 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
     console.print(table)
     counts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in info.counts.items())
     say(f"{counts}; contexts: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in info.contexts.items()))
+    if info.trials:
+        say("trials: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in info.trials.items()))
     for reason, n in info.unlabelled.items():
         say(f"history only: {n} runs: {reason}")
     for entry in info.quarantine:
@@ -27,6 +29,17 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
     for line in UnknownKeys(info.unknown_keys).lines:
         say(line)
     say(f"dataset: {path} (hash {info.dataset_hash[:16]})")
+
+
+def print_fitted(run: Path, fitted: Any) -> None:
+    """How a policy that is fitted to trials came out: what it gains on cases it had not seen, and its gate."""
+    for mode, gate in fitted.policy.values.judged.gates(fitted.policy.reading).items():
+        state = "open: the model is followed" if gate.open else "shut: the best fixed action is taken"
+        say(
+            f"{mode} issues: {gate.gain:+.4f} utility over the best fixed action on {gate.cases} cases it had not seen "
+            f"(standard error {gate.error:.4f}); gate {state}"
+        )
+    say(f"run: {run}; next: planner evaluate {run}")
 
 
 def print_run(run: Path, state: Any) -> None:

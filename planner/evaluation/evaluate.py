@@ -23,7 +23,7 @@ from planner.models.load import ModelSource
 from planner.policies.policy import Policy
 from planner.policies.registry import baselines
 from planner.runs.checkpoint import CalibrationDocument, read_run
-from planner.runs.learned import LearnedPolicy
+from planner.runs.fitted import RunPolicy, load_run_policy
 
 ABSTAIN_BELOW = 0.05
 """Joint confidence under which an uncalibrated policy's decision counts as abstained, unless the caller says."""
@@ -73,7 +73,7 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
     ``dataset_path`` defaults to the dataset the run was trained on; ``abstain_below`` to the calibrated threshold.
     DatasetError when the dataset's action space is another one than the policy's.
     """
-    policy = LearnedPolicy(run)
+    policy = load_run_policy(run)
     calibration = policy.calibration
     if abstain_below is None:
         abstain_below = calibration.threshold if calibration else ABSTAIN_BELOW
@@ -100,7 +100,7 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
 
 
 def _evaluate_split(
-    policy: LearnedPolicy, fitted: Sequence[Policy], dataset: Dataset, split: Split, abstain_below: float
+    policy: RunPolicy, fitted: Sequence[Policy], dataset: Dataset, split: Split, abstain_below: float
 ) -> dict[str, GroupEvaluation]:
     """Group -> its policies: "all", then job types, domains, seen and unseen issues where there are any."""
     logged = logged_of(split, dataset.info.minute_seconds)
@@ -125,7 +125,7 @@ def _evaluate_split(
     return report
 
 
-def log_probs_on(policy: LearnedPolicy, dataset: Dataset, split: Split) -> list[NDArray[np.float64]]:
+def log_probs_on(policy: RunPolicy, dataset: Dataset, split: Split) -> list[NDArray[np.float64]]:
     """The policy's log-probabilities on a split, whose tokens are encoded anew when its vocabulary is another one."""
     if policy.document.vocabulary == dataset.info.vocabulary:
         return policy.head_log_probs(inputs_of_split(split))

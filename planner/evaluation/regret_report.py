@@ -78,11 +78,16 @@ class RegretReport:
     max_run_minutes: int | None
     online: tuple[OnlineReport, ...]
     price: tuple[LabelPrice, ...]
+    recorded_order: tuple[PolicyScore, ...] = ()
+    """Where outcomes are expectations over recorded trials: the same choices by what came in the recorded order."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON: the account's counts beside all else."""
         lists = {name: list(value) for name, value in asdict(self).items() if isinstance(value, tuple)}
-        tables = {name: [score.to_json() for score in getattr(self, name)] for name in ("policies", "seen", "unseen")}
+        tables = {
+            name: [score.to_json() for score in getattr(self, name)]
+            for name in ("policies", "seen", "unseen", "recorded_order")
+        }
         document = {**asdict(self), **self.account, **lists, **tables}
         del document["account"]
         return document

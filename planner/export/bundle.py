@@ -36,12 +36,14 @@ from planner.encoding.kernel_tokens import (
     KERNEL_SEQUENCE,
     KERNEL_TOKENS_PER_RUN,
 )
-from planner.errors import DatasetError, PlannerError
+from planner.errors import DatasetError, ExportError
 from planner.export.onnx_graph import write_token_policy
+from planner.export.structural_bundle import export_structural
 from planner.files import staged_directory
 from planner.models.urm import TokenSettings, URMPlanner
 from planner.provenance import tool_versions
 from planner.runs.checkpoint import read_run
+from planner.runs.fitted import is_fitted
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.calibration import scale
 
@@ -50,10 +52,6 @@ MAX_DIFFERENCE = 1e-4
 JOB_TYPE_PREFIX = "[VAL:JOB_TYPE:"
 FORBIDDEN = -1e4
 """Added to a logit that must not win, also after division by the largest temperature."""
-
-
-class ExportError(PlannerError):
-    """A bundle does not decide as its policy does, and was not written."""
 
 
 def export_bundle(
@@ -67,6 +65,8 @@ def export_bundle(
     The ONNX model is compared with torch on up to 256 contexts of the dataset: logits may differ by 1e-4 and every
     decision must be the same, otherwise ExportError is raised and nothing is written.
     """
+    if is_fitted(run):
+        return export_structural(run, out, dataset_path)
     policy = LearnedPolicy(run)
     _check_profile(policy, profile)
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))

@@ -11,10 +11,9 @@ from planner.dataset.storage import Dataset
 from planner.encoding.inputs import Inputs
 from planner.errors import DatasetError
 from planner.policies.policy import admitted, normalise
+from planner.policies.readings import GAIN_TEMPERATURE
 from planner.scoring.regret import NEVER_TRIED, gains
 
-GAIN_TEMPERATURE = 0.05
-"""Utility by which an action must be better to be e times as probable."""
 ENOUGH = 4
 """Every mean stands on this many values: as many as a context's relatives lack are the mean over all of train."""
 

@@ -24,6 +24,8 @@ from planner.policies.policy import Policy
 Report = Literal["compare", "evaluate", "bench"]
 """`planner compare`, `planner evaluate`, and `planner evaluate --bench`."""
 REPORTS: tuple[Report, ...] = ("compare", "evaluate", "bench")
+MIN_TRIALS = 20
+"""Whole trials that a dataset needs before anything is learned from single launches."""
 ENTRY_POINTS = "cyntra_planner.baselines"
 
 
@@ -37,9 +39,13 @@ class Baseline:
     needs_outcomes: bool
     """It learns from the outcomes of several actions per example, as a bench gives them, and not from labels."""
     reports: tuple[Report, ...]
+    needs_trials: bool = False
+    """It learns from single launches of agents (planner.dataset.trials)."""
 
     def fits(self, dataset: Dataset) -> bool:
         """Whether train holds what it learns from."""
+        if self.needs_trials and dataset.info.trials.get("whole", 0) < MIN_TRIALS:
+            return False
         return not self.needs_outcomes or bool(dataset.splits["train"].outcomes.comparable.any())
 
 
@@ -47,12 +53,14 @@ _registered: dict[str, Baseline] = {}
 Fit = TypeVar("Fit", bound=Callable[..., Policy])
 
 
-def baseline(*, needs_outcomes: bool = False, reports: tuple[Report, ...] = REPORTS) -> Callable[[Fit], Fit]:
+def baseline(
+    *, needs_outcomes: bool = False, needs_trials: bool = False, reports: tuple[Report, ...] = REPORTS
+) -> Callable[[Fit], Fit]:
     """Register the class below (or a function with a ``name``); ConfigError when its name is taken."""
 
     def register(fit: Fit) -> Fit:
         name: str = fit.name  # type: ignore[attr-defined]
-        known = _registered.setdefault(name, Baseline(name, fit, needs_outcomes, reports))
+        known = _registered.setdefault(name, Baseline(name, fit, needs_outcomes, reports, needs_trials))
         if known.fit is not fit:
             raise ConfigError(f"baseline {name!r}: {known.fit} has this name already; give {fit} another one")
         return fit

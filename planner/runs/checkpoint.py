@@ -34,6 +34,10 @@ Selection = Literal["log_likelihood", "pass_log_likelihood", "regret"]
 """What the best epoch of a run is best in, on validation."""
 
 
+FITTED = "fitted_policy"
+"""In the config of a run that is fitted in one go (planner.runs.fitted): the policy's name."""
+
+
 class PolicyDocument(BaseModel):
     """policy.json: everything besides the weights that is needed to load a policy."""
 
@@ -172,6 +176,8 @@ def checkpoint_path(path: Path) -> Path:
     if (path / "policy.json").exists():
         return path
     state = read_run(path)
+    if FITTED in state.config:
+        raise CheckpointError(f"{path}: the policy {state.config[FITTED]!r} is fitted in one go: it has no checkpoint")
     if state.best is None:
         raise CheckpointError(f"{path}: the run has no checkpoint yet; finish it with `planner train --resume`")
     return path / state.best

@@ -15,7 +15,14 @@ from planner.models.base import ModelSpec, NeuralPolicy, Prediction
 from planner.models.heads import ValueHead, Values
 from planner.models.load import build_model, source_change
 from planner.runs.batches import batcher_for
-from planner.runs.checkpoint import checkpoint_path, load_weights, read_calibration, read_policy
+from planner.runs.checkpoint import (
+    FITTED,
+    checkpoint_path,
+    load_weights,
+    read_calibration,
+    read_policy,
+    read_run,
+)
 from planner.scoring.calibration import scale
 
 _BATCH = 64
@@ -41,6 +48,8 @@ def source_changes(runs: Sequence[Path]) -> list[str]:
     """For each run, or checkpoint, whose model's code is not what it was when it was trained: what has changed."""
     changes = []
     for run in runs:
+        if (run / "run.json").exists() and FITTED in read_run(run).config:
+            continue  # fitted by today's code whenever it is loaded
         document = read_policy(checkpoint_path(run))
         if (change := source_change(document.class_path, document.source)) is not None:
             changes.append(f"{run}: {change}")

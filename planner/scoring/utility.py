@@ -36,9 +36,11 @@ def limit_ms(minute_seconds: float) -> int:
 
 
 def utility(
-    passed: Any, wall_ms: Any, agent_ms: Any, limit_ms: int, *, metrics: Metrics = DEFAULT_METRICS, score: Any = 0.0
+    passed: Any, wall_ms: Any, agent_ms: Any, limit_ms: float, *, metrics: Metrics = DEFAULT_METRICS, score: Any = 0.0
 ) -> Any:
     """The utility of an outcome, or of arrays of them; times are clipped at the limit, the score to 0 to 1.
+
+    Times may be of another unit than ms, if the limit is of the same.
 
     With the default metrics it lies between -0.2 and 1, and no pass is worth less than 0.8.
     """

@@ -1,0 +1,84 @@
+"""What a decision is about, read from a planner_input: the issue, its group, size and words, and its tools.
+
+Trials are told apart by it, when a model learns from them and when it decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from planner.artifacts.lenient import section
+
+SIZE_MINUTES = {"XS": 10.0, "S": 40.0, "M": 120.0, "L": 480.0, "XL": 1920.0}
+"""What a dk_size stands for where the issue has no minutes: each about four times the last."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An issue, as far as it foretells how its trials may end."""
+
+    issue_id: str
+    group: str
+    """Its first tag; empty without one."""
+    size_minutes: float
+    """How long a person would need."""
+    text: str
+    """Title, tags and keywords."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A subject with the tools of its candidates, in the order in which they would be launched."""
+
+    subject: Subject
+    tools: tuple[str, ...]
+    """Never empty; an unknown one is called ""."""
+    repeats: bool
+    """Whether further candidates are the first tool again; otherwise there are no more candidates than tools."""
+
+    def lanes(self, candidates: int) -> int:
+        """How many candidates a plan with ``candidates`` really has."""
+        return candidates if self.repeats else min(candidates, len(self.tools))
+
+
+def question_of(context: Mapping[str, Any], kernel_config: Mapping[str, Any]) -> Question:
+    """The question of a planner_input.v1 in a repo with this kernel config."""
+    recorded = recorded_problem(context["issue"])
+    tools = launch_order(context, kernel_config)
+    return Question(subject_of(context), tools[:1] if recorded else tools or ("",), recorded is not None)
+
+
+def subject_of(context: Mapping[str, Any]) -> Subject:
+    """The subject of a planner_input.v1."""
+    issue = context["issue"]
+    tags = [str(tag) for tag in issue.get("tags") or ()]
+    minutes = issue.get("estimated_minutes")
+    known = isinstance(minutes, int | float) and not isinstance(minutes, bool) and minutes > 0
+    return Subject(
+        issue_id=recorded_problem(issue) or str(issue["issue_id"]),
+        group=tags[0] if tags else "",
+        size_minutes=float(minutes) if known else SIZE_MINUTES.get(issue.get("dk_size"), SIZE_MINUTES["M"]),
+        text=" ".join([str(issue.get("title") or ""), *tags, *map(str, issue.get("keywords") or ())]),
+    )
+
+
+def recorded_problem(issue: Mapping[str, Any]) -> str | None:
+    """The problem of a case of recorded trials, which other agents had too; None for every other issue.
+
+    Such a case's issue is called problem@agent, and the agent is its tool hint.
+    """
+    hint, issue_id = issue.get("dk_tool_hint"), str(issue["issue_id"])
+    return issue_id.removesuffix(f"@{hint}") if hint and issue_id.endswith(f"@{hint}") else None
+
+
+def launch_order(context: Mapping[str, Any], kernel_config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tools that a run would launch, in the order in which it takes them: a hinted one first, then those of the
+    config that are available. Empty where nothing names any."""
+    toolchains = section(dict(kernel_config), "toolchains")
+    enabled = [name for name in toolchains if section(toolchains, name).get("enabled", True)]
+    ordered: Sequence[Any] = kernel_config.get("toolchain_priority") or enabled
+    available = (context.get("system_state") or {}).get("available_toolchains")
+    if available:
+        ordered = [*(tool for tool in ordered if tool in available), *available]
+    hint = context["issue"].get("dk_tool_hint")
+    return tuple(dict.fromkeys(str(tool) for tool in ([hint, *ordered] if hint else ordered)))

@@ -1,0 +1,248 @@
+"""The structural model: a hierarchy of Gaussian processes over cases (issue and tool) that values every action.
+
+A case's trials are exchangeable: each passes with probability sigmoid(logit), after a time that is log-normal around
+one mean if it passes and around another if it fails. Choose it first: it learns from any logged trial, whatever plan
+launched it, and values plans that nobody ran. Fitting takes scipy, deciding numpy alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.encoding.subject import Question, Subject
+from planner.policies.case_kernel import Cases, components_in, kernels, own_kernels
+from planner.policies.case_trials import CaseTrials
+from planner.policies.case_vocabulary import CaseVocabulary
+from planner.policies.gaussian_processes import Process, fit_passes, fit_times, passes_given, times_given
+from planner.policies.latent_calibration import LatentCalibration, calibrate_passes, calibrate_times
+from planner.policies.trial_draws import Draws, Latents, Residuals, expected_plans
+from planner.scoring.plan_outcome import Plan, PlanOutcomes
+
+Array: TypeAlias = NDArray[np.float64]
+Mode = Literal["known", "new"]
+MODES: tuple[Mode, ...] = ("known", "new")
+"""Whether a question's issue is among those of the trials, with another tool or earlier."""
+FOLDS = 5
+QUESTIONS = 64
+"""Questions valued at once: more need memory, and no less time each."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The three processes, each with the positions of the cases that it learned from."""
+
+    processes: tuple[Process, ...]
+    rows: tuple[NDArray[np.intp], ...]
+
+
+@dataclass(frozen=True)
+class StructuralModel:
+    """A fitted model."""
+
+    vocabulary: CaseVocabulary
+    names: tuple[str, ...]
+    """Of the kernels."""
+    cases: Cases
+    posterior: Posterior
+    calibration: dict[Mode, tuple[LatentCalibration, ...]]
+    residuals: Residuals
+    """Of log minutes."""
+
+    def mode_of(self, subject: Subject) -> Mode:
+        """How much is known of an issue."""
+        return "known" if self.vocabulary.knows(subject) else "new"
+
+    def values(
+        self,
+        questions: Sequence[Question],
+        plans: Sequence[Plan],
+        *,
+        posteriors: Sequence[Posterior] | None = None,
+        modes: Sequence[Mode] | None = None,
+    ) -> PlanOutcomes:
+        """Expected outcomes (n, plans); limits and times are minutes of the trials.
+
+        By default each question is asked of the model as it is; otherwise of its own of ``posteriors``, as its own of
+        ``modes``: so are questions asked of a model that has not seen their trials.
+        """
+        modes = modes or [self.mode_of(question.subject) for question in questions]
+        found = PlanOutcomes(*(np.empty((len(questions), len(plans))) for _ in range(3)))
+        groups: dict[tuple[int, int, Mode, bool], list[int]] = {}
+        for at, (question, mode) in enumerate(zip(questions, modes, strict=True)):
+            owner = 0 if posteriors is None else id(posteriors[at])
+            groups.setdefault((owner, len(question.tools), mode, question.repeats), []).append(at)
+        for (_, _, mode, _), members in groups.items():
+            posterior = self.posterior if posteriors is None else posteriors[members[0]]
+            for start in range(0, len(members), QUESTIONS):
+                rows = members[start : start + QUESTIONS]
+                part = self._values([questions[row] for row in rows], plans, posterior, mode)
+                for whole, values in zip(found, part, strict=True):
+                    whole[rows] = values
+        return found
+
+    def _values(
+        self, questions: Sequence[Question], plans: Sequence[Plan], posterior: Posterior, mode: Mode
+    ) -> PlanOutcomes:
+        """Of questions with as many tools each."""
+        most = max(plan.lanes for plan in plans)
+        first = questions[0]
+        lanes = first.lanes(most)
+        n_tools = 1 if first.repeats else lanes
+        cases = self.vocabulary.cases(
+            [q.subject for q in questions for _ in range(n_tools)], [t for q in questions for t in q.tools[:n_tools]]
+        )
+        latents = self._latents(cases, n_tools, posterior, self.calibration[mode])
+        attempts = max(plan.attempts for plan in plans)
+        draws = Draws.make(self.residuals, lanes, attempts)
+        return expected_plans(latents, draws, [plan._replace(lanes=min(plan.lanes, lanes)) for plan in plans])
+
+    def _latents(
+        self, cases: Cases, lanes: int, posterior: Posterior, calibration: Sequence[LatentCalibration]
+    ) -> Latents:
+        cross, own = kernels(self.names, cases, self.cases), own_kernels(self.names, cases, lanes)
+        pairs = [
+            fix.apply(*process.foresee(cross[:, :, rows], own))
+            for process, rows, fix in zip(posterior.processes, posterior.rows, calibration, strict=True)
+        ]
+        return Latents(np.stack([mean for mean, _ in pairs]), np.stack([covariance for _, covariance in pairs]))
+
+
+@dataclass(frozen=True)
+class StructuralFit:
+    """A model, and the models that lack each fold of its cases, for judging it on what it has not seen."""
+
+    model: StructuralModel
+    folds: dict[Mode, NDArray[np.int64]]
+    """Which fold each case is in, (n,): known issues are folded case by case, new ones by groups of issues."""
+    without: dict[Mode, list[Posterior]]
+    stays_known: NDArray[np.bool_]
+    """Whether each case's issue has trials with another tool in the model that lacks the case, (n,)."""
+
+
+def fit_structural(
+    vocabulary: CaseVocabulary,
+    cases: Cases,
+    seen: CaseTrials,
+    residuals: Residuals,
+    *,
+    by_issue: bool = False,
+    seed: int = 0,
+) -> StructuralFit:
+    """Fit to cases with trials; each has one at least.
+
+    ``by_issue``: cases of one issue are left out together, because one run launches several of its tools.
+    """
+    names = components_in(cases)
+    kernel = kernels(names, cases, cases)
+    sources = _sources(seen, residuals)
+    processes = tuple(source.fit(kernel) for source in sources)
+    posterior = Posterior(processes, tuple(source.rows for source in sources))
+    folds: dict[Mode, NDArray[np.int64]] = {
+        "known": _folds(cases.issue if by_issue else np.arange(len(cases)), seed),
+        "new": _folds(_group_keys(cases), seed),
+    }
+    stays_known = _stays_known(cases.issue, folds["known"])
+    own = own_kernels(names, cases)
+    without, calibration = {}, {}
+    for mode in MODES:
+        judged = stays_known if mode == "known" and stays_known.any() else np.ones(len(cases), dtype=bool)
+        without[mode] = [_leave_out(kernel, sources, processes, folds[mode] == fold) for fold in range(FOLDS)]
+        foreseen = _foresee_folds(kernel, own, without[mode], folds[mode])
+        calibration[mode] = tuple(
+            source.calibrate(foreseen[kind, 0], foreseen[kind, 1], judged) for kind, source in enumerate(sources)
+        )
+    model = StructuralModel(vocabulary, names, cases, posterior, calibration, residuals)
+    return StructuralFit(model, folds, without, stays_known)
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """What the process of logits learns from."""
+
+    rows: NDArray[np.intp]
+    seen: CaseTrials
+
+    def fit(self, kernel: Array) -> Process:
+        return fit_passes(_part(kernel, self.rows), self.seen.passes[self.rows], self.seen.trials[self.rows])
+
+    def given(self, kernel: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
+        return passes_given(_part(kernel, rows), self.seen.passes[rows], self.seen.trials[rows], fitted.variances)
+
+    def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
+        rows = self.rows[judged[self.rows]]
+        return calibrate_passes(mean[rows], variance[rows], self.seen.passes[rows], self.seen.trials[rows])
+
+
+@dataclass(frozen=True)
+class _Times:
+    """What a process of mean log times learns from."""
+
+    rows: NDArray[np.intp]
+    means: Array
+    noise: Array
+
+    def fit(self, kernel: Array) -> Process:
+        return fit_times(_part(kernel, self.rows), self.means[self.rows], self.noise[self.rows])
+
+    def given(self, kernel: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
+        return times_given(_part(kernel, rows), self.means[rows], self.noise[rows], fitted.variances, fitted.offset)
+
+    def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
+        rows = self.rows[judged[self.rows]]
+        return calibrate_times(mean[rows], variance[rows], self.means[rows], self.noise[rows])
+
+
+def _sources(seen: CaseTrials, residuals: Residuals) -> tuple[_Passes | _Times, ...]:
+    sources: list[_Passes | _Times] = [_Passes(np.flatnonzero(seen.trials > 0), seen)]
+    for times, scatter in ((seen.passing, residuals.passing), (seen.failing, residuals.failing)):
+        with np.errstate(divide="ignore"):
+            noise = float(np.mean(scatter**2)) / times.counts
+        sources.append(_Times(np.flatnonzero(times.counts > 0), times.means, noise))
+    return tuple(sources)
+
+
+def _part(kernel: Array, rows: NDArray[np.intp]) -> Array:
+    return kernel[:, rows[:, None], rows[None]]
+
+
+def _leave_out(
+    kernel: Array, sources: Sequence[_Passes | _Times], fitted: Sequence[Process], out: NDArray[np.bool_]
+) -> Posterior:
+    """The processes with the same variances, without the cases that are ``out``."""
+    rows = tuple(source.rows[~out[source.rows]] for source in sources)
+    processes = (
+        source.given(kernel, kept, process) for source, kept, process in zip(sources, rows, fitted, strict=True)
+    )
+    return Posterior(tuple(processes), rows)
+
+
+def _foresee_folds(kernel: Array, own: Array, without: Sequence[Posterior], folds: NDArray[np.int64]) -> Array:
+    """Mean and variance that each case's latents have in the model that lacks its fold, (3, 2, n)."""
+    found = np.zeros((3, 2, len(folds)))
+    for fold, posterior in enumerate(without):
+        out = np.flatnonzero(folds == fold)
+        for kind, (process, rows) in enumerate(zip(posterior.processes, posterior.rows, strict=True)):
+            mean, covariance = process.foresee(kernel[:, out[:, None], rows[None]], own[:, out])
+            found[kind, :, out] = np.stack([mean[:, 0], covariance[:, 0, 0]], axis=1)
+    return found
+
+
+def _group_keys(cases: Cases) -> NDArray[np.int64]:
+    """A number for each case's group; issues without one are a group each."""
+    return np.where(cases.group >= 0, cases.group, len(cases) + cases.issue)
+
+
+def _folds(keys: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Folds in which cases of one key stay together."""
+    distinct, places = np.unique(keys, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(distinct)) % FOLDS)[places]
+
+
+def _stays_known(issue: NDArray[np.int64], folds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether another fold holds a case of the same issue, (n,)."""
+    pairs = np.unique(np.stack([issue, folds]), axis=1)
+    n_folds = np.bincount(pairs[0], minlength=int(issue.max(initial=0)) + 1)
+    return n_folds[issue] > 1

@@ -1,0 +1,116 @@
+"""A structural model as two files that a runtime reads with numpy alone: its numbers, and what they are about.
+
+structural.npz    the cases, and of each process its variances, weights and precision
+structural.json   vocabulary, kernels, calibration, plans, gates, and the scores where a gate is shut
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from planner.actions import ActionSpace
+from planner.encoding.subject import question_of
+from planner.policies.case_kernel import Cases
+from planner.policies.case_vocabulary import CaseVocabulary
+from planner.policies.gaussian_processes import Process
+from planner.policies.latent_calibration import LatentCalibration
+from planner.policies.readings import by_utility
+from planner.policies.structural import MODES, Mode, Posterior, StructuralModel
+from planner.policies.trial_draws import Residuals
+from planner.policies.trial_plans import CODE, plans_of_space
+from planner.scoring.plan_outcome import Plan
+from planner.scoring.utility import LIMIT_MINUTES, Metrics, recorded_metrics
+
+Array: TypeAlias = NDArray[np.float64]
+NUMBERS, ABOUT = "structural.npz", "structural.json"
+_CASES = ("tool", "issue", "group", "size", "text")
+_PROCESS = ("variances", "weights", "precision")
+
+
+@dataclass(frozen=True)
+class StructuralDecider:
+    """What a bundle decides with: gated utilities of every valid action of a context."""
+
+    model: StructuralModel
+    plans: tuple[Plan, ...]
+    kernel_config: dict[str, Any]
+    metrics: Metrics
+    is_open: dict[Mode, bool]
+    fixed: Array
+    """Scores of the plans where the gate is shut, (plans,)."""
+    label_shares: dict[str, Array]
+    """Of job types other than code, scores of their valid actions."""
+
+    def scores(self, context: Mapping[str, Any], space: ActionSpace) -> Array:
+        """Of the valid actions of the context's job type, (n_valid,)."""
+        job_type = context["job_type"]
+        if job_type != CODE:
+            return self.label_shares.get(job_type, np.zeros(len(space.valid_actions(job_type))))
+        question = question_of(context, self.kernel_config)
+        if not self.is_open[self.model.mode_of(question.subject)]:
+            return self.fixed
+        found: Array = by_utility(LIMIT_MINUTES, self.metrics)(self.model.values([question], self.plans))[0]
+        return found
+
+
+def write_decider(directory: Path, decider: StructuralDecider) -> None:
+    """Write both files."""
+    model = decider.model
+    numbers: dict[str, Any] = {f"cases_{name}": getattr(model.cases, name) for name in _CASES}
+    processes = zip(model.posterior.processes, model.posterior.rows, strict=True)
+    for at, (process, rows) in enumerate(processes):
+        numbers |= {f"process{at}_{name}": getattr(process, name) for name in _PROCESS}
+        numbers[f"process{at}_rows"] = rows
+    numbers |= {"passing": model.residuals.passing, "failing": model.residuals.failing, "fixed": decider.fixed}
+    numbers |= {f"labels_{job_type}": shares for job_type, shares in decider.label_shares.items()}
+    np.savez_compressed(directory / NUMBERS, **numbers)
+    about = {
+        "vocabulary": model.vocabulary.to_document(),
+        "kernels": list(model.names),
+        "levels": [[process.constant, process.offset] for process in model.posterior.processes],
+        "calibration": {mode: [asdict(one) for one in model.calibration[mode]] for mode in MODES},
+        "open": decider.is_open,
+        "metrics": [list(metric) for metric in decider.metrics],
+        "label_shares": sorted(decider.label_shares),
+    }
+    (directory / ABOUT).write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2))
+
+
+def read_decider(directory: Path, space: ActionSpace, kernel_config: dict[str, Any]) -> StructuralDecider:
+    """What :func:`write_decider` wrote; OSError, ValueError or KeyError when that is not so."""
+    about = orjson.loads((directory / ABOUT).read_bytes())
+    with np.load(directory / NUMBERS, allow_pickle=False) as numbers:
+        cases = Cases(**{name: numbers[f"cases_{name}"] for name in _CASES})
+        processes = [
+            Process(
+                constant=constant,
+                variances=numbers[f"process{at}_variances"],
+                weights=numbers[f"process{at}_weights"],
+                precision=numbers[f"process{at}_precision"],
+                offset=offset,
+            )
+            for at, (constant, offset) in enumerate(about["levels"])
+        ]
+        rows = [numbers[f"process{at}_rows"] for at in range(len(processes))]
+        residuals = Residuals(numbers["passing"], numbers["failing"])
+        fixed = numbers["fixed"]
+        shares = {job_type: numbers[f"labels_{job_type}"] for job_type in about["label_shares"]}
+    calibration: dict[Mode, tuple[LatentCalibration, ...]] = {
+        mode: tuple(LatentCalibration(**one) for one in about["calibration"][mode]) for mode in MODES
+    }
+    model = StructuralModel(
+        CaseVocabulary.from_document(about["vocabulary"]),
+        tuple(about["kernels"]),
+        cases,
+        Posterior(tuple(processes), tuple(rows)),
+        calibration,
+        residuals,
+    )
+    plans = tuple(plans_of_space(space, kernel_config))
+    metrics = recorded_metrics(about["metrics"])
+    return StructuralDecider(model, plans, kernel_config, metrics, about["open"], fixed, shares)

@@ -1,0 +1,227 @@
+"""Values of all plans from trials: a structural model, a forest, or the mean of both, judged on what they had not seen.
+
+Fitting goes: trials to cases, the structural model, what is known of each question (outcomes that came, and where none
+did the model's own belief), the forest on that, and both again without each fold, which says whether the gate opens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.dataset.trials import Trials
+from planner.encoding.subject import Question
+from planner.errors import DatasetError
+from planner.policies.case_trials import CaseTrials, sum_trials
+from planner.policies.case_vocabulary import CaseVocabulary
+from planner.policies.readings import Gate, Reading, judge_gate
+from planner.policies.structural import FOLDS, MODES, Mode, StructuralFit, StructuralModel, fit_structural
+from planner.policies.trial_forest import TrialForest
+from planner.scoring.plan_outcome import Plan, PlanOutcomes
+
+Array: TypeAlias = NDArray[np.float64]
+Member = Literal["structural", "trial_forest"]
+MINUTE_MS = 60_000.0
+MIN_TRIALS = 4
+MIN_GROUPS = 8
+MIN_JUDGED = 10
+"""Questions that a gate needs at least, to be judged apart from the others."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What came of questions: outcomes (n, plans) in the trials' minutes, NaN for plans that nobody tried."""
+
+    questions: list[Question]
+    outcomes: PlanOutcomes
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the models foresaw of questions that they had not seen, and what came of them, by mode."""
+
+    foreseen: dict[Mode, PlanOutcomes]
+    came: PlanOutcomes
+    rows: dict[Mode, NDArray[np.intp]]
+    """The questions that are judged in each mode."""
+    groups: NDArray[np.int64]
+
+    def gates(self, reading: Reading) -> dict[Mode, Gate]:
+        """A gate for each mode."""
+        came = reading(self.came)
+        return {
+            mode: judge_gate(reading(self.foreseen[mode])[rows], came[rows], self.groups[rows])
+            for mode, rows in self.rows.items()
+        }
+
+    def fixed_scores(self, reading: Reading) -> Array:
+        """The mean score of each plan, (plans,): what is known without looking at a question."""
+        return reading(self.came).mean(axis=0)
+
+
+@dataclass(frozen=True)
+class TrialValues:
+    """Fitted members, and how they did."""
+
+    structural: StructuralModel
+    forest: TrialForest | None
+    members: tuple[Member, ...]
+    plans: tuple[Plan, ...]
+    judged: Judged
+
+    def values(self, questions: Sequence[Question]) -> PlanOutcomes:
+        """The members' mean expected outcomes (n, plans), times in minutes."""
+        parts = []
+        if "structural" in self.members:
+            parts.append(self.structural.values(questions, self.plans))
+        if self.forest is not None:
+            parts.append(self.forest.values(questions))
+        return _mean(parts)
+
+    def scores(self, questions: Sequence[Question], reading: Reading, *, gated: bool = True) -> Array:
+        """What to maximise, (n, plans): the reading's scores, or where the gate is shut those of fixed plans."""
+        found = reading(self.values(questions))
+        if not gated:
+            return found
+        gates, fixed = self.judged.gates(reading), self.judged.fixed_scores(reading)
+        shut = [not gates[self.structural.mode_of(question.subject)].open for question in questions]
+        found[shut] = fixed
+        return found
+
+
+def fit_trial_values(
+    trials: Trials,
+    known: Known,
+    plans: Sequence[Plan],
+    limit: float,
+    members: Sequence[Member] = ("structural", "trial_forest"),
+    *,
+    minute_ms: float = MINUTE_MS,
+    seed: int = 0,
+) -> TrialValues:
+    """Fit to trials and to what came of questions; limits of plans, and ``limit``, are minutes of ``minute_ms``.
+
+    DatasetError when too few trials tell anything.
+    """
+    used = trials.take(trials.usable & (trials.job_type == "code"))
+    if len(used) < MIN_TRIALS or not (used.timed & ~used.cut).any():
+        raise DatasetError(
+            f"{len(used)} trials with pass and time: too few to learn from; let Cyntra run more issues, or bench some"
+        )
+    vocabulary = CaseVocabulary.fit(used.subjects, used.tool.tolist())
+    case, places = _cases_of(vocabulary, used)
+    firsts = np.unique(case, return_index=True)[1]
+    cases = vocabulary.cases([used.subjects[at] for at in firsts], used.tool[firsts].tolist())
+    seen, residuals = sum_trials(case, len(firsts), used.passed == 1, np.log(used.duration_ms / minute_ms), used.cut)
+    fit = fit_structural(vocabulary, cases, seen, residuals, by_issue=_several_tools(known.questions), seed=seed)
+    own = np.array([places.get((q.subject.issue_id, q.tools[0]), -1) for q in known.questions], dtype=np.int64)
+    came = _completed(known, fit.model.values(known.questions, plans))
+    groups = _group_numbers(known.questions)
+    parts: list[dict[Mode, PlanOutcomes]] = []
+    forest = None
+    if "structural" in members:
+        parts.append({mode: _structural_unseen(fit, mode, known.questions, own, plans) for mode in MODES})
+    if "trial_forest" in members:
+        learn = _Forests(vocabulary, seen, fit, known.questions, own, came, limit, seed)
+        forest = learn.of_all()
+        parts.append({mode: learn.unseen(mode) for mode in MODES})
+    judged = Judged(
+        foreseen={mode: _mean([part[mode] for part in parts]) for mode in MODES},
+        came=came,
+        rows={mode: _judged_rows(fit, mode, own) for mode in MODES},
+        groups=groups,
+    )
+    return TrialValues(fit.model, forest, tuple(members), tuple(plans), judged)
+
+
+def _cases_of(vocabulary: CaseVocabulary, trials: Trials) -> tuple[NDArray[np.int64], dict[tuple[str, str], int]]:
+    """Which case each trial is of, and the number of each (issue, tool)."""
+    places: dict[tuple[str, str], int] = {}
+    case = [
+        places.setdefault((subject.issue_id, tool), len(places))
+        for subject, tool in zip(trials.subjects, trials.tool.tolist(), strict=True)
+    ]
+    return np.array(case, dtype=np.int64), places
+
+
+def _several_tools(questions: Sequence[Question]) -> bool:
+    return any(len(question.tools) > 1 for question in questions)
+
+
+def _completed(known: Known, believed: PlanOutcomes) -> PlanOutcomes:
+    """What came, and what a model that has seen it believes of the plans that nobody tried."""
+    tried = np.isfinite(known.outcomes.passed)
+    return PlanOutcomes(*(np.where(tried, a, b) for a, b in zip(known.outcomes, believed, strict=True)))
+
+
+def _structural_unseen(
+    fit: StructuralFit, mode: Mode, questions: Sequence[Question], own: NDArray[np.int64], plans: Sequence[Plan]
+) -> PlanOutcomes:
+    posteriors = [fit.model.posterior if case < 0 else fit.without[mode][fit.folds[mode][case]] for case in own]
+    return fit.model.values(questions, plans, posteriors=posteriors, modes=[mode] * len(questions))
+
+
+@dataclass(frozen=True)
+class _Forests:
+    """Forests on all questions, or on those outside a fold."""
+
+    vocabulary: CaseVocabulary
+    seen: CaseTrials
+    fit: StructuralFit
+    questions: list[Question]
+    own: NDArray[np.int64]
+    came: PlanOutcomes
+    limit: float
+    seed: int
+
+    def of_all(self) -> TrialForest:
+        return self._forest(np.arange(len(self.questions)), None)
+
+    def unseen(self, mode: Mode) -> PlanOutcomes:
+        """What forests that lack each question's fold foresee of it."""
+        folds = self.fit.folds[mode]
+        of_question = np.where(self.own >= 0, folds[self.own], 0)
+        found = PlanOutcomes(*(np.zeros_like(kind) for kind in self.came))
+        for fold in range(FOLDS):
+            out = np.flatnonzero(of_question == fold)
+            rest = np.flatnonzero(of_question != fold)
+            if not len(out) or not len(rest):
+                continue
+            part = self._forest(rest, folds != fold).values([self.questions[row] for row in out])
+            for whole, values in zip(found, part, strict=True):
+                whole[out] = values
+        return found
+
+    def _forest(self, rows: NDArray[np.intp], kept: NDArray[np.bool_] | None) -> TrialForest:
+        return TrialForest(
+            self.vocabulary,
+            self.fit.model.cases,
+            self.seen,
+            [self.questions[row] for row in rows],
+            self.own[rows],
+            PlanOutcomes(*(kind[rows] for kind in self.came)),
+            self.limit,
+            kept=kept,
+            seed=self.seed,
+        )
+
+
+def _judged_rows(fit: StructuralFit, mode: Mode, own: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The questions with trials; for known issues those of which another case stays when theirs is left out."""
+    with_trials = own >= 0
+    kept = with_trials & np.where(with_trials, fit.stays_known[own], False) if mode == "known" else with_trials
+    return np.flatnonzero(kept if kept.sum() >= MIN_JUDGED else with_trials)
+
+
+def _group_numbers(questions: Sequence[Question]) -> NDArray[np.int64]:
+    """What the bootstrap draws together: groups, or where there are too few of them to tell anything, issues."""
+    keys = [q.subject.group or f"issue {q.subject.issue_id}" for q in questions]
+    if len(set(keys)) < MIN_GROUPS:
+        keys = [q.subject.issue_id for q in questions]
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64) if keys else np.zeros(0, dtype=np.int64)
+
+
+def _mean(parts: Sequence[PlanOutcomes]) -> PlanOutcomes:
+    return PlanOutcomes(*(np.mean(kind, axis=0) for kind in zip(*parts, strict=True)))

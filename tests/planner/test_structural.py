@@ -1,0 +1,224 @@
+"""Tests of the models of trials on planted worlds, whose truth is known."""
+
+import math
+import subprocess
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from planner.dataset.trials import Trial, trials_of
+from planner.encoding.subject import Question, Subject
+from planner.policies.case_trials import sum_trials
+from planner.policies.latent_calibration import calibrate_passes
+from planner.policies.readings import by_utility, judge_gate
+from planner.policies.trial_values import Known, Member, TrialValues, fit_trial_values
+from planner.scoring.orders import expected_outcomes
+from planner.scoring.plan_outcome import Plan, PlanOutcomes
+
+PLANS = [Plan(s, c, 1, m) for s, c, m in ((False, 1, 15.0), (False, 1, 60.0), (True, 2, 60.0), (True, 3, 60.0))]
+LIMIT = 120.0
+N_TRIALS = 4
+
+
+def subject(issue: int) -> Subject:
+    return Subject(f"issue-{issue}", f"group-{issue % 4}", 60.0, "")
+
+
+def world(
+    *, tools: float = 1.0, issues: float = 1.5, n_issues: int = 40, seed: int = 0, minutes: float = 20.0
+) -> tuple[list[Trial], NDArray[np.float64]]:
+    """N_TRIALS trials of each of three tools on each issue, and their true logits (issues, tools)."""
+    draw = np.random.default_rng(seed)
+    logits = issues * draw.normal(size=(n_issues, 1)) + tools * np.array([[-1.0, 0.0, 1.0]])
+    rows = []
+    for issue, tool, at in product(range(n_issues), range(3), range(N_TRIALS)):
+        passed = bool(draw.random() < 1 / (1 + math.exp(-logits[issue, tool])))
+        duration = round(60_000 * minutes * math.exp(0.3 * draw.normal()) * (1 if passed else 2))
+        rows.append(
+            Trial(
+                f"{issue}-{tool}-{at}",
+                "bench",
+                "code",
+                f"tool-{tool}",
+                subject(issue),
+                at,
+                passed,
+                duration,
+                False,
+                1,
+                "train",
+            )
+        )
+    return rows, logits
+
+
+def questions_of(rows: list[Trial]) -> list[Question]:
+    keys = dict.fromkeys((row.subject, row.tool) for row in rows)
+    return [Question(one, (tool,), repeats=True) for one, tool in keys]
+
+
+def known_of(rows: list[Trial]) -> Known:
+    questions = questions_of(rows)
+    found = []
+    for question in questions:
+        own = [row for row in rows if (row.subject, row.tool) == (question.subject, question.tools[0])]
+        came = expected_outcomes(PLANS, [bool(r.passed) for r in own], [(r.duration_ms or 0) / 60_000 for r in own])
+        found.append(came.mean)
+    return Known(questions, PlanOutcomes(*(np.array(kind) for kind in zip(*found, strict=True))))
+
+
+def unknown_of(rows: list[Trial]) -> Known:
+    questions = questions_of(rows)
+    return Known(questions, PlanOutcomes(*(np.full((len(questions), len(PLANS)), np.nan) for _ in range(3))))
+
+
+def fit(rows: list[Trial], known: Known, *, forest: bool = False) -> TrialValues:
+    members: list[Member] = ["structural", "trial_forest"] if forest else ["structural"]
+    return fit_trial_values(trials_of(rows), known, PLANS, LIMIT, members)
+
+
+def foreseen_passes(values: TrialValues, asked: list[Question]) -> NDArray[np.float64]:
+    """Of one attempt that is not cut short, (n,)."""
+    return values.values(asked).passed[:, 1]
+
+
+def test_a_planted_hierarchy_is_found_again_on_cases_that_nobody_tried() -> None:
+    rows, logits = world()
+    draw = np.random.default_rng(1)
+    left_out = {(issue, int(draw.integers(3))) for issue in range(40)}
+    kept = [r for r in rows if (int(r.subject.issue_id[6:]), int(r.tool[5:])) not in left_out]
+    asked = [Question(subject(issue), (f"tool-{tool}",), repeats=True) for issue, tool in sorted(left_out)]
+    truth = 1 / (1 + np.exp(-np.array([logits[pair] for pair in sorted(left_out)])))
+    for forest in (False, True):
+        foreseen = foreseen_passes(fit(kept, known_of(kept), forest=forest), asked)
+        assert np.corrcoef(foreseen, truth)[0, 1] > 0.75
+        assert np.abs(foreseen - truth).mean() < 0.17
+        assert abs(foreseen.mean() - truth.mean()) < 0.1
+
+
+def test_more_candidates_pass_more_often_and_take_more_agent_time() -> None:
+    rows, _ = world()
+    found = fit(rows, unknown_of(rows)).values(questions_of(rows))
+    assert (np.diff(found.passed[:, 1:], axis=1) > 0).all()
+    assert (np.diff(found.agent[:, 1:], axis=1) > 0).all()
+    assert (found.wall <= [plan.limit for plan in PLANS]).all()
+
+
+def test_a_new_issue_gets_what_is_known_of_the_tool_alone() -> None:
+    rows, _ = world(issues=0.5)
+    asked = [Question(Subject("never seen", "nor its group", 60.0, ""), (f"tool-{t}",), True) for t in range(3)]
+    asked.append(Question(Subject("never seen", "", 60.0, ""), ("a tool nobody knows",), True))
+    values = fit(rows, known_of(rows))
+    low, middle, high, unknown = foreseen_passes(values, asked).tolist()
+    assert low < middle < high
+    assert low < unknown < high
+    assert {values.structural.mode_of(question.subject) for question in asked} == {"new"}
+
+
+def test_the_gate_stays_shut_where_all_cases_are_alike_and_opens_where_they_are_not() -> None:
+    alike, _ = world(tools=0.0, issues=0.0, seed=3)
+    shut = fit(alike, known_of(alike))
+    reading = by_utility(LIMIT)
+    assert not any(gate.open for gate in shut.judged.gates(reading).values())
+    # Every question gets the plan that is best on average.
+    chosen = shut.scores(questions_of(alike), reading).argmax(axis=1)
+    assert set(chosen.tolist()) == {int(shut.judged.fixed_scores(reading).argmax())}
+
+    different, _ = world(tools=3.0, issues=3.0, minutes=40.0)
+    opened = fit(different, known_of(different))
+    gates = opened.judged.gates(reading)
+    assert gates["known"].open
+    assert gates["known"].gain > gates["known"].error > 0
+    assert len(set(opened.scores(questions_of(different), reading).argmax(axis=1).tolist())) > 1
+
+
+def test_one_group_alone_never_opens_a_gate() -> None:
+    came = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]] * 10)
+    assert judge_gate(came, came, np.arange(30)).open
+    assert not judge_gate(came, came, np.zeros(30, dtype=np.int64)).open
+
+
+def test_logs_without_any_bench_value_every_plan() -> None:
+    rows, logits = world()
+    logged = [row for row in rows if row.attempt == 0]
+    values = fit(logged, unknown_of(logged), forest=True)
+    foreseen = foreseen_passes(values, questions_of(logged))
+    truth = (1 / (1 + np.exp(-logits))).ravel()
+    assert np.corrcoef(foreseen, truth)[0, 1] > 0.6
+
+
+def test_a_cut_trial_counts_as_a_share_of_a_pass_and_longer_than_it_was_seen_to_take() -> None:
+    draw = np.random.default_rng(0)
+    log_time = np.concatenate([math.log(20) + 0.3 * draw.normal(size=50), math.log(60) + 0.3 * draw.normal(size=50)])
+    passed = np.arange(100) < 50
+    cut: NDArray[np.bool_] = np.zeros(102, dtype=bool)
+    cut[100:] = True
+    # One cut when most that pass have passed, one cut early.
+    times = np.concatenate([log_time, np.log([50.0, 10.0])])
+    case = np.concatenate([np.zeros(100, dtype=np.int64), [1, 2]])
+    seen, _ = sum_trials(case, 3, np.concatenate([passed, [False, False]]), times, cut)
+    late, early = seen.passes[1], seen.passes[2]
+    assert late < 0.1
+    assert 0.35 < early < 0.65
+    assert seen.trials.tolist() == [100, 1, 1]
+    assert seen.failing.means[1] > math.log(50)
+    assert seen.failing.means[2] > math.log(10)
+    assert seen.passing.counts.tolist() == [50, 0, 0]
+
+
+def test_a_trial_whose_time_nobody_knows_tells_that_it_failed_and_no_time() -> None:
+    case = np.array([0, 0, 1])
+    seen, _ = sum_trials(case, 2, np.array([True, True, False]), np.array([1.0, 2.0, np.nan]), np.zeros(3, dtype=bool))
+    assert seen.trials.tolist() == [2, 1]
+    assert seen.passes.tolist() == [2, 0]
+    assert seen.failing.counts.tolist() == [0, 0]
+
+
+def test_calibration_stretches_logits_that_were_too_timid_and_leaves_good_ones() -> None:
+    draw = np.random.default_rng(0)
+    logits = 2.0 * draw.normal(size=600)
+    trials = np.full(600, 4.0)
+    passes = np.array(draw.binomial(4, 1 / (1 + np.exp(-logits))), dtype=np.float64)
+    little = np.full(600, 0.01)
+    assert calibrate_passes(logits, little, passes, trials).slope == pytest.approx(1.0, abs=0.1)
+    timid = calibrate_passes(logits / 2, little, passes, trials)
+    assert timid.slope == pytest.approx(2.0, abs=0.2)
+    shifted = calibrate_passes(logits - 0.7, little, passes, trials)
+    assert shifted.offset == pytest.approx(0.7, abs=0.15)
+
+
+def test_the_tools_of_a_speculation_are_those_of_its_lanes_in_order() -> None:
+    rows, _ = world(tools=3.0, issues=0.2)
+    values = fit(rows, unknown_of(rows))
+    weak_first = Question(subject(0), ("tool-0", "tool-2"), repeats=False)
+    strong_first = Question(subject(0), ("tool-2", "tool-0"), repeats=False)
+    weak, strong = values.values([weak_first, strong_first]).passed
+    assert strong[1] > weak[1] + 0.3  # one candidate: the first tool
+    assert strong[2] == pytest.approx(weak[2], abs=0.05)  # both launch both
+    assert weak[3] == weak[2]  # there is no third tool to launch
+
+
+def test_fitting_twice_gives_the_same_values() -> None:
+    rows, _ = world(n_issues=12)
+    first, second = (fit(rows, known_of(rows), forest=True).values(questions_of(rows)) for _ in range(2))
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_too_few_trials_are_said_to_be_too_few() -> None:
+    from planner.errors import DatasetError
+
+    rows, _ = world(n_issues=1)
+    with pytest.raises(DatasetError, match="too few to learn from"):
+        fit(rows[:2], unknown_of(rows[:2]))
+
+
+def test_valuing_plans_takes_numpy_alone() -> None:
+    code = (
+        "import planner.policies.structural_file, sys; "
+        "print([n for n in ('scipy', 'sklearn', 'torch', 'pyarrow') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
