@@ -22,18 +22,22 @@ from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.display.console import EpochBar, StageBars, console, say
 from planner.display.regret import print_regret
-from planner.display.training import print_dataset, print_run
-from planner.errors import BenchError
+from planner.display.training import print_dataset, print_fitted, print_run
+from planner.errors import BenchError, DatasetError
 from planner.runs.checkpoint import RunState, read_run
+from planner.runs.fitted import fit_run
 from planner.training.driver import train_with_ray
 from planner.training.loop import start_run
 
-HISTORY_SHARE = 0.5
+HISTORY_SHARE = 0.4
 """Share of the issues, the earliest, in which the history is made; the others go on the bench."""
+HOLDOUT = 2 / 3
+"""Share of the benched issues, the latest, on which is judged: the policy that learns from the history alone needs none
+of the others."""
 RUNS_PER_ISSUE = 2
-ARCH = "mlp_planner"
-BEFORE, AFTER = "mlp before retraining", "mlp after retraining"
-STAGES = 8
+ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
+FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
+STAGES = 9
 SANDBOX_COMMAND = "cyntra-sandbox"
 
 
@@ -79,7 +83,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
     started = time.monotonic()
     settings = {"issues": issues, "n_actions": n_actions, "seed": seed}
     _check_settings(places.root, settings)
-    with _stage(1, "sandbox: a git repo with injected faults, one issue each"):
+    with _stage(1, "sandbox: a git repo with injected bugs, one issue each"):
         if not (places.repo / ".beads").exists():
             create_sandbox(places.repo, issues=issues, seed=seed)
     ids = sorted(Repo(places.repo).issues, key=int)
@@ -95,17 +99,20 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
                 print_dataset(info, places.dataset)
         with _stage(4, "train: feature MLP on executed plans (Ray Train, DDP)"):
             _train(places.run("before"), places.dataset, None)
-        with _stage(5, f"bench: {len(future)} later issues x {n_actions} actions, each a bounded run in its own clone"):
+        with _stage(5, "train: a model of single launches on the same history (no bench needed)"):
+            from_logs = _fit(places)
+        with _stage(6, f"bench: {len(future)} later issues x {n_actions} actions, each a bounded run in its own clone"):
             _bench(places, future, n_actions, seed)
-        with _stage(6, "relabel: the winners of the earlier cases as a dataset"):
+        with _stage(7, "relabel: the winners of the earlier cases as a dataset"):
             if not (places.winners / "dataset.json").exists():
-                print_dataset(relabel(places.ledger, places.dataset, places.winners), places.winners)
-        with _stage(7, "retrain on the winners, softened by how the other actions fared, from the first weights"):
+                print_dataset(relabel(places.ledger, places.dataset, places.winners, holdout=HOLDOUT), places.winners)
+        with _stage(8, "retrain on the winners, softened by how the other actions fared, from the first weights"):
             _train(places.run("after"), places.winners, places.run("before"), "labels=soft")
-    with _stage(8, "evaluate: regret against the best of K on the held-out, later cases"):
+    with _stage(9, "evaluate: regret against the best of K on the held-out, later cases"):
         report = score_runs(
             places.ledger,
-            {BEFORE: places.run("before"), AFTER: places.run("after")},
+            {**from_logs, BEFORE: places.run("before"), AFTER: places.run("after")},
+            holdout=HOLDOUT,
             max_run_minutes=Repo(places.repo).universe.max_run_minutes,
         )
         places.results.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
@@ -120,6 +127,9 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
     ):
         say(f"  {name:<8} {path}")
     say(f"done in {time.monotonic() - started:.0f} s")
+    gain = next((gain for gain in report.gains if gain.policy == FROM_LOGS), None)
+    found = "the history is too short to learn from alone" if gain is None else gain.sentence
+    say(f"In one sentence, on {report.held_out_cases} unseen issues: {found}.")
 
 
 def _check_settings(root: Path, settings: dict[str, Any]) -> None:
@@ -157,6 +167,18 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
     say(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")
+
+
+def _fit(places: Places) -> dict[str, Path]:
+    """The run that learns from the history alone, by its name; none where the history is too short for it."""
+    run = places.run("logs")
+    if not (run / "run.json").exists():
+        try:
+            print_fitted(run, fit_run(run, FROM_LOGS_ARCH, places.dataset))
+        except DatasetError as error:
+            say(f"      nothing learned: {error}")
+            return {}
+    return {FROM_LOGS: run}
 
 
 def _train(run: Path, dataset: Path, init_from: Path | None, *settings: str) -> RunState:

@@ -18,7 +18,7 @@ from planner.dataset.outcomes import Outcomes, make_outcomes
 from planner.dataset.storage import inputs_of_split
 from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import ArtifactError, BenchError
-from planner.evaluation.regret_report import LabelPrice, RegretReport
+from planner.evaluation.regret_report import Gain, LabelPrice, RegretReport
 from planner.policies.policy import Policy
 from planner.policies.registry import baselines
 from planner.policies.single_best import SingleBest
@@ -114,6 +114,11 @@ def score_runs(
             for name, (choice, preference) in decided.items()
         ),
         recorded_order=_in_recorded_order(held_out, preferences, space, minute_seconds, clusters),
+        gains=tuple(
+            Gain(name, over, *regret_won(preferences[over], preferences[name], outcomes, clusters=clusters))
+            for name in runs
+            for over in (RULE, SingleBest.name)
+        ),
         price=_prices(bench, learning, runs, learned, preferences, outcomes, clusters, minute_seconds),
     )
 

@@ -51,6 +51,8 @@ def print_regret(report: RegretReport) -> None:
         _say_online(online)
     for price in report.price:
         _say_price(price)
+    for gain in report.gains:
+        say(gain.sentence)
 
 
 def _print_scores(scores: Sequence[PolicyScore], title: str | None) -> None:

@@ -51,6 +51,28 @@ class LabelPrice:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """What a run wins over another policy on the same cases: mean utility, with its 95 % interval."""
+
+    policy: str
+    over: str
+    won: float
+    low: float
+    high: float
+
+    @property
+    def sentence(self) -> str:
+        """The gain in plain words."""
+        amount = f"{abs(self.won):.3f} of utility [{self.low:+.3f}, {self.high:+.3f}]"
+        if self.low > 0:
+            return f"{self.policy} wins {amount} over {self.over}: more than chance explains"
+        if self.high < 0:
+            return f"{self.policy} loses {amount} against {self.over}: more than chance explains"
+        verb = "wins" if self.won >= 0 else "loses"
+        return f"{self.policy} {verb} {amount} against {self.over}, which may be chance: more cases would say"
+
+
+@dataclass(frozen=True)
 class RegretReport:
     """Policies on a bench's held-out cases."""
 
@@ -78,6 +100,8 @@ class RegretReport:
     max_run_minutes: int | None
     online: tuple[OnlineReport, ...]
     price: tuple[LabelPrice, ...]
+    gains: tuple[Gain, ...]
+    """Of every run over today's rule, and over the single best action of the learning cases."""
     recorded_order: tuple[PolicyScore, ...] = ()
     """Where outcomes are expectations over recorded trials: the same choices by what came in the recorded order."""
 
