@@ -55,6 +55,12 @@ def by_price(limit: float, rate: float = PRICE) -> Reading:
     return partial(price, limit=limit, rate=rate)
 
 
+def settled(scores: Array) -> Array:
+    """Scores without the last digits, in which sums over other batches differ: plans that amount to the same have the
+    same score, and of equals the first is taken."""
+    return np.round(scores, 9)
+
+
 @dataclass(frozen=True)
 class Gate:
     """Whether a model is followed, and why."""

@@ -19,7 +19,7 @@ from planner.policies.case_kernel import Cases
 from planner.policies.case_vocabulary import CaseVocabulary
 from planner.policies.gaussian_processes import Process
 from planner.policies.latent_calibration import LatentCalibration
-from planner.policies.readings import by_utility
+from planner.policies.readings import by_utility, settled
 from planner.policies.structural import MODES, Mode, Posterior, StructuralModel
 from planner.policies.trial_draws import Residuals
 from planner.policies.trial_plans import CODE, plans_of_space
@@ -54,8 +54,7 @@ class StructuralDecider:
         question = question_of(context, self.kernel_config)
         if not self.is_open[self.model.mode_of(question.subject)]:
             return self.fixed
-        found: Array = by_utility(LIMIT_MINUTES, self.metrics)(self.model.values([question], self.plans))[0]
-        return found
+        return settled(by_utility(LIMIT_MINUTES, self.metrics)(self.model.values([question], self.plans)))[0]
 
 
 def write_decider(directory: Path, decider: StructuralDecider) -> None:

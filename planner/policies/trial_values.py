@@ -16,7 +16,7 @@ from planner.encoding.subject import Question
 from planner.errors import DatasetError
 from planner.policies.case_trials import CaseTrials, sum_trials
 from planner.policies.case_vocabulary import CaseVocabulary
-from planner.policies.readings import Gate, Reading, judge_gate
+from planner.policies.readings import Gate, Reading, judge_gate, settled
 from planner.policies.structural import FOLDS, MODES, Mode, StructuralFit, StructuralModel, fit_structural
 from planner.policies.trial_forest import TrialForest
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
@@ -82,7 +82,7 @@ class TrialValues:
 
     def scores(self, questions: Sequence[Question], reading: Reading, *, gated: bool = True) -> Array:
         """What to maximise, (n, plans): the reading's scores, or where the gate is shut those of fixed plans."""
-        found = reading(self.values(questions))
+        found = settled(reading(self.values(questions)))
         if not gated:
             return found
         gates, fixed = self.judged.gates(reading), self.judged.fixed_scores(reading)
