@@ -11,7 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.scoring.plan_outcome import Plan, PlanOutcomes, plan_outcomes
+from planner.scoring.episodes import PlanSequence, runs_of, sequence_outcomes
+from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
 Array: TypeAlias = NDArray[np.float64]
 DRAWS = 150
@@ -62,13 +63,16 @@ class Draws:
         )
 
 
-def expected_plans(latents: Latents, draws: Draws, plans: Sequence[Plan]) -> PlanOutcomes:
+def expected_plans(latents: Latents, draws: Draws, plans: Sequence[Plan | PlanSequence]) -> PlanOutcomes:
     """Expected outcomes (m, plans) of plans whose lane j has the j-th tool; with latents of one lane, all have it.
+
+    Of a sequence of plans the outcomes of the episode: that a run failed moves what is believed before the next one.
 
     Log times are of the unit in which the plans' limits are.
     """
     n, lanes, attempts = draws.passing.shape
     n_tools = latents.mean.shape[2]
+    sequences = [runs_of(plan) for plan in plans]
     roots = np.sqrt(np.maximum(latents.covariance, 1e-9)) if n_tools == 1 else _roots(latents.covariance)
     parts = []
     for start in range(0, latents.mean.shape[1], max(1, BLOCK // n)):
@@ -78,7 +82,7 @@ def expected_plans(latents: Latents, draws: Draws, plans: Sequence[Plan]) -> Pla
         passed = np.broadcast_to(1 / (1 + np.exp(-drawn[0]))[..., None], (*drawn.shape[1:3], n_tools, attempts))
         times = [np.exp(drawn[k][..., None] + kind) for k, kind in ((1, draws.passing), (2, draws.failing))]
         flat = [np.broadcast_to(a, shape).reshape(*shape[:2], -1) for a in (passed, *times)]
-        parts.append([a.mean(axis=1) for a in plan_outcomes(plans, *flat, lane_stride=attempts)])
+        parts.append(sequence_outcomes(sequences, *flat, lane_stride=attempts))
     return PlanOutcomes(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
 
 
