@@ -158,7 +158,11 @@ def _completed(known: Known, believed: PlanOutcomes) -> PlanOutcomes:
 
 
 def _structural_unseen(
-    fit: StructuralFit, mode: Mode, questions: Sequence[Question], own: NDArray[np.int64], plans: Sequence[Plan | PlanSequence]
+    fit: StructuralFit,
+    mode: Mode,
+    questions: Sequence[Question],
+    own: NDArray[np.int64],
+    plans: Sequence[Plan | PlanSequence],
 ) -> PlanOutcomes:
     posteriors = [fit.model.posterior if case < 0 else fit.without[mode][fit.folds[mode][case]] for case in own]
     return fit.model.values(questions, plans, posteriors=posteriors, modes=[mode] * len(questions))
