@@ -1,0 +1,106 @@
+"""The structural model looking two runs ahead: what a plan is worth with the best plan after it, should it fail.
+
+Choose it where failed issues come back. Runs of the issue that failed after the model was fitted move what it believes
+(Bayes on its draws): in draws of a hopeless case they were likely to fail, so these count more for what follows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.actions import Action
+from planner.artifacts.lenient import section
+from planner.dataset.storage import Dataset
+from planner.dataset.trials import read_trials
+from planner.encoding.inputs import Inputs
+from planner.encoding.subject import question_of
+from planner.policies.gains import log_probs_of
+from planner.policies.readings import per_episode
+from planner.policies.registry import baseline
+from planner.policies.trial_plans import CODE, DEFAULT_MINUTES
+from planner.policies.trial_policy import TrialPolicy
+from planner.scoring.episodes import PlanSequence
+from planner.scoring.plan_outcome import Plan, PlanOutcomes, plan_of
+
+Array: TypeAlias = NDArray[np.float64]
+MAX_ATTEMPTS = 3
+"""Runs of an issue in all: Cyntra's default."""
+MAX_FAILED = 2
+"""Failed runs that are taken into account, the latest."""
+
+
+@baseline(needs_trials=True)
+class TwoSteps:
+    """A fitted policy (see planner.policies.policy)."""
+
+    name = "structural two steps"
+
+    def __init__(self, dataset: Dataset) -> None:
+        """DatasetError when train holds too few trials."""
+        self._one_step = TrialPolicy.fit("structural", dataset)
+        self.space = dataset.space
+        trials = read_trials(dataset.path)
+        ended = trials.ended_ms[trials.split == "train"]
+        self._known_until_ms = int(ended.max()) if len(ended) else 0
+        self._plans = [_whole(plan) for plan in self._one_step.values.plans]
+
+    def score(self, inputs: Inputs, job_type: str) -> Array:
+        """Softmax of what plans are worth with the best that may follow them; jobs other than code as in one step."""
+        if job_type != CODE or not len(inputs):
+            return self._one_step.score(inputs, job_type)
+        return log_probs_of(self.utilities(inputs.contexts()), inputs, self.space, job_type)
+
+    def utilities(self, contexts: Sequence[Mapping[str, Any]]) -> Array:
+        """The gated worth of every valid plan of code contexts, (n, n_valid)."""
+        found = self._one_step.utilities(contexts)
+        values, reading = self._one_step.values, self._one_step.reading
+        gates = values.judged.gates(reading)
+        for row, context in enumerate(contexts):
+            question = question_of(context, self._one_step.kernel_config)
+            if gates[values.structural.mode_of(question.subject)].open:
+                failed = failed_plans(context, self._known_until_ms)
+                last = context["issue"].get("dk_attempts", 0) + 1 >= MAX_ATTEMPTS
+                distinct = list(dict.fromkeys(self._plans))
+                sequences = _with_what_follows(distinct, failed, 1 if last else 2)
+                came = values.structural.values([question], [*sequences, failed] if failed else sequences)
+                worth = per_episode(reading, len(sequences[-1]))(_after(came, bool(failed)))[0]
+                best = worth.reshape(len(distinct), -1).max(axis=1)
+                found[row] = best[[distinct.index(plan) for plan in self._plans]]
+        return found
+
+
+def failed_plans(context: Mapping[str, Any], since_ms: int) -> PlanSequence:
+    """The plans of the issue's own runs that began since then and failed, as far as its history has them."""
+    issue_id, plans = context["issue"]["issue_id"], []
+    for run in section(dict(context), "history").get("last_n_similar_runs") or ():
+        if run.get("issue_id") == issue_id and run["started_ms"] >= since_ms and run["outcome"]["status"] == "failed":
+            action = run.get("action_executed") or {}
+            if action.get("swarm_id"):
+                lanes, minutes, attempts = (
+                    action.get(name) or "NA" for name in ("max_candidates", "max_minutes", "max_iterations")
+                )
+                plan = plan_of(Action(action["swarm_id"], lanes, minutes, attempts), 1.0, minutes=DEFAULT_MINUTES)
+                plans.append((run["started_ms"], plan))
+    return tuple(plan for _, plan in sorted(plans, key=lambda pair: pair[0])[-MAX_FAILED:])
+
+
+def _with_what_follows(plans: Sequence[Plan], failed: PlanSequence, steps: int) -> list[PlanSequence]:
+    """Each plan after those that failed, and each with each if two steps are left; those of one first plan together."""
+    if steps == 1:
+        return [(*failed, plan) for plan in plans]
+    return [(*failed, first, second) for first in plans for second in plans]
+
+
+def _after(came: PlanOutcomes, failed: bool) -> PlanOutcomes:
+    """What follows runs that failed: the last column is of these alone."""
+    if not failed:
+        return came
+    still = np.maximum(1.0 - came.passed[:, -1:], 1e-9)
+    return PlanOutcomes(*((kind[:, :-1] - kind[:, -1:]) / still for kind in came))
+
+
+def _whole(plan: Plan | PlanSequence) -> Plan:
+    assert isinstance(plan, Plan)
+    return plan
