@@ -18,7 +18,7 @@ from planner.policies.case_trials import CaseTrials
 from planner.policies.case_vocabulary import CaseVocabulary
 from planner.policies.gaussian_processes import Process, fit_passes, fit_times, passes_given, times_given
 from planner.policies.latent_calibration import LatentCalibration, calibrate_passes, calibrate_times
-from planner.policies.trial_draws import Draws, Latents, Residuals, expected_plans
+from planner.policies.trial_draws import Draws, Latents, Residuals, draw_plans, expected_plans
 from planner.scoring.episodes import PlanSequence, runs_of
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
@@ -88,6 +88,17 @@ class StructuralModel:
         self, questions: Sequence[Question], plans: Sequence[Plan | PlanSequence], posterior: Posterior, mode: Mode
     ) -> PlanOutcomes:
         """Of questions with as many tools each."""
+        return expected_plans(*self._drawn(questions, plans, posterior, mode))
+
+    def draws_of(self, question: Question, plans: Sequence[Plan]) -> PlanOutcomes:
+        """What plans come to in each draw of what is believed of a question, (draws, plans)."""
+        mode = self.mode_of(question.subject)
+        return draw_plans(*self._drawn([question], plans, self.posterior, mode))
+
+    def _drawn(
+        self, questions: Sequence[Question], plans: Sequence[Plan | PlanSequence], posterior: Posterior, mode: Mode
+    ) -> tuple[Latents, Draws, list[PlanSequence]]:
+        """What is believed of questions with as many tools each, what is drawn, and the plans as they would run."""
         sequences = [runs_of(plan) for plan in plans]
         most = max(plan.lanes for runs in sequences for plan in runs)
         first = questions[0]
@@ -100,7 +111,7 @@ class StructuralModel:
         attempts = max(sum(plan.attempts for plan in runs) for runs in sequences)
         draws = Draws.make(self.residuals, lanes, attempts)
         allowed = [tuple(plan._replace(lanes=min(plan.lanes, lanes)) for plan in runs) for runs in sequences]
-        return expected_plans(latents, draws, allowed)
+        return latents, draws, allowed
 
     def _latents(
         self, cases: Cases, lanes: int, posterior: Posterior, calibration: Sequence[LatentCalibration]

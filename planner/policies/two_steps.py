@@ -5,7 +5,7 @@ Choose it where failed issues come back. Runs of the issue that failed after the
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,10 +78,8 @@ def failed_plans(context: Mapping[str, Any], since_ms: int) -> PlanSequence:
         if run.get("issue_id") == issue_id and run["started_ms"] >= since_ms and run["outcome"]["status"] == "failed":
             action = run.get("action_executed") or {}
             if action.get("swarm_id"):
-                lanes, minutes, attempts = (
-                    action.get(name) or "NA" for name in ("max_candidates", "max_minutes", "max_iterations")
-                )
-                plan = plan_of(Action(action["swarm_id"], lanes, minutes, attempts), 1.0, minutes=DEFAULT_MINUTES)
+                numbers = (_bin(action.get(f"max_{name}")) for name in ("candidates", "minutes", "iterations"))
+                plan = plan_of(Action(action["swarm_id"], *numbers), 1.0, minutes=DEFAULT_MINUTES)
                 plans.append((run["started_ms"], plan))
     return tuple(plan for _, plan in sorted(plans, key=lambda pair: pair[0])[-MAX_FAILED:])
 
@@ -99,6 +97,10 @@ def _after(came: PlanOutcomes, failed: bool) -> PlanOutcomes:
         return came
     still = np.maximum(1.0 - came.passed[:, -1:], 1e-9)
     return PlanOutcomes(*((kind[:, :-1] - kind[:, -1:]) / still for kind in came))
+
+
+def _bin(value: int | None) -> int | Literal["NA"]:
+    return value or "NA"
 
 
 def _whole(plan: Plan | PlanSequence) -> Plan:
