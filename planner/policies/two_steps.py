@@ -4,7 +4,7 @@ Choose it where failed issues come back. Runs of the issue that failed after the
 (Bayes on its draws): in draws of a hopeless case they were likely to fail, so these count more for what follows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from planner.artifacts.lenient import section
 from planner.dataset.storage import Dataset
 from planner.dataset.trials import read_trials
 from planner.encoding.inputs import Inputs
-from planner.encoding.subject import question_of
+from planner.encoding.subject import question_of, subject_of
 from planner.policies.gains import log_probs_of
 from planner.policies.readings import per_episode
 from planner.policies.registry import baseline
@@ -42,8 +42,9 @@ class TwoSteps:
         self._one_step = TrialPolicy.fit("structural", dataset)
         self.space = dataset.space
         trials = read_trials(dataset.path)
-        ended = trials.ended_ms[trials.split == "train"]
-        self._known_until_ms = int(ended.max()) if len(ended) else 0
+        trials = trials.take(trials.split == "train")
+        self._learned = {(s.issue_id, at) for s, at in zip(trials.subjects, trials.ended_ms.tolist(), strict=True)}
+        """Issue and end of the trials that the model has seen."""
         self._plans = [_whole(plan) for plan in self._one_step.values.plans]
 
     def score(self, inputs: Inputs, job_type: str) -> Array:
@@ -60,7 +61,7 @@ class TwoSteps:
         for row, context in enumerate(contexts):
             question = question_of(context, self._one_step.kernel_config)
             if gates[values.structural.mode_of(question.subject)].open:
-                failed = failed_plans(context, self._known_until_ms)
+                failed = failed_plans(context, self._learned)
                 last = context["issue"].get("dk_attempts", 0) + 1 >= MAX_ATTEMPTS
                 distinct = list(dict.fromkeys(self._plans))
                 sequences = _with_what_follows(distinct, failed, 1 if last else 2)
@@ -71,11 +72,15 @@ class TwoSteps:
         return found
 
 
-def failed_plans(context: Mapping[str, Any], since_ms: int) -> PlanSequence:
-    """The plans of the issue's own runs that began since then and failed, as far as its history has them."""
-    issue_id, plans = context["issue"]["issue_id"], []
+def failed_plans(context: Mapping[str, Any], learned: Collection[tuple[str, int]]) -> PlanSequence:
+    """The plans of the issue's own runs that failed, as far as its history has them, without those that are
+    ``learned`` from already: issue and end in ms."""
+    issue_id, learned_as = context["issue"]["issue_id"], subject_of(context).issue_id
+    plans = []
     for run in section(dict(context), "history").get("last_n_similar_runs") or ():
-        if run.get("issue_id") == issue_id and run["started_ms"] >= since_ms and run["outcome"]["status"] == "failed":
+        ended_ms = run["started_ms"] + run["runtime"]["duration_ms"]
+        failed = run["outcome"]["status"] != "success"
+        if run.get("issue_id") == issue_id and failed and (learned_as, ended_ms) not in learned:
             action = run.get("action_executed") or {}
             if action.get("swarm_id"):
                 numbers = (_bin(action.get(f"max_{name}")) for name in ("candidates", "minutes", "iterations"))
