@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from planner.actions import Action
@@ -21,6 +22,8 @@ def print_advice(advice: Advice, repo: Path) -> None:
             "were chosen without the issue's own trials"
         )
         say("intervals: 95 %, issues of one group drawn together; that the model itself may be wrong is not in them")
+    if advice.foreseen is not None:
+        say(f"check: of the plans that were run, it foresaw {_plain(advice.foreseen)} passes beyond those that came")
     for mode, gate in advice.gates.items():
         state = "open" if gate.open else "shut"
         say(f"gate, {mode} issues: {state}; gain {gate.gain:+.4f} ± {gate.error:.4f} over the best fixed plan")
@@ -58,7 +61,11 @@ def _print_plans(rows: list[PlanRow]) -> None:
 def _interval(value: Interval | None, digits: int) -> str:
     if value is None:
         return ""
-    return f"{value.mean:+.{digits}f} \\[{value.low:+.{digits}f}, {value.high:+.{digits}f}]"
+    return escape(f"{value.mean:+.{digits}f} [{value.low:+.{digits}f}, {value.high:+.{digits}f}]")
+
+
+def _plain(value: Interval) -> str:
+    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
 
 
 def _tool(row: ToolRow) -> str:

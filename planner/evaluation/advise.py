@@ -91,6 +91,9 @@ class Advice:
     issues: int
     trials: dict[str, int]
     plans: list[PlanRow]
+    foreseen: Interval | None
+    """Passes that the model, without the issue's own trials, foresaw of the plans that were run, above those that
+    came."""
     gates: dict[str, Gate]
     failing: list[ToolRow]
     tools: list[ToolRow]
@@ -116,6 +119,7 @@ def advise(dataset: Dataset) -> Advice:
         issues=issues,
         trials=dict(dataset.info.trials),
         plans=[],
+        foreseen=None,
         gates={},
         failing=[],
         tools=_tools(usable),
@@ -140,15 +144,18 @@ def advise(dataset: Dataset) -> Advice:
     except DatasetError as error:
         return replace(advice, sentence=f"Too little to say anything: {error}")
     reading = by_utility(LIMIT_MINUTES, recorded_metrics(dataset.info.objective))
-    rows = _compare(values, reading, _rule_plans(dataset))
+    foreseen = _foreseen(values)
+    rows = _compare(values, foreseen, reading, _rule_plans(dataset))
+    off = _off(dataset, values, foreseen)
     gates = {str(mode): gate for mode, gate in values.judged.gates(reading).items()}
     return replace(
         advice,
         plans=rows,
+        foreseen=off,
         gates=gates,
         failing=_failing(usable),
         to_measure=_to_measure(dataset, values, questions, reading),
-        sentence=_in_a_sentence(rows, gates),
+        sentence=_in_a_sentence(rows, gates, off),
     )
 
 
@@ -164,7 +171,37 @@ def _rule_plans(dataset: Dataset) -> NDArray[np.intp]:
     return np.array(found, dtype=np.intp)
 
 
-def _compare(values: TrialValues, reading: Reading, rule: NDArray[np.intp]) -> list[PlanRow]:
+def _foreseen(values: TrialValues) -> PlanOutcomes:
+    """What models that lack each question's own trials foresee of it, (n, plans)."""
+    found = PlanOutcomes(*(kind.copy() for kind in values.judged.foreseen["new"]))
+    known = values.judged.rows["known"]
+    for whole, part in zip(found, values.judged.foreseen["known"], strict=True):
+        whole[known] = part[known]
+    return found
+
+
+def _off(dataset: Dataset, values: TrialValues, foreseen: PlanOutcomes) -> Interval:
+    """Foreseen passes less those that came, of the plans that were run as logged."""
+    space = dataset.space
+    valid = space.valid_indices(CODE)
+    off = []
+    start = 0
+    for split in dataset.splits.values():
+        code = np.flatnonzero(np.array(split.table["job_type"]) == CODE)[-MAX_QUESTIONS:]
+        for at, row in enumerate(code.tolist(), start=start):
+            ran = (valid == split.labels[row]).all(axis=1).argmax()
+            off.append(foreseen.passed[at, ran] - float(split.passed[row]))
+        start += len(code)
+    return _interval(values, np.array(off), np.ones(len(off)))
+
+
+def _interval(values: TrialValues, sums: Array, counts: Array) -> Interval:
+    """Sums over counts, (questions,) each."""
+    places = np.unique(values.judged.groups, return_inverse=True)[1]
+    return Interval(*ratio_interval(np.bincount(places, sums), np.bincount(places, counts)))
+
+
+def _compare(values: TrialValues, foreseen: PlanOutcomes, reading: Reading, rule: NDArray[np.intp]) -> list[PlanRow]:
     """Today's rule, the best fixed plan, and the model's plans, chosen by models that lack each issue's own trials.
 
     What they come to is what the model believes that has these trials: nobody ran most of these plans.
@@ -172,14 +209,11 @@ def _compare(values: TrialValues, reading: Reading, rule: NDArray[np.intp]) -> l
     judged = values.judged
     came, worth = judged.came, reading(judged.came)
     fixed = np.full(len(rule), worth.mean(axis=0).argmax())
-    model = reading(judged.foreseen["new"]).argmax(axis=1)
-    known = judged.rows["known"]
-    model[known] = reading(judged.foreseen["known"])[known].argmax(axis=1)
-    places = np.unique(judged.groups, return_inverse=True)[1]
+    model = reading(foreseen).argmax(axis=1)
     at = np.arange(len(rule))
 
     def interval(gains: Array) -> Interval:
-        return Interval(*ratio_interval(np.bincount(places, gains), np.bincount(places).astype(np.float64)))
+        return _interval(values, gains, np.ones(len(gains)))
 
     rows = []
     for name, chosen in ((RULE, rule), (FIXED, fixed), (MODEL, model)):
@@ -242,7 +276,7 @@ def _to_measure(
     return sorted(found, key=lambda row: (-row.gain, row.issue_id))[:MAX_ROWS]
 
 
-def _in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate]) -> str:
+def _in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval) -> str:
     opened = any(gate.open for gate in gates.values())
     row = next(row for row in rows if row.policy == (MODEL if opened else FIXED))
     won = row.utility_won
@@ -251,6 +285,12 @@ def _in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate]) -> str:
     passes, saved = row.passes_won, row.agent_minutes_saved
     assert passes is not None and saved is not None
     numbers = f"{won.mean:+.3f} [{won.low:+.3f}, {won.high:+.3f}] of utility"
+    if not off.low <= 0 <= off.high:
+        return (
+            f"Keep today's rule: of plans that were run the model foresees {abs(off.mean):.3f} passes too "
+            f"{'many' if off.mean > 0 else 'few'} [{off.low:+.3f}, {off.high:+.3f}], so what it says of others cannot be "
+            "trusted; measure what is listed."
+        )
     price = f"{abs(saved.mean):.1f} agent minutes {'less' if saved.mean >= 0 else 'more'}"
     if not won.low > 0:
         return f"Too little to tell {what} from today's rule ({numbers}): keep the rule, and measure what is listed."
