@@ -155,7 +155,7 @@ def advise(dataset: Dataset) -> Advice:
         gates=gates,
         failing=_failing(usable),
         to_measure=_to_measure(dataset, values, questions, reading),
-        sentence=_in_a_sentence(rows, gates, off),
+        sentence=in_a_sentence(rows, gates, off),
     )
 
 
@@ -276,7 +276,8 @@ def _to_measure(
     return sorted(found, key=lambda row: (-row.gain, row.issue_id))[:MAX_ROWS]
 
 
-def _in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval) -> str:
+def in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval) -> str:
+    """What to do, and why: the rule stays unless the model can be trusted and the gain over the rule is sure."""
     opened = any(gate.open for gate in gates.values())
     row = next(row for row in rows if row.policy == (MODEL if opened else FIXED))
     won = row.utility_won
@@ -286,14 +287,19 @@ def _in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interva
     assert passes is not None and saved is not None
     numbers = f"{won.mean:+.3f} [{won.low:+.3f}, {won.high:+.3f}] of utility"
     if not off.low <= 0 <= off.high:
+        wrong = f"{abs(off.mean):.3f} passes too {'many' if off.mean > 0 else 'few'} [{off.low:+.3f}, {off.high:+.3f}]"
         return (
-            f"Keep today's rule: of plans that were run the model foresees {abs(off.mean):.3f} passes too "
-            f"{'many' if off.mean > 0 else 'few'} [{off.low:+.3f}, {off.high:+.3f}], so what it says of others cannot be "
-            "trusted; measure what is listed."
+            f"Keep today's rule: of plans that were run the model foresees {wrong}, so what it says of others cannot "
+            "be trusted; measure what is listed."
         )
     price = f"{abs(saved.mean):.1f} agent minutes {'less' if saved.mean >= 0 else 'more'}"
-    if not won.low > 0:
-        return f"Too little to tell {what} from today's rule ({numbers}): keep the rule, and measure what is listed."
+    # As far as the model may be too hopeful about plans that were run, it may be about others.
+    hopeful = max(off.high, 0.0)
+    if not won.low > hopeful:
+        return (
+            f"Too little to tell {what} from today's rule: keep the rule, and measure what is listed ({numbers}; of "
+            f"plans that were run the model may foresee {hopeful:.3f} passes too many)."
+        )
     return f"Leave today's rule for {what}: {numbers}, {passes.mean:+.3f} passes and {price} for each decision."
 
 
