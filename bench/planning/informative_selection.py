@@ -14,14 +14,14 @@ from planner.runs.fitted import FittedPolicy, is_fitted
 
 
 class InformativeSelection:
-    """The fixed actions, then those of which knowing more would win most, each given what the earlier ones tell."""
+    """The fixed actions, then those of which knowing more would win most, beside these and each other."""
 
     def __init__(self, runs: Sequence[Path]) -> None:
         if len(runs) != 1 or not is_fitted(runs[0]):
             raise BenchError(
                 "--select informative needs one run of `planner train --arch structural`: name it with --policy"
             )
-        self._policy: TrialPolicy = FittedPolicy(runs[0]).policy
+        self._policy: TrialPolicy = FittedPolicy.load(runs[0]).policy
         self.name = f"informative, {runs[0].name}"
 
     def count(self, actions: Iterable[Action]) -> None:
@@ -34,7 +34,7 @@ class InformativeSelection:
         if free > 0 and choice.context["job_type"] == CODE:
             policy = self._policy
             question = question_of(choice.context, policy.kernel_config)
-            plans = plans_of_actions(rest, policy.kernel_config)
-            found = informative_plans(policy.values.structural, question, plans, policy.reading, free)
+            plans, tried = (plans_of_actions(part, policy.kernel_config) for part in (rest, actions))
+            found = informative_plans(policy.values.structural, question, plans, tried, policy.reading, free)
             rest = list(dict.fromkeys([*(rest[at] for at, _ in found), *rest]))
         return actions + rest[: max(free, 0)]

@@ -17,9 +17,10 @@ from planner.policies.readings import Gate, Reading, by_utility
 from planner.policies.registry import MIN_TRIALS
 from planner.policies.trial_plans import CODE, plans_of_actions, plans_of_space
 from planner.policies.trial_policy import MAX_QUESTIONS, known_outcomes
-from planner.policies.trial_values import Known, TrialValues, fit_trial_values
+from planner.policies.trial_values import TrialValues, fit_trial_values
 from planner.scoring.bootstrap import ratio_interval
-from planner.scoring.plan_outcome import PlanOutcomes
+from planner.scoring.episodes import PlanSequence, runs_of
+from planner.scoring.plan_outcome import Plan, PlanOutcomes
 from planner.scoring.utility import LIMIT_MINUTES, recorded_metrics
 
 Array: TypeAlias = NDArray[np.float64]
@@ -74,7 +75,7 @@ class ToolRow:
 
 @dataclass(frozen=True)
 class ToMeasure:
-    """An issue, and the plans that may turn out better than what is best as far as anybody knows."""
+    """An issue, and the plans that may turn out better than what today's rule runs."""
 
     issue_id: str
     gain: float
@@ -111,8 +112,9 @@ def advise(dataset: Dataset) -> Advice:
     trials = trials.take(trials.job_type == CODE)
     usable = trials.take(trials.usable)
     issues = len({subject.issue_id for subject in usable.subjects})
-    parts = [known_outcomes(dataset, split) for split in dataset.splits.values() if len(split)]
-    questions = [question for part in parts for question in part.questions]
+    filled = [name for name, split in dataset.splits.items() if len(split)]
+    known = known_outcomes(dataset, filled) if filled else None
+    questions = [] if known is None else known.questions
     advice = Advice(
         dataset=str(dataset.path),
         decisions=len(questions),
@@ -127,15 +129,12 @@ def advise(dataset: Dataset) -> Advice:
         sentence="",
     )
     whole = int((~usable.cut & usable.timed).sum())
-    if whole < MIN_TRIALS or issues < MIN_ISSUES or not questions:
+    if known is None or not questions or whole < MIN_TRIALS or issues < MIN_ISSUES:
         return replace(
             advice,
             sentence=f"Too little to say anything: {_count(whole, 'whole trial')} of {_count(issues, 'issue')}, and it "
             f"takes {MIN_TRIALS} of {MIN_ISSUES} at least; keep today's rule and let Cyntra run more issues.",
         )
-    known = Known(
-        questions, PlanOutcomes(*(np.concatenate(kind) for kind in zip(*(p.outcomes for p in parts), strict=True)))
-    )
     plans = plans_of_space(dataset.space, dataset.info.kernel_config)
     try:
         values = fit_trial_values(
@@ -145,8 +144,10 @@ def advise(dataset: Dataset) -> Advice:
         return replace(advice, sentence=f"Too little to say anything: {error}")
     reading = by_utility(LIMIT_MINUTES, recorded_metrics(dataset.info.objective))
     foreseen = _foreseen(values)
-    rows = _compare(values, foreseen, reading, _rule_plans(dataset))
+    rule = _rule_plans(dataset)
+    rows = _compare(values, foreseen, reading, rule)
     off = _off(dataset, values, foreseen)
+    to_measure = _to_measure(dataset, values, questions, rule, reading)
     gates = {str(mode): gate for mode, gate in values.judged.gates(reading).items()}
     return replace(
         advice,
@@ -154,8 +155,8 @@ def advise(dataset: Dataset) -> Advice:
         foreseen=off,
         gates=gates,
         failing=_failing(usable),
-        to_measure=_to_measure(dataset, values, questions, reading),
-        sentence=in_a_sentence(rows, gates, off),
+        to_measure=to_measure,
+        sentence=in_a_sentence(rows, gates, off, listed=bool(to_measure)),
     )
 
 
@@ -163,12 +164,9 @@ def _rule_plans(dataset: Dataset) -> NDArray[np.intp]:
     """What today's rule would run for each question, as a position among the valid plans."""
     rule = HeuristicPolicy(dataset.info.kernel_config)
     valid = dataset.space.valid_actions(CODE)
-    found = []
-    for split in dataset.splits.values():
-        contexts = [context for context in split.contexts() if context["job_type"] == CODE] if len(split) else []
-        for context in contexts[-MAX_QUESTIONS:]:
-            found.append(valid.index(nearest_valid(rule.decide(context), dataset.space, CODE)))
-    return np.array(found, dtype=np.intp)
+    contexts = [c for split in dataset.splits.values() if len(split) for c in split.contexts() if c["job_type"] == CODE]
+    wanted = [nearest_valid(rule.decide(context), dataset.space, CODE) for context in contexts[-MAX_QUESTIONS:]]
+    return np.array([valid.index(action) for action in wanted], dtype=np.intp)
 
 
 def _foreseen(values: TrialValues) -> PlanOutcomes:
@@ -182,17 +180,14 @@ def _foreseen(values: TrialValues) -> PlanOutcomes:
 
 def _off(dataset: Dataset, values: TrialValues, foreseen: PlanOutcomes) -> Interval:
     """Foreseen passes less those that came, of the plans that were run as logged."""
-    space = dataset.space
-    valid = space.valid_indices(CODE)
-    off = []
-    start = 0
+    valid = dataset.space.valid_indices(CODE)
+    ran, came = [], []
     for split in dataset.splits.values():
-        code = np.flatnonzero(np.array(split.table["job_type"]) == CODE)[-MAX_QUESTIONS:]
-        for at, row in enumerate(code.tolist(), start=start):
-            ran = (valid == split.labels[row]).all(axis=1).argmax()
-            off.append(foreseen.passed[at, ran] - float(split.passed[row]))
-        start += len(code)
-    return _interval(values, np.array(off), np.ones(len(off)))
+        for row in np.flatnonzero(np.array(split.table["job_type"]) == CODE).tolist():
+            ran.append(int((valid == split.labels[row]).all(axis=1).argmax()))
+            came.append(float(split.passed[row]))
+    off = foreseen.passed[np.arange(len(foreseen.passed)), ran[-MAX_QUESTIONS:]] - np.array(came[-MAX_QUESTIONS:])
+    return _interval(values, off, np.ones(len(off)))
 
 
 def _interval(values: TrialValues, sums: Array, counts: Array) -> Interval:
@@ -261,23 +256,29 @@ def _tool_row(trials: Trials, mine: NDArray[np.bool_], tool: str, group: str | N
 
 
 def _to_measure(
-    dataset: Dataset, values: TrialValues, questions: Sequence[Question], reading: Reading
+    dataset: Dataset, values: TrialValues, questions: Sequence[Question], rule: NDArray[np.intp], reading: Reading
 ) -> list[ToMeasure]:
-    """The issues of which knowing more would better the decision most."""
-    latest = {question.subject.issue_id: question for question in questions}
+    """The issues of which knowing more than what today's rule comes to would better the decision most."""
+    latest = {question.subject.issue_id: at for at, question in enumerate(questions)}
     # "NA" stands for a concrete plan: the bench runs these alone.
     valid = [action for action in dataset.space.valid_actions(CODE) if action.count("NA") < 2]
     plans = plans_of_actions(valid, dataset.info.kernel_config)
     found = []
-    for issue_id, question in list(latest.items())[-MAX_ASKED:]:
-        best = informative_plans(values.structural, question, plans, reading, 2)
+    for issue_id, at in list(latest.items())[-MAX_ASKED:]:
+        tried = [_plan(values.plans[rule[at]])]
+        best = informative_plans(values.structural, questions[at], plans, tried, reading, 2)
         if best:
-            found.append(ToMeasure(issue_id, sum(g for _, g in best), [valid[at]._asdict() for at, _ in best]))
+            found.append(ToMeasure(issue_id, sum(g for _, g in best), [valid[one]._asdict() for one, _ in best]))
     return sorted(found, key=lambda row: (-row.gain, row.issue_id))[:MAX_ROWS]
 
 
-def in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval) -> str:
+def _plan(one: Plan | PlanSequence) -> Plan:
+    return runs_of(one)[0]
+
+
+def in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval, *, listed: bool) -> str:
     """What to do, and why: the rule stays unless the model can be trusted and the gain over the rule is sure."""
+    do = "measure what is listed" if listed else "let Cyntra run more issues"
     opened = any(gate.open for gate in gates.values())
     row = next(row for row in rows if row.policy == (MODEL if opened else FIXED))
     won = row.utility_won
@@ -290,15 +291,15 @@ def in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval
         wrong = f"{abs(off.mean):.3f} passes too {'many' if off.mean > 0 else 'few'} [{off.low:+.3f}, {off.high:+.3f}]"
         return (
             f"Keep today's rule: of plans that were run the model foresees {wrong}, so what it says of others cannot "
-            "be trusted; measure what is listed."
+            f"be trusted; {do}."
         )
     price = f"{abs(saved.mean):.1f} agent minutes {'less' if saved.mean >= 0 else 'more'}"
-    # As far as the model may be too hopeful about plans that were run, it may be about others.
-    hopeful = max(off.high, 0.0)
-    if not won.low > hopeful:
+    # As far as the model may be wrong about plans that were run, it may be about others.
+    may_be_off = max(-off.low, off.high)
+    if not won.low > may_be_off:
         return (
-            f"Too little to tell {what} from today's rule: keep the rule, and measure what is listed ({numbers}; of "
-            f"plans that were run the model may foresee {hopeful:.3f} passes too many)."
+            f"Too little to tell {what} from today's rule: keep the rule, and {do} ({numbers}; of "
+            f"plans that were run the model may be wrong by {may_be_off:.3f} passes)."
         )
     return f"Leave today's rule for {what}: {numbers}, {passes.mean:+.3f} passes and {price} for each decision."
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -43,7 +44,7 @@ def results(tmp_path: Path) -> list[CaseResults]:
 
 def scores(results: list[CaseResults], **policies: Any) -> dict[str, dict[str, Any]]:
     rows = episode_scores(results, results, policies, 60.0, DEFAULT_METRICS, np.arange(len(results)))
-    return {row["policy"]: row for row in rows}
+    return {row.policy: asdict(row) for row in rows}
 
 
 def test_a_policy_is_asked_again_with_one_attempt_more_and_judged_by_both_its_answers(

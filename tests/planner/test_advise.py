@@ -1,8 +1,10 @@
 """Tests of what advice is given, and when it says that there is too little to give any."""
 
+import shutil
 from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -12,13 +14,13 @@ from planner.evaluation.advise import FIXED, MODEL, RULE, Interval, PlanRow, adv
 from planner.policies.readings import Gate
 
 SURE = Interval(0.1, 0.05, 0.15)
-RIGHT = Interval(-0.01, -0.05, 0.03)
+RIGHT = Interval(0.0, -0.04, 0.03)
 
 
 def sentence(*, is_open: bool, won: Interval = SURE, off: Interval = RIGHT) -> str:
     rows = [PlanRow(RULE, 0.4, 20.0, 20.0, None, None, None)]
     rows += [PlanRow(name, 0.5, 10.0, 10.0, SURE, Interval(10.0, 8.0, 12.0), won) for name in (FIXED, MODEL)]
-    return in_a_sentence(rows, {"known": Gate(is_open, 0, 0.1, 0.01, 30)}, off)
+    return in_a_sentence(rows, {"known": Gate(is_open, 0, 0.1, 0.01, 30)}, off, listed=True)
 
 
 def test_the_model_is_advised_where_its_gate_is_open_and_the_best_fixed_plan_where_not() -> None:
@@ -42,13 +44,24 @@ def test_a_model_that_was_wrong_about_what_was_run_is_not_believed_about_the_res
     )
 
 
-def test_a_few_real_runs_are_too_little_to_say_anything_and_the_command_says_so(
+def test_a_few_real_runs_are_too_little_to_leave_the_rule_and_the_command_says_so_on_one_screen(
     corpus_dataset: Path, tmp_path: Path
 ) -> None:
     advice = advise(load_dataset(corpus_dataset))
-    assert advice.sentence.startswith("Too little to say anything")
+    assert advice.sentence.startswith("Too little to tell")
     numbers = tmp_path / "advice.json"
     shown = CliRunner().invoke(app, ["advise", "--dataset", str(corpus_dataset), "--json", str(numbers)])
     assert shown.exit_code == 0, shown.output
-    assert "Too little to say anything" in shown.output
+    assert "Too little to tell" in shown.output and "--select informative" in shown.output
+    assert len(shown.output.splitlines()) <= 40
     assert orjson.loads(numbers.read_bytes())["sentence"] == advice.sentence
+
+
+def test_no_model_is_fitted_to_fewer_trials_than_say_anything(corpus_dataset: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    shutil.copytree(corpus_dataset, few)
+    table = pq.read_table(few / "trials.parquet")
+    pq.write_table(table.slice(0, 10), few / "trials.parquet")
+    advice = advise(load_dataset(few))
+    assert advice.sentence.startswith("Too little to say anything") and advice.tools
+    assert not advice.plans and not advice.gates and not advice.to_measure
