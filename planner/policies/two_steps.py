@@ -55,20 +55,27 @@ class TwoSteps:
 
     def utilities(self, contexts: Sequence[Mapping[str, Any]]) -> Array:
         """The gated worth of every valid plan of code contexts, (n, n_valid)."""
-        found = self._one_step.utilities(contexts)
-        values, reading = self._one_step.values, self._one_step.reading
-        gates = values.judged.gates(reading)
+        one_step = self._one_step
+        gates = one_step.values.judged.gates(one_step.reading)
+        found = one_step.utilities(contexts)
+        is_open = [gates[one_step.values.structural.mode_of(subject_of(context))].open for context in contexts]
+        found[is_open] = self.planned([context for context, is_so in zip(contexts, is_open, strict=True) if is_so])
+        return found
+
+    def planned(self, contexts: Sequence[Mapping[str, Any]]) -> Array:
+        """What every valid plan is worth with the best that may follow it, whatever the gate says, (n, n_valid)."""
+        distinct = list(dict.fromkeys(self._plans))
+        places = [distinct.index(plan) for plan in self._plans]
+        found = np.empty((len(contexts), len(self._plans)))
         for row, context in enumerate(contexts):
             question = question_of(context, self._one_step.kernel_config)
-            if gates[values.structural.mode_of(question.subject)].open:
-                failed = failed_plans(context, self._learned)
-                last = context["issue"].get("dk_attempts", 0) + 1 >= MAX_ATTEMPTS
-                distinct = list(dict.fromkeys(self._plans))
-                sequences = _with_what_follows(distinct, failed, 1 if last else 2)
-                came = values.structural.values([question], [*sequences, failed] if failed else sequences)
-                worth = per_episode(reading, len(sequences[-1]))(_after(came, bool(failed)))[0]
-                best = worth.reshape(len(distinct), -1).max(axis=1)
-                found[row] = best[[distinct.index(plan) for plan in self._plans]]
+            failed = failed_plans(context, self._learned)
+            last = context["issue"].get("dk_attempts", 0) + 1 >= MAX_ATTEMPTS
+            sequences = _with_what_follows(distinct, failed, 1 if last else 2)
+            asked = [*sequences, failed] if failed else sequences
+            came = self._one_step.values.structural.values([question], asked)
+            worth = per_episode(self._one_step.reading, len(sequences[-1]))(_after(came, bool(failed)))[0]
+            found[row] = worth.reshape(len(distinct), -1).max(axis=1)[places]
         return found
 
 
