@@ -20,8 +20,11 @@ class BenchOptions(OptionsModel):
         "trials), or one of your own.",
         section=RUN,
     )
-    select: Literal["coverage", "policy", "all"] = option(
-        "coverage", "How actions are chosen: coverage (spread evenly), policy (see --policy), or all.", section=TRIED
+    select: Literal["coverage", "policy", "informative", "all"] = option(
+        "coverage",
+        "How actions are chosen: coverage (spread evenly), policy (see --policy), informative (whose outcomes would "
+        "better decisions most, as the structural run in --policy has it), or all.",
+        section=TRIED,
     )
     policies: list[Path] = option(
         [],

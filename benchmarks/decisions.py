@@ -1,5 +1,5 @@
 """How well plans are chosen by what recorded trials teach, beside the best fixed plan, in the recorded order and over
-orders.
+orders; and how well sequences of two plans are, of which the second runs if the first failed.
 
 python -m benchmarks.decisions TABLES... [--setting pair] [--json FILE]
 python -m benchmarks.decisions TABLES --trials 5 --minute-seconds 10 --setting group --members structural
@@ -7,7 +7,8 @@ python -m benchmarks.decisions TABLES --trials 5 --minute-seconds 10 --setting g
 Settings, by what is known of a case (a problem with an agent) that is judged:
 pair    the problem with other agents (5 folds of cases); group  other groups of problems (5 folds of groups);
 time    trials that had ended before the block of cases begins (5 blocks after a first third);
-logs    as pair, but of every learning case only one run of today's rule was logged, cut at its limit.
+logs    as pair, but of every learning case only one run of today's rule was logged, cut at its limit;
+episodes as pair, of sequences of two plans: the second run meets trials that the first has not used.
 
 gap = (U - best fixed) / (best per case - best fixed), with intervals that draw groups together (95 %). Over orders, the
 best fixed plan is the best in hindsight over orders; "learned" is the one that is best on the learning cases.
@@ -28,14 +29,22 @@ from numpy.typing import NDArray
 from bench.executors.replay import SPACE, TODAYS_RULE, ReplayCase, ReplayExecutor, is_observed
 from planner.dataset.trials import Trial, Trials, trials_of
 from planner.encoding.subject import Question, question_of
-from planner.policies.readings import PRICE, Reading, by_price, by_utility
+from planner.policies.readings import PRICE, Reading, by_price, by_utility, per_episode
 from planner.policies.structural import MODES
 from planner.policies.trial_values import Known, Member, TrialValues, fit_trial_values
 from planner.scoring.bootstrap import ratio_interval
-from planner.scoring.orders import expected_outcomes
-from planner.scoring.plan_outcome import Plan, PlanOutcomes, plan_of, plan_outcomes
+from planner.scoring.episodes import (
+    PlanSequence,
+    expected_sequences,
+    observed_sequences,
+    sequence_outcomes,
+)
+from planner.scoring.plan_outcome import PlanOutcomes, plan_of
 
-SETTINGS = ("pair", "group", "time", "logs")
+EPISODES = "episodes"
+SETTINGS = ("pair", "group", "time", "logs", EPISODES)
+EPISODE_RUNS = 2
+ASKED_AGAIN = "one step at a time"
 FOLDS = 5
 LIMIT_MINUTES = 120
 RATES = (0.1, PRICE, 0.4)
@@ -54,9 +63,11 @@ class Table:
     name: str
     cases: list[ReplayCase]
     questions: list[Question]
-    plans: list[Plan]
+    plans: list[PlanSequence]
+    """Sequences of ``n_runs`` plans: one run, or an episode."""
+    n_runs: int
     today: int
-    """Which of the plans is today's rule."""
+    """Which of the plans is today's rule, in every run."""
     minute_ms: float
     recorded: PlanOutcomes
     expected: PlanOutcomes
@@ -65,29 +76,34 @@ class Table:
     @property
     def utility(self) -> Reading:
         """The reading by which everything is judged."""
-        return by_utility(LIMIT_MINUTES)
+        return self.read(by_utility(LIMIT_MINUTES))
+
+    def read(self, reading: Reading) -> Reading:
+        """A reading of what one run comes to, as one of what the table's plans do."""
+        return per_episode(reading, self.n_runs)
 
 
-def read_table(directory: Path, trials: int, minute_seconds: float) -> Table:
-    """The cases of a folder of recorded trials."""
+def read_table(directory: Path, trials: int, minute_seconds: float, n_runs: int = 1) -> Table:
+    """The cases of a folder of recorded trials, and what plans, or sequences of ``n_runs`` plans, come to on them."""
     executor = ReplayExecutor.prepare(directory, n_trials=trials, minute_seconds=minute_seconds)
     drafts = list(executor.drafts(None, "recorded"))
     cases = [executor.cases[draft.choice.case_id] for draft in drafts]
     actions = [action for action in SPACE.valid_actions("code") if is_observed(action, trials)]
-    plans = [plan_of(action, 1.0) for action in actions]
+    plans = observed_sequences([plan_of(action, 1.0) for action in actions], n_runs, trials)
     minute_ms = 1000 * minute_seconds
     passed = np.array([[trial.passed for trial in case.trials] for case in cases], dtype=np.float64)
     minutes = np.array([[trial.duration_ms for trial in case.trials] for case in cases]) / minute_ms
-    over_orders = [expected_outcomes(plans, p, t).mean for p, t in zip(passed, minutes, strict=True)]
+    over_orders = [expected_sequences(plans, p, t) for p, t in zip(passed, minutes, strict=True)]
     groups = [str(case.problem.get("issue_group") or case.problem["issue_id"]) for case in cases]
     return Table(
         name=directory.name,
         cases=cases,
         questions=[question_of(draft.choice.context, {}) for draft in drafts],
         plans=plans,
-        today=actions.index(TODAYS_RULE),
+        n_runs=n_runs,
+        today=plans.index((plan_of(TODAYS_RULE, 1.0),) * n_runs),
         minute_ms=minute_ms,
-        recorded=plan_outcomes(plans, passed, minutes, minutes),
+        recorded=sequence_outcomes(plans, passed[:, None], minutes[:, None], minutes[:, None]),
         expected=PlanOutcomes(*(np.array(kind) for kind in zip(*over_orders, strict=True))),
         groups=np.unique(groups, return_inverse=True)[1].astype(np.int64),
     )
@@ -148,7 +164,7 @@ def _trials(table: Table, row: int, before_ms: float = np.inf) -> list[Trial]:
 def _logged(table: Table, row: int) -> Trial:
     """The one trial that a run of today's rule leaves."""
     first = _trials(table, row)[0]
-    limit_ms = table.plans[table.today].limit * table.minute_ms
+    limit_ms = table.plans[table.today][0].limit * table.minute_ms
     if first.duration_ms is None or first.duration_ms <= limit_ms:
         return first
     return first._replace(passed=None, duration_ms=round(limit_ms), cut=True)
@@ -193,8 +209,8 @@ class Choices:
 def measure(table: Table, setting: str, members: Sequence[Member], seeds: int) -> dict[str, Any]:
     """All figures of one table in one setting."""
     readings = {
-        "utility": by_utility(LIMIT_MINUTES),
-        **{f"price {rate:g}": by_price(LIMIT_MINUTES, rate) for rate in RATES},
+        "utility": table.utility,
+        **{f"price {rate:g}": table.read(by_price(LIMIT_MINUTES, rate)) for rate in RATES},
     }
     judged: list[NDArray[np.intp]] = []
     picks: dict[str, list[Array]] = {}
@@ -215,6 +231,8 @@ def measure(table: Table, setting: str, members: Sequence[Member], seeds: int) -
             for name, reading in readings.items():
                 taken.setdefault(name, []).append(reading(values).argmax(axis=1))
                 taken.setdefault(f"{name}, gated", []).append(model.scores(questions, reading).argmax(axis=1))
+            if table.n_runs > 1:
+                taken.setdefault(ASKED_AGAIN, []).append(_one_step_at_a_time(table, model, questions, values))
             learned = int(model.judged.fixed_scores(table.utility).argmax())
             taken.setdefault("best fixed, learned", []).append(np.full(len(fold.judged), learned))
             for mode, gate in model.judged.gates(table.utility).items():
@@ -246,6 +264,16 @@ def measure(table: Table, setting: str, members: Sequence[Member], seeds: int) -
     }
 
 
+def _one_step_at_a_time(
+    table: Table, model: TrialValues, questions: Sequence[Question], values: PlanOutcomes
+) -> NDArray[np.intp]:
+    """The sequences whose first plan is the best by itself, and whose second is the best after that one failed."""
+    firsts = list(dict.fromkeys(sequence[:1] for sequence in table.plans))
+    alone = by_utility(LIMIT_MINUTES)(model.structural.values(questions, firsts)).argmax(axis=1)
+    first_of = np.array([firsts.index(sequence[:1]) for sequence in table.plans])
+    return np.where(first_of == alone[:, None], table.utility(values), -np.inf).argmax(axis=1)
+
+
 def _at(outcomes: PlanOutcomes, rows: NDArray[np.intp]) -> PlanOutcomes:
     return PlanOutcomes(*(kind[rows] for kind in outcomes))
 
@@ -268,8 +296,21 @@ def _figures(
             "gap": _by_groups(
                 mine - utility[:, best[kind]], utility.max(axis=1) - utility[:, best[kind]], table.groups[rows]
             ),
+            **_beside_fixed(part, chosen, best[kind], table.groups[rows]),
         }
     return figures
+
+
+def _beside_fixed(
+    part: PlanOutcomes, chosen: Sequence[NDArray[np.intp]], fixed: int, groups: NDArray[np.int64]
+) -> dict[str, list[float]]:
+    """Passes above those of the best fixed plan, and the share of its agent time that is saved."""
+    rows = np.arange(len(groups))
+    passed, _, agent = (np.mean([kind[rows, choice] for choice in chosen], axis=0) for kind in part)
+    return {
+        "passes_won": _by_groups(passed - part.passed[:, fixed], np.ones(len(rows)), groups),
+        "agent_time_saved": _by_groups(part.agent[:, fixed] - agent, part.agent[:, fixed], groups),
+    }
 
 
 def _by_groups(won: Array, winnable: Array, groups: NDArray[np.int64]) -> list[float]:
@@ -286,7 +327,8 @@ def _frontier(table: Table, rows: NDArray[np.intp]) -> list[dict[str, Any]]:
     for at in np.lexsort((-passed, agent)):
         if passed[at] > most:
             most = passed[at]
-            found.append({"plan": table.plans[at]._asdict(), "pass": passed[at], "agent_minutes": agent[at]})
+            plans = [plan._asdict() for plan in table.plans[at]]
+            found.append({"plans": plans, "pass": passed[at], "agent_minutes": agent[at]})
     return found
 
 
@@ -303,6 +345,13 @@ def show(report: dict[str, Any]) -> None:
         for kind in ("recorded", "expected"):
             f = row[kind]
             gap, low, high = f["gap"]
+            if report["setting"] == EPISODES:
+                won, saved = f["passes_won"], f["agent_time_saved"]
+                parts.append(
+                    f"{f['pass']:.3f} {f['agent_minutes']:5.1f} U {f['utility']:.4f} passes {won[0]:+.3f} "
+                    f"[{won[1]:+.3f}, {won[2]:+.3f}] saved {saved[0]:+.0%} [{saved[1]:+.0%}, {saved[2]:+.0%}]"
+                )
+                continue
             parts.append(
                 f"{f['pass']:.3f} {f['wall_minutes']:5.1f} {f['agent_minutes']:5.1f} U {f['utility']:.4f} "
                 f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]"
@@ -328,8 +377,12 @@ def main() -> None:
     options = parser.parse_args()
     reports = []
     for directory in options.tables:
-        table = read_table(directory, options.trials, options.minute_seconds)
+        tables: dict[int, Table] = {}
         for setting in options.setting or SETTINGS:
+            n_runs = EPISODE_RUNS if setting == EPISODES else 1
+            if n_runs not in tables:
+                tables[n_runs] = read_table(directory, options.trials, options.minute_seconds, n_runs)
+            table = tables[n_runs]
             reports.append(measure(table, setting, MEMBERS[options.members], options.seeds))
             show(reports[-1])
     if options.json:

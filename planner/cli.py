@@ -189,6 +189,39 @@ def evaluate(
 
 
 @app.command()
+def advise(
+    repo: Annotated[Path, typer.Argument(help="Root of a repo in which Cyntra has run.")] = Path(),
+    dataset: Annotated[
+        Path | None, typer.Option(help="Its dataset. [default: that in REPO; built when there is none]")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the numbers go as JSON. [default: DATASET-advice.json beside DATASET]")
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Say in one screen what a repo's own logs advise, how sure that is, and what to measure next."""
+    import orjson
+
+    from planner.dataset.storage import load_dataset
+    from planner.display.advice import print_advice
+    from planner.evaluation.advise import advise as advise_on
+
+    path = dataset or repo / DATASET
+    if dataset is None and not path.exists():
+        from cluster.connect import connect
+        from planner.dataset.build import build_dataset
+
+        with connect(address):
+            build_dataset(repo, path)
+        typer.echo(f"built {path}")
+    advice = advise_on(load_dataset(path))
+    print_advice(advice, repo)
+    out = json or path.with_name(f"{path.name}-advice.json")
+    out.write_bytes(orjson.dumps(advice.to_json(), option=orjson.OPT_INDENT_2))
+    typer.echo(f"numbers: {out}")
+
+
+@app.command()
 def compare(
     dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
     policies: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",

@@ -122,6 +122,10 @@ def make_selection(options: BenchOptions) -> Selection:
         from bench.planning.policy_selection import PolicySelection
 
         return PolicySelection(options.policies, options.seed)
+    if options.select == "informative":
+        from bench.planning.informative_selection import InformativeSelection
+
+        return InformativeSelection(options.policies)
     return AllActions() if options.select == "all" else Coverage(options.seed)
 
 

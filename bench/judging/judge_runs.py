@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.judging.episodes import Ask, Context, episode_scores
 from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
 from bench.judging.provenance import Provenance, provenance
 from bench.judging.relabel import HOLDOUT, cases_dataset, repo_of
@@ -14,6 +15,7 @@ from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out
 from bench.ledger import Ledger
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.repo import Repo
+from planner.contracts.dataset import DatasetInfo
 from planner.dataset.outcomes import Outcomes, make_outcomes
 from planner.dataset.storage import inputs_of_split
 from planner.encoding.inputs import Inputs, inputs_of_contexts
@@ -24,6 +26,7 @@ from planner.policies.registry import baselines
 from planner.policies.single_best import SingleBest
 from planner.runs.fitted import RunPolicy, load_run_policy
 from planner.scoring.regret import (
+    JointScores,
     PolicyScore,
     Preference,
     best_per_case,
@@ -68,7 +71,7 @@ def score_runs(
             check_metrics(one.metrics, bench.metrics, f"{name}, the winners that it learned from", str(ledger_path))
     policies = {name: load_run_policy(path) for name, path in runs.items()}
     minute_seconds = _minute_seconds(bench, policies)
-    space, outcomes, fitted = _fit_baselines(learning, held_out, minute_seconds, bench, by)
+    space, outcomes, fitted, asked = _fit_baselines(learning, held_out, minute_seconds, bench, by)
     cases = [result.case for result in held_out]
     defaults = fixed_choices([action_from_document(c.actions[0].model_dump()) for c in cases], outcomes, space)
     decided = {name: _decide(policy, held_out, outcomes, space) for name, policy in policies.items()}
@@ -118,6 +121,14 @@ def score_runs(
             Gain(name, over, *regret_won(preferences[over], preferences[name], outcomes, clusters=clusters))
             for name in runs
             for over in (RULE, SingleBest.name)
+        ),
+        episodes=episode_scores(
+            learning,
+            held_out,
+            {**asked, **{name: _ask_run(policy) for name, policy in policies.items()}},
+            minute_seconds,
+            bench.metrics,
+            clusters,
         ),
         price=_prices(bench, learning, runs, learned, preferences, outcomes, clusters, minute_seconds),
     )
@@ -186,9 +197,9 @@ def _fit_baselines(
     minute_seconds: float,
     bench: BenchResults,
     by: HoldOutBy,
-) -> tuple[ActionSpace, Outcomes, dict[str, Preference]]:
+) -> tuple[ActionSpace, Outcomes, dict[str, Preference], dict[str, Ask]]:
     """The action space of all cases, the outcomes of the held-out ones, and name -> what each baseline, fitted on the
-    learning cases, prefers among these."""
+    learning cases, prefers among these, and what it prefers in any context."""
     with tempfile.TemporaryDirectory(prefix="planner-cases-") as directory:
         dataset = cases_dataset(
             Path(directory) / "cases", learning, held_out, minute_seconds, bench.metrics, repo_of(bench.path), by
@@ -196,11 +207,39 @@ def _fit_baselines(
         space, split = dataset.space, dataset.splits["test"]
         outcomes = make_outcomes([result.action_outcomes(limit_ms(minute_seconds)) for result in held_out], space)
         inputs = inputs_of_split(split)
-        preferences = {
-            name: _preference(one.fit(dataset), inputs, outcomes, space)
-            for name, one in baselines("bench", dataset).items()
-        }
-    return space, outcomes, preferences
+        fitted = {name: one.fit(dataset) for name, one in baselines("bench", dataset).items()}
+        preferences = {name: _preference(one, inputs, outcomes, space) for name, one in fitted.items()}
+    return space, outcomes, preferences, {name: _ask_baseline(one, dataset.info) for name, one in fitted.items()}
+
+
+def _ask_baseline(policy: Policy, info: DatasetInfo) -> Ask:
+    def ask(contexts: Sequence[Context]) -> list[dict[Action, float]]:
+        inputs = inputs_of_contexts(contexts, policy.space, info.vocabulary, info.n_similar, info.token_profile)
+        return _by_action(lambda rows, job_type: policy.score(inputs.take(rows), job_type), policy.space, contexts)
+
+    return ask
+
+
+def _ask_run(policy: RunPolicy) -> Ask:
+    def ask(contexts: Sequence[Context]) -> list[dict[Action, float]]:
+        heads, space = policy.log_probs_of(contexts), policy.space
+        return _by_action(
+            lambda rows, job_type: space.joint_log_probs([head[rows] for head in heads], job_type), space, contexts
+        )
+
+    return ask
+
+
+def _by_action(joint_of: JointScores, space: ActionSpace, contexts: Sequence[Context]) -> list[dict[Action, float]]:
+    """The log-probabilities of the actions that each context's job type admits."""
+    found: list[dict[Action, float]] = [{} for _ in contexts]
+    names = np.array([context["job_type"] for context in contexts])
+    for job_type in np.unique(names).tolist():
+        rows = np.flatnonzero(names == job_type)
+        valid = space.valid_actions(job_type)
+        for row, scores in zip(rows.tolist(), joint_of(rows, job_type).tolist(), strict=True):
+            found[row] = dict(zip(valid, scores, strict=True))
+    return found
 
 
 def _preference(policy: Policy, inputs: Inputs, outcomes: Outcomes, space: ActionSpace) -> Preference:

@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from planner.display.console import console, say
-from planner.evaluation.regret_report import LabelPrice, OnlineReport, RegretReport
+from planner.evaluation.regret_report import EpisodeScore, LabelPrice, OnlineReport, RegretReport
 from planner.scoring.metric import cell, columns
 from planner.scoring.regret import PolicyScore
 
@@ -47,6 +47,7 @@ def print_regret(report: RegretReport) -> None:
             )
     if any(row.capped_choices for row in report.policies):
         say("to judge exactly, bench the held-out cases with --full: a policy that likes capped actions looks too good")
+    _print_episodes(report.episodes)
     for online in report.online:
         _say_online(online)
     for price in report.price:
@@ -65,6 +66,23 @@ def _print_scores(scores: Sequence[PolicyScore], title: str | None) -> None:
         cells = (cell(metric, row, interval=metric.key in ("pass_regret", "regret")) for metric in shown)
         table.add_row(row["policy"], *map(escape, cells))
     console.print(table)
+
+
+def _print_episodes(rows: Sequence[EpisodeScore]) -> None:
+    """What two runs come to, the second if the first failed; nothing where no trials tell."""
+    if not rows:
+        return
+    titles = ("policy", "pass", "wall min", "agent min", "utility", "won over the best fixed pair")
+    table = Table(*titles, title=f"per episode, {rows[0].cases} cases", title_justify="left", padding=(0, 0))
+    for row in rows:
+        won = f"{row.utility_won:+.3f} [{row.utility_won_low:+.3f}, {row.utility_won_high:+.3f}]"
+        minutes = (f"{value:.1f}" for value in (row.wall_minutes, row.agent_minutes))
+        table.add_row(row.policy, f"{row.passed:.3f}", *minutes, f"{row.utility:.3f}", escape(won))
+    console.print(table)
+    say(
+        "per episode: a second run if the first failed, chosen by asking again with one attempt more; it meets trials "
+        "that the first has not used, over all orders of these"
+    )
 
 
 def _say_online(row: OnlineReport) -> None:

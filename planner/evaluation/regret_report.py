@@ -73,6 +73,22 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class EpisodeScore:
+    """What a policy's episodes come to, per case; minutes are those of the budget."""
+
+    policy: str
+    cases: int
+    passed: float
+    wall_minutes: float
+    agent_minutes: float
+    utility: float
+    utility_won: float
+    """Above that of the best fixed pair in hindsight, with its 95 % interval; cases of one problem drawn together."""
+    utility_won_low: float
+    utility_won_high: float
+
+
+@dataclass(frozen=True)
 class RegretReport:
     """Policies on a bench's held-out cases."""
 
@@ -104,6 +120,8 @@ class RegretReport:
     """Of every run over today's rule, and over the single best action of the learning cases."""
     recorded_order: tuple[PolicyScore, ...] = ()
     """Where outcomes are expectations over recorded trials: the same choices by what came in the recorded order."""
+    episodes: tuple[EpisodeScore, ...] = ()
+    """What two runs come to, the second if the first failed, on cases whose recorded trials tell."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON: the account's counts beside all else."""

@@ -61,6 +61,15 @@ def settled(scores: Array) -> Array:
     return np.round(scores, 9)
 
 
+def per_episode(reading: Reading, n_runs: int) -> Reading:
+    """The same worth for episodes of at most so many runs: what one run may take at most is then the limit of each."""
+
+    def read(outcomes: PlanOutcomes) -> Array:
+        return n_runs * reading(PlanOutcomes(*(kind / n_runs for kind in outcomes)))
+
+    return read
+
+
 @dataclass(frozen=True)
 class Gate:
     """Whether a model is followed, and why."""

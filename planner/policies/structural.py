@@ -18,7 +18,8 @@ from planner.policies.case_trials import CaseTrials
 from planner.policies.case_vocabulary import CaseVocabulary
 from planner.policies.gaussian_processes import Process, fit_passes, fit_times, passes_given, times_given
 from planner.policies.latent_calibration import LatentCalibration, calibrate_passes, calibrate_times
-from planner.policies.trial_draws import Draws, Latents, Residuals, expected_plans
+from planner.policies.trial_draws import Draws, Latents, Residuals, draw_plans, expected_plans
+from planner.scoring.episodes import PlanSequence, runs_of
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
 Array: TypeAlias = NDArray[np.float64]
@@ -58,12 +59,12 @@ class StructuralModel:
     def values(
         self,
         questions: Sequence[Question],
-        plans: Sequence[Plan],
+        plans: Sequence[Plan | PlanSequence],
         *,
         posteriors: Sequence[Posterior] | None = None,
         modes: Sequence[Mode] | None = None,
     ) -> PlanOutcomes:
-        """Expected outcomes (n, plans); limits and times are minutes of the trials.
+        """Expected outcomes (n, plans), of a sequence those of the episode; limits and times are minutes of the trials.
 
         By default each question is asked of the model as it is; otherwise of its own of ``posteriors``, as its own of
         ``modes``: so are questions asked of a model that has not seen their trials.
@@ -84,10 +85,22 @@ class StructuralModel:
         return found
 
     def _values(
-        self, questions: Sequence[Question], plans: Sequence[Plan], posterior: Posterior, mode: Mode
+        self, questions: Sequence[Question], plans: Sequence[Plan | PlanSequence], posterior: Posterior, mode: Mode
     ) -> PlanOutcomes:
         """Of questions with as many tools each."""
-        most = max(plan.lanes for plan in plans)
+        return expected_plans(*self._drawn(questions, plans, posterior, mode))
+
+    def draws_of(self, question: Question, plans: Sequence[Plan]) -> PlanOutcomes:
+        """What plans come to in each draw of what is believed of a question, (draws, plans)."""
+        mode = self.mode_of(question.subject)
+        return draw_plans(*self._drawn([question], plans, self.posterior, mode))
+
+    def _drawn(
+        self, questions: Sequence[Question], plans: Sequence[Plan | PlanSequence], posterior: Posterior, mode: Mode
+    ) -> tuple[Latents, Draws, list[PlanSequence]]:
+        """What is believed of questions with as many tools each, what is drawn, and the plans as they would run."""
+        sequences = [runs_of(plan) for plan in plans]
+        most = max(plan.lanes for runs in sequences for plan in runs)
         first = questions[0]
         lanes = first.lanes(most)
         n_tools = 1 if first.repeats else lanes
@@ -95,9 +108,10 @@ class StructuralModel:
             [q.subject for q in questions for _ in range(n_tools)], [t for q in questions for t in q.tools[:n_tools]]
         )
         latents = self._latents(cases, n_tools, posterior, self.calibration[mode])
-        attempts = max(plan.attempts for plan in plans)
+        attempts = max(sum(plan.attempts for plan in runs) for runs in sequences)
         draws = Draws.make(self.residuals, lanes, attempts)
-        return expected_plans(latents, draws, [plan._replace(lanes=min(plan.lanes, lanes)) for plan in plans])
+        allowed = [tuple(plan._replace(lanes=min(plan.lanes, lanes)) for plan in runs) for runs in sequences]
+        return latents, draws, allowed
 
     def _latents(
         self, cases: Cases, lanes: int, posterior: Posterior, calibration: Sequence[LatentCalibration]

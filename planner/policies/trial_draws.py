@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.scoring.episodes import PlanSequence, runs_of, sequence_outcomes
 from planner.scoring.plan_outcome import Plan, PlanOutcomes, plan_outcomes
 
 Array: TypeAlias = NDArray[np.float64]
@@ -62,24 +63,40 @@ class Draws:
         )
 
 
-def expected_plans(latents: Latents, draws: Draws, plans: Sequence[Plan]) -> PlanOutcomes:
+def expected_plans(latents: Latents, draws: Draws, plans: Sequence[Plan | PlanSequence]) -> PlanOutcomes:
     """Expected outcomes (m, plans) of plans whose lane j has the j-th tool; with latents of one lane, all have it.
+
+    Of a sequence of plans the outcomes of the episode: that a run failed moves what is believed before the next one.
 
     Log times are of the unit in which the plans' limits are.
     """
+    n, _, attempts = draws.passing.shape
+    sequences = [runs_of(plan) for plan in plans]
+    step = max(1, BLOCK // n)
+    parts = []
+    for start in range(0, latents.mean.shape[1], step):
+        trials = _trials(Latents(*(a[:, start : start + step] for a in (latents.mean, latents.covariance))), draws)
+        parts.append(sequence_outcomes(sequences, *trials, lane_stride=attempts))
+    return PlanOutcomes(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
+
+
+def draw_plans(latents: Latents, draws: Draws, plans: Sequence[PlanSequence]) -> PlanOutcomes:
+    """What single plans come to for one question, draw by draw, (draws, plans)."""
+    trials = (kind[0] for kind in _trials(latents, draws))
+    return plan_outcomes([plan for (plan,) in plans], *trials, lane_stride=draws.passing.shape[2])
+
+
+def _trials(latents: Latents, draws: Draws) -> tuple[Array, Array, Array]:
+    """What each attempt of each lane would do, (m, draws, lanes · attempts): its chance to pass, and its times."""
     n, lanes, attempts = draws.passing.shape
     n_tools = latents.mean.shape[2]
     roots = np.sqrt(np.maximum(latents.covariance, 1e-9)) if n_tools == 1 else _roots(latents.covariance)
-    parts = []
-    for start in range(0, latents.mean.shape[1], max(1, BLOCK // n)):
-        rows = slice(start, start + max(1, BLOCK // n))
-        drawn = latents.mean[:, rows, None] + np.einsum("kmij,knj->kmni", roots[:, rows], draws.latents[..., :n_tools])
-        shape = (drawn.shape[1], n, lanes, attempts)
-        passed = np.broadcast_to(1 / (1 + np.exp(-drawn[0]))[..., None], (*drawn.shape[1:3], n_tools, attempts))
-        times = [np.exp(drawn[k][..., None] + kind) for k, kind in ((1, draws.passing), (2, draws.failing))]
-        flat = [np.broadcast_to(a, shape).reshape(*shape[:2], -1) for a in (passed, *times)]
-        parts.append([a.mean(axis=1) for a in plan_outcomes(plans, *flat, lane_stride=attempts)])
-    return PlanOutcomes(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
+    drawn = latents.mean[:, :, None] + np.einsum("kmij,knj->kmni", roots, draws.latents[..., :n_tools])
+    shape = (drawn.shape[1], n, lanes, attempts)
+    passed = np.broadcast_to(1 / (1 + np.exp(-drawn[0]))[..., None], (*drawn.shape[1:3], n_tools, attempts))
+    passing, failing = (np.exp(drawn[k][..., None] + kind) for k, kind in ((1, draws.passing), (2, draws.failing)))
+    flat = [np.broadcast_to(a, shape).reshape(*shape[:2], -1) for a in (passed, passing, failing)]
+    return flat[0], flat[1], flat[2]
 
 
 def normal_quantiles(n: int) -> Array:

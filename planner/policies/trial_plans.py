@@ -1,9 +1,9 @@
 """The plans of an action space's code actions, in the order of its valid actions; minutes are those of the budget."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from planner.actions import ActionSpace
+from planner.actions import Action, ActionSpace
 from planner.artifacts.lenient import number, section
 from planner.scoring.plan_outcome import SPECULATE, Plan, plan_of
 
@@ -16,8 +16,12 @@ DEFAULT_PARALLELISM = 2
 
 def plans_of_space(space: ActionSpace, kernel_config: Mapping[str, Any]) -> list[Plan]:
     """A plan for each valid action of a code job."""
-    config = dict(kernel_config)
-    parallel = number(section(config, "speculation"), "default_parallelism") or DEFAULT_PARALLELISM
+    return plans_of_actions(space.valid_actions(CODE), kernel_config)
+
+
+def plans_of_actions(actions: Iterable[Action], kernel_config: Mapping[str, Any]) -> list[Plan]:
+    """A plan for each action of code jobs."""
+    parallel = number(section(dict(kernel_config), "speculation"), "default_parallelism") or DEFAULT_PARALLELISM
     return [
         plan_of(
             action,
@@ -25,5 +29,5 @@ def plans_of_space(space: ActionSpace, kernel_config: Mapping[str, Any]) -> list
             candidates=int(parallel) if action.swarm_id == SPECULATE else 1,
             minutes=DEFAULT_MINUTES,
         )
-        for action in space.valid_actions(CODE)
+        for action in actions
     ]

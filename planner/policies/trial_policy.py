@@ -62,7 +62,7 @@ class TrialPolicy:
         plans = plans_of_space(dataset.space, info.kernel_config)
         values = fit_trial_values(
             trials.take(np.isin(trials.split, splits)),
-            _known(dataset, splits),
+            known_outcomes(dataset, splits),
             plans,
             LIMIT_MINUTES,
             MEMBERS[name],
@@ -93,7 +93,7 @@ class TrialPolicy:
         return self.values.scores(questions, self.reading)
 
 
-def _known(dataset: Dataset, splits: Sequence[str]) -> Known:
+def known_outcomes(dataset: Dataset, splits: Sequence[str]) -> Known:
     """What came of the code examples of these splits, the latest of many."""
     parts = [_known_of_split(dataset, dataset.splits[name]) for name in splits if len(dataset.splits[name])]
     tables = [np.concatenate(kind)[-MAX_QUESTIONS:] for kind in zip(*(part.outcomes for part in parts), strict=True)]

@@ -19,6 +19,7 @@ from planner.policies.case_vocabulary import CaseVocabulary
 from planner.policies.readings import Gate, Reading, judge_gate, settled
 from planner.policies.structural import FOLDS, MODES, Mode, StructuralFit, StructuralModel, fit_structural
 from planner.policies.trial_forest import TrialForest
+from planner.scoring.episodes import PlanSequence
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
 Array: TypeAlias = NDArray[np.float64]
@@ -68,7 +69,7 @@ class TrialValues:
     structural: StructuralModel
     forest: TrialForest | None
     members: tuple[Member, ...]
-    plans: tuple[Plan, ...]
+    plans: tuple[Plan | PlanSequence, ...]
     judged: Judged
 
     def values(self, questions: Sequence[Question]) -> PlanOutcomes:
@@ -94,7 +95,7 @@ class TrialValues:
 def fit_trial_values(
     trials: Trials,
     known: Known,
-    plans: Sequence[Plan],
+    plans: Sequence[Plan | PlanSequence],
     limit: float,
     members: Sequence[Member] = ("structural", "trial_forest"),
     *,
@@ -157,7 +158,11 @@ def _completed(known: Known, believed: PlanOutcomes) -> PlanOutcomes:
 
 
 def _structural_unseen(
-    fit: StructuralFit, mode: Mode, questions: Sequence[Question], own: NDArray[np.int64], plans: Sequence[Plan]
+    fit: StructuralFit,
+    mode: Mode,
+    questions: Sequence[Question],
+    own: NDArray[np.int64],
+    plans: Sequence[Plan | PlanSequence],
 ) -> PlanOutcomes:
     posteriors = [fit.model.posterior if case < 0 else fit.without[mode][fit.folds[mode][case]] for case in own]
     return fit.model.values(questions, plans, posteriors=posteriors, modes=[mode] * len(questions))
