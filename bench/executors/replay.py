@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from bench.containment.limits import Deadline
 from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.outcome import cut, fault
-from bench.executors.replay_kind import TRIALS
 from bench.planning.cases import CaseDraft, case_id_of, natural_order, system_state
 from bench.planning.selections import Choice
 from planner.actions import Action, ActionSpace, executed_plan
@@ -79,7 +78,7 @@ class ReplayExecutor:
     """Issue id -> why it is no case."""
 
     @classmethod
-    def prepare(cls, directory: Path, *, n_trials: int = TRIALS, minute_seconds: float = 60.0) -> "ReplayExecutor":
+    def prepare(cls, directory: Path, *, n_trials: int, minute_seconds: float = 60.0) -> "ReplayExecutor":
         """Read a folder; BenchError when it holds no such tables or no case has ``n_trials`` timed trials."""
         issues, outcomes = _read_tables(directory)
         problems = {str(row["issue_id"]): _known(row) for row in issues.to_dict("records")}

@@ -1,6 +1,7 @@
 """The agent tools that a Cyntra config names, and which of them are there."""
 
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,3 +56,8 @@ def _configured(name: str, settings: Mapping[str, Any]) -> str:
         return settings["path"]
     words = str(settings.get("command") or "").split()
     return words[0] if words else name
+
+
+def find_command(name: str, search_path: str | None = None) -> str | None:
+    """The executable called ``name`` on PATH or beside this Python, whose environment may not be activated."""
+    return shutil.which(name, path=search_path) or shutil.which(name, path=str(Path(sys.executable).parent))

@@ -11,12 +11,11 @@ from typing import Any
 from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import make_clone
-from bench.executors.cyntra.kind import find_command
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
 from bench.executors.cyntra.toolchains import read_launches, write_wrappers
 from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_world
 from bench.executors.outcome import fault, read_outcome
-from bench.planning.toolchains import Toolchain, find_toolchains
+from bench.planning.toolchains import Toolchain, find_command, find_toolchains
 from planner.actions import Action
 from planner.artifacts.repo import Repo
 from planner.artifacts.universe import minute_seconds

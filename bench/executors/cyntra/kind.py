@@ -1,8 +1,6 @@
 """The executor ``cyntra``: the issues of a repo under git, each execution a run of the kernel in its own clone."""
 
 import shlex
-import shutil
-import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -105,11 +103,6 @@ def tool_directories(command: Sequence[str]) -> list[Path]:
     """Where the tools are that the kernel called ``command`` brings along; nowhere for the real one."""
     found = entry_points(group=TOOL_DIRECTORIES, name=Path(command[0]).name)
     return [entry.load()() for entry in found]
-
-
-def find_command(name: str, search_path: str | None = None) -> str | None:
-    """The executable called ``name`` on PATH or beside this Python, whose environment may not be activated."""
-    return shutil.which(name, path=search_path) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
 KIND = CyntraKind()
