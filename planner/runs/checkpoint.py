@@ -64,11 +64,20 @@ class PolicyDocument(BaseModel):
     @classmethod
     def of(cls, config: TrainConfig, info: DatasetInfo) -> "PolicyDocument":
         """The document of a run's policy; its epoch is filled in when it is saved."""
-        return cls(
+        return cls.on(
+            info,
             class_path=config.class_path,
             source=model_source(config.class_path),
             model=config.model,
             n_similar=config.n_similar,
+            epoch=-1,
+            tool_versions=tool_versions(),
+        )
+
+    @classmethod
+    def on(cls, info: DatasetInfo, **policy: Any) -> "PolicyDocument":
+        """The document of a ``policy`` that learned from the dataset of ``info``."""
+        return cls(
             action_space=info.action_space,
             kernel_config=decisive_part(info.kernel_config),
             minute_seconds=info.minute_seconds,
@@ -78,8 +87,7 @@ class PolicyDocument(BaseModel):
             run_features=info.run_features,
             dataset_hash=info.dataset_hash,
             dataset_n_similar=info.n_similar,
-            epoch=-1,
-            tool_versions=tool_versions(),
+            **policy,
         )
 
 

@@ -60,19 +60,11 @@ class FittedPolicy:
 
     def __init__(self, policy: TrialPolicy, info: DatasetInfo) -> None:
         self.name, self.policy, self.space = policy.name, policy, policy.space
-        self.document = PolicyDocument(
+        self.document = PolicyDocument.on(
+            info,
             class_path=f"planner.policies.trial_policy@{policy.name}",
             model={},
             n_similar=info.n_similar,
-            action_space=info.action_space,
-            kernel_config=info.kernel_config,
-            minute_seconds=info.minute_seconds,
-            token_profile=info.token_profile,
-            vocabulary=info.vocabulary,
-            context_features=info.context_features,
-            run_features=info.run_features,
-            dataset_hash=info.dataset_hash,
-            dataset_n_similar=info.n_similar,
             epoch=0,
             tool_versions=info.tool_versions,
         )
