@@ -50,14 +50,14 @@ def act(decided: Decided, cases: Sequence[BenchCase], caps: Sequence[Caps]) -> t
             threshold = -1.0 if decided.threshold is None else decided.threshold
             reason = objection(action, float(confidence), threshold, cap)
         default = Action(**case.actions[0].model_dump())
-        executed.append(action if reason is None else within(cap, default))
+        executed.append(within(cap, action if reason is None else default))
         reasons.append(reason)
     return executed, reasons
 
 
 def exceeds(action: Action, caps: Caps) -> bool:
     """Whether a budget of the action lies above its cap."""
-    return within(caps, action) != action
+    return objection(action, confidence=1.0, threshold=0.0, caps=caps) is not None
 
 
 def online_report(

@@ -233,6 +233,8 @@ def _id_obstacle(issue_id: str) -> str | None:
         return "its id is not text that UTF-8 can hold"
     if n_bytes > MAX_ID_BYTES:
         return f"its id is longer than {MAX_ID_BYTES} bytes, and Cyntra makes file names of it"
+    if not issue_id:
+        return "its id is empty"
     if issue_id.startswith("-"):
         return "its id begins with -, and Cyntra would take it for an option"
     found = _NOT_IN_BRANCHES.search(issue_id)
