@@ -157,7 +157,10 @@ def evaluate(
         typer.Option(help="With --bench: cap on a plan's minutes online. [default: the universe's, if it is found]"),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Where the numbers go as JSON. [default: evaluation.json in the run]")
+        Path | None,
+        typer.Option(
+            help="Where the numbers go as JSON. [default: evaluation.json in the run, with --bench regret.json]"
+        ),
     ] = None,
 ) -> None:
     """Judge a trained policy beside today's rule: on logged runs, or on a bench's held-out cases."""

@@ -30,7 +30,7 @@ class CyntraOptions(OptionsModel):
     )
     wall_limit: float = option(
         4 * 3600.0,
-        "Seconds an execution may last at most; by itself its minutes, for code 10 more.",
+        "Seconds an execution may last at most; otherwise its action's minutes, for code 10 more.",
         section=COST,
         ge=1.0,
     )
