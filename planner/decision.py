@@ -228,7 +228,7 @@ def decide(
     if reason is not None:
         return _fallback(question, prediction, default, reason, caps)
     document = _action_document(question, action, prediction, None)
-    return _bounded(document, within(caps, action, context), None, question.unknown_keys)
+    return _bounded(document, within(caps, action, context, default), None, question.unknown_keys)
 
 
 def _bounded(document: dict[str, Any], executed: Action, reason: str | None, unknown_keys: UnknownKeys) -> Decision:
@@ -288,18 +288,24 @@ def objection(action: Action, confidence: float, threshold: float, caps: Caps) -
     return None
 
 
-def within(caps: Caps, action: Action, context: Mapping[str, Any] | None = None) -> Action:
+def within(
+    caps: Caps, action: Action, context: Mapping[str, Any] | None = None, default: Action | None = None
+) -> Action:
     """The action with each budget cut at its cap.
 
-    "NA", which leaves a budget to Cyntra's default, is bound by the cap as well, unless the context's rules admit
-    nothing else for such a job.
+    "NA" leaves a budget to Cyntra's default, which the cap binds as well: it becomes the cap, unless today's rule's
+    plan, ``default``, keeps to the cap by itself, or the context's rules admit nothing else for such a job.
     """
     values = []
     for dimension, value, cap in _capped(caps, action):
-        if cap is None or (value == "NA" and not _takes_numbers(context, action.swarm_id, dimension)):
+        usual = None if default is None else getattr(default, dimension.name)
+        kept = cap is None or (isinstance(usual, int) and usual <= cap)
+        if value != "NA":
+            values.append(value if cap is None else min(value, cap))
+        elif kept or not _takes_numbers(context, action.swarm_id, dimension):
             values.append(value)
         else:
-            values.append(cap if value == "NA" else min(value, cap))
+            values.append(cap)
     return Action(*values)
 
 
