@@ -59,7 +59,8 @@ def test_a_tool_that_cyntra_stops_at_its_limit_gives_a_timeout(kernel_repo: Kern
     kernel_repo.write_tool("codex", "#!/bin/sh\nexec sleep 60\n")
     outcome = execute(kernel_repo, SERIAL)
     assert (outcome.status, outcome.stopped_by, outcome.fault) == ("timeout", None, None)
-    assert 700 <= outcome.launches[0].duration_ms <= 5000
+    # The limit is 750 ms, and the kernel's clock starts before the wrapper's: on a busy machine by a good part of it.
+    assert 400 <= outcome.launches[0].duration_ms <= 5000
     assert outcome.launches[0].exit_code is None
 
 
