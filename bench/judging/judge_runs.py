@@ -22,7 +22,7 @@ from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import ArtifactError, BenchError
 from planner.evaluation.regret_report import Gain, LabelPrice, RegretReport
 from planner.policies.policy import Policy
-from planner.policies.registry import baselines
+from planner.policies.registry import fit_baselines
 from planner.policies.single_best import SingleBest
 from planner.runs.fitted import RunPolicy, load_run_policy
 from planner.scoring.regret import (
@@ -207,7 +207,7 @@ def _fit_baselines(
         space, split = dataset.space, dataset.splits["test"]
         outcomes = make_outcomes([result.action_outcomes(limit_ms(minute_seconds)) for result in held_out], space)
         inputs = inputs_of_split(split)
-        fitted = {name: one.fit(dataset) for name, one in baselines("bench", dataset).items()}
+        fitted = fit_baselines("bench", dataset)
         preferences = {name: _preference(one, inputs, outcomes, space) for name, one in fitted.items()}
     return space, outcomes, preferences, {name: _ask_baseline(one, dataset.info) for name, one in fitted.items()}
 

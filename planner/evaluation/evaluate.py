@@ -21,7 +21,7 @@ from planner.evaluation.decisions import (
 from planner.evaluation.metrics import Number, entropy, logged_of, metrics
 from planner.models.load import ModelSource
 from planner.policies.policy import Policy
-from planner.policies.registry import baselines
+from planner.policies.registry import fit_baselines
 from planner.runs.checkpoint import CalibrationDocument, read_run
 from planner.runs.fitted import RunPolicy, load_run_policy
 
@@ -79,7 +79,7 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
         abstain_below = calibration.threshold if calibration else ABSTAIN_BELOW
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     check_same_space(policy.space, dataset)
-    fitted = [one.fit(dataset) for one in baselines("evaluate", dataset).values()]
+    fitted = list(fit_baselines("evaluate", dataset).values())
     return Evaluation(
         run=str(run),
         checkpoint_epoch=policy.document.epoch,

@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 
 import planner.policies
 from planner.dataset.storage import Dataset
-from planner.errors import ConfigError
+from planner.errors import ConfigError, DatasetError
 from planner.policies.policy import Policy
 
 Report = Literal["compare", "evaluate", "bench"]
@@ -88,6 +88,19 @@ def baselines(report: Report | None = None, dataset: Dataset | None = None) -> d
         for one in ordered
         if (report is None or report in one.reports) and (dataset is None or one.fits(dataset))
     }
+
+
+def fit_baselines(report: Report, dataset: Dataset) -> dict[str, Policy]:
+    """Name -> fitted baseline, of those that ``report`` shows. One that learns from trials is left out where too few of
+    train's had ended in time to learn from."""
+    fitted: dict[str, Policy] = {}
+    for name, one in baselines(report, dataset).items():
+        try:
+            fitted[name] = one.fit(dataset)
+        except DatasetError:
+            if not one.needs_trials:
+                raise
+    return fitted
 
 
 _SIMPLEST_FIRST = ("most frequent", "single best", "per group", "nearest neighbours")
