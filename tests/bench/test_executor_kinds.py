@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ class CoinKind:
 
 @pytest.fixture
 def coin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kind, registered for one test."""
+    """The kind, registered for one test; the command line that takes its options is mounted."""
+    import_module("bench.cli")
     monkeypatch.setattr(registry, "_registered", {})
     register(CoinKind())
 
