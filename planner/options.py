@@ -87,6 +87,7 @@ def with_options(command: str, models: Callable[[], Sequence[type[BaseModel]]]) 
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         fields = [_parameter(name, field) for name, field in _fields(models())]
         parameters = [context, *own, *fields]
+        # What inspect.signature, and so typer, reads; the type of a function does not declare it.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run

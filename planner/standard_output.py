@@ -25,6 +25,7 @@ class _MayClose(io.FileIO):
 def survive_closed_stdout() -> None:
     """From here on a reader that goes away is no error of the command."""
     if sys.stdout is None:
+        # Open for as long as the process lives.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         return
     try:

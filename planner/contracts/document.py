@@ -48,7 +48,10 @@ def with_further_dimensions(
 
     def extend(model: type[AnyDocument]) -> type[AnyDocument]:
         further = {key(d): (Any, default(d)) for d in DIMENSIONS if d.default is not None and d.kind in kinds}
-        return create_model(model.__name__, __base__=model, **further) if further else model  # type: ignore[call-overload]
+        if not further:
+            return model
+        # The fields are known at run time only, so no overload of create_model can name them.
+        return create_model(model.__name__, __base__=model, **further)  # type: ignore[call-overload]
 
     return extend
 

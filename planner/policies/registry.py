@@ -59,6 +59,7 @@ def baseline(
     """Register the class below (or a function with a ``name``); ConfigError when its name is taken."""
 
     def register(fit: Fit) -> Fit:
+        # A class declares its name; a function can only be given one.
         name: str = fit.name  # type: ignore[attr-defined]
         known = _registered.setdefault(name, Baseline(name, fit, needs_outcomes, reports, needs_trials))
         if known.fit is not fit:

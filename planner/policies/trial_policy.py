@@ -135,6 +135,7 @@ def _register(name: str) -> None:
     def fit(dataset: Dataset) -> TrialPolicy:
         return TrialPolicy.fit(name, dataset)
 
+    # The registry asks for it, and the type of a function declares no attributes.
     fit.name = name  # type: ignore[attr-defined]
     baseline(needs_trials=True)(fit)
 
