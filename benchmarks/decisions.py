@@ -187,9 +187,11 @@ def _time_blocks(table: Table) -> list[Fold]:
 def fit_fold(table: Table, fold: Fold, members: Sequence[Member], seed: int) -> TrialValues:
     """The models that learn from a fold."""
     outcomes = PlanOutcomes(*(kind[fold.learning] for kind in table.expected))
-    if not fold.compared:
-        outcomes = PlanOutcomes(*(np.full_like(kind, np.nan) for kind in outcomes))
-    known = Known([table.questions[row] for row in fold.learning], outcomes)
+    if not fold.compared:  # one run of today's rule was logged
+        is_today = np.arange(len(table.plans)) == table.today
+        outcomes = PlanOutcomes(*(np.where(is_today, kind[fold.learning], np.nan) for kind in table.recorded))
+    rule = np.full(len(fold.learning), table.today)
+    known = Known([table.questions[row] for row in fold.learning], outcomes, rule)
     return fit_trial_values(
         fold.trials, known, table.plans, LIMIT_MINUTES, members, minute_ms=table.minute_ms, seed=seed
     )
@@ -230,13 +232,14 @@ def measure(table: Table, setting: str, members: Sequence[Member], seeds: int) -
             values_s += time.perf_counter() - began
             for name, reading in readings.items():
                 taken.setdefault(name, []).append(reading(values).argmax(axis=1))
-                taken.setdefault(f"{name}, gated", []).append(model.scores(questions, reading).argmax(axis=1))
+                gated = model.scores(questions, reading, np.full(len(questions), table.today))
+                taken.setdefault(f"{name}, gated", []).append(gated.argmax(axis=1))
             if table.n_runs > 1:
                 taken.setdefault(ASKED_AGAIN, []).append(_one_step_at_a_time(table, model, questions, values))
             learned = int(model.judged.fixed_scores(table.utility).argmax())
             taken.setdefault("best fixed, learned", []).append(np.full(len(fold.judged), learned))
             for mode, gate in model.judged.gates(table.utility).items():
-                gates.append({"seed": seed, "fold": at, "mode": mode, **asdict(gate)})
+                gates.append({"seed": seed, "fold": at, "mode": mode, "open": gate.open, **asdict(gate)})
         order = np.argsort(judged[0], kind="stable")
         for name, parts in taken.items():
             picks.setdefault(name, []).append(np.concatenate(parts)[order])

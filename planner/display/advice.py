@@ -8,6 +8,7 @@ from rich.table import Table
 
 from planner.actions import Action
 from planner.display.console import console, say
+from planner.display.training import describe_gate
 from planner.evaluation.advise import Advice, Interval, PlanRow, ToolRow
 
 
@@ -25,8 +26,7 @@ def print_advice(advice: Advice, repo: Path) -> None:
     if advice.foreseen is not None:
         say(f"check: of the plans that were run, it foresaw {_plain(advice.foreseen)} passes beyond those that came")
     for mode, gate in advice.gates.items():
-        state = "open" if gate.open else "shut"
-        say(f"gate, {mode} issues: {state}; gain {gate.gain:+.4f} ± {gate.error:.4f} over the best fixed plan")
+        say(f"{mode} issues: {describe_gate(gate)}")
     if advice.tools:
         say("tools, passes of trials: " + "; ".join(_tool(row) for row in advice.tools))
     if advice.plans and not advice.failing:

@@ -1,5 +1,6 @@
 """How a dataset and a training run came out."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from planner.artifacts.versions import UnknownKeys
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import ms_to_timestamp
 from planner.display.console import console, say
+from planner.policies.readings import Gate
 
 
 def print_dataset(info: DatasetInfo, path: Path) -> None:
@@ -34,11 +36,7 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
 def print_fitted(run: Path, fitted: Any) -> None:
     """How a policy that is fitted to trials came out: what it gains on cases it had not seen, and its gate."""
     for mode, gate in fitted.policy.values.judged.gates(fitted.policy.reading).items():
-        state = "open: the model is followed" if gate.open else "shut: the best fixed action is taken"
-        say(
-            f"{mode} issues: {gate.gain:+.4f} utility over the best fixed action on {gate.cases} cases it had not seen "
-            f"(standard error {gate.error:.4f}); gate {state}"
-        )
+        say(f"{mode} issues: {describe_gate(gate)}")
     say(f"run: {run}; next: planner evaluate {run}")
 
 
@@ -50,3 +48,15 @@ def print_run(run: Path, state: Any) -> None:
     if state.note:
         say(f"note: {state.note}")
     say(f"run: {run}; next: planner evaluate {run}")
+
+
+def describe_gate(gate: Gate) -> str:
+    """What a model gains, how sure that is, and whether it is followed."""
+    if not math.isfinite(gate.gain):
+        return f"nothing to compare with {gate.over}: gate shut, {gate.over} is kept"
+    doubt = f" and {gate.doubt:.4f} by which the model may be wrong about what was run" if gate.doubt else ""
+    state = "open: the model is followed" if gate.open else f"shut: {gate.over} is kept"
+    return (
+        f"{gate.gain:+.4f} utility over {gate.over} on {gate.cases} cases that it had not seen, less an error of "
+        f"{gate.error:.4f}{doubt}; gate {state}"
+    )

@@ -11,12 +11,11 @@ from planner.dataset.storage import Dataset
 from planner.dataset.trials import Trials, read_trials
 from planner.encoding.subject import Question
 from planner.errors import DatasetError
-from planner.policies.heuristic import HeuristicPolicy, nearest_valid
 from planner.policies.informative import informative_plans
-from planner.policies.readings import Gate, Reading, by_utility
+from planner.policies.readings import TODAYS_RULE, Gate, Reading, by_utility
 from planner.policies.registry import MIN_TRIALS
 from planner.policies.trial_plans import CODE, plans_of_actions, plans_of_space
-from planner.policies.trial_policy import MAX_QUESTIONS, known_outcomes
+from planner.policies.trial_policy import known_outcomes
 from planner.policies.trial_values import TrialValues, fit_trial_values
 from planner.scoring.bootstrap import ratio_interval
 from planner.scoring.episodes import PlanSequence, runs_of
@@ -144,10 +143,9 @@ def advise(dataset: Dataset) -> Advice:
         return replace(advice, sentence=f"Too little to say anything: {error}")
     reading = by_utility(LIMIT_MINUTES, recorded_metrics(dataset.info.objective))
     foreseen = _foreseen(values)
-    rule = _rule_plans(dataset)
-    rows = _compare(values, foreseen, reading, rule)
-    off = _off(dataset, values, foreseen)
-    to_measure = _to_measure(dataset, values, questions, rule, reading)
+    rows = _compare(values, foreseen, reading)
+    off = _off(values, foreseen)
+    to_measure = _to_measure(dataset, values, questions, reading)
     gates = {str(mode): gate for mode, gate in values.judged.gates(reading).items()}
     return replace(
         advice,
@@ -160,15 +158,6 @@ def advise(dataset: Dataset) -> Advice:
     )
 
 
-def _rule_plans(dataset: Dataset) -> NDArray[np.intp]:
-    """What today's rule would run for each question, as a position among the valid plans."""
-    rule = HeuristicPolicy(dataset.info.kernel_config)
-    valid = dataset.space.valid_actions(CODE)
-    contexts = [c for split in dataset.splits.values() if len(split) for c in split.contexts() if c["job_type"] == CODE]
-    wanted = [nearest_valid(rule.decide(context), dataset.space, CODE) for context in contexts[-MAX_QUESTIONS:]]
-    return np.array([valid.index(action) for action in wanted], dtype=np.intp)
-
-
 def _foreseen(values: TrialValues) -> PlanOutcomes:
     """What models that lack each question's own trials foresee of it, (n, plans)."""
     found = PlanOutcomes(*(kind.copy() for kind in values.judged.foreseen["new"]))
@@ -178,16 +167,12 @@ def _foreseen(values: TrialValues) -> PlanOutcomes:
     return found
 
 
-def _off(dataset: Dataset, values: TrialValues, foreseen: PlanOutcomes) -> Interval:
-    """Foreseen passes less those that came, of the plans that were run as logged."""
-    valid = dataset.space.valid_indices(CODE)
-    ran, came = [], []
-    for split in dataset.splits.values():
-        for row in np.flatnonzero(np.array(split.table["job_type"]) == CODE).tolist():
-            ran.append(int((valid == split.labels[row]).all(axis=1).argmax()))
-            came.append(float(split.passed[row]))
-    off = foreseen.passed[np.arange(len(foreseen.passed)), ran[-MAX_QUESTIONS:]] - np.array(came[-MAX_QUESTIONS:])
-    return _interval(values, off, np.ones(len(off)))
+def _off(values: TrialValues, foreseen: PlanOutcomes) -> Interval:
+    """Foreseen passes less those that came, of the plans that were run."""
+    judged = values.judged
+    tried = judged.tried
+    off = np.where(tried, foreseen.passed - judged.came.passed, 0.0).sum(axis=1)
+    return _interval(values, off, tried.sum(axis=1).astype(np.float64))
 
 
 def _interval(values: TrialValues, sums: Array, counts: Array) -> Interval:
@@ -196,13 +181,13 @@ def _interval(values: TrialValues, sums: Array, counts: Array) -> Interval:
     return Interval(*ratio_interval(np.bincount(places, sums), np.bincount(places, counts)))
 
 
-def _compare(values: TrialValues, foreseen: PlanOutcomes, reading: Reading, rule: NDArray[np.intp]) -> list[PlanRow]:
+def _compare(values: TrialValues, foreseen: PlanOutcomes, reading: Reading) -> list[PlanRow]:
     """Today's rule, the best fixed plan, and the model's plans, chosen by models that lack each issue's own trials.
 
     What they come to is what the model believes that has these trials: nobody ran most of these plans.
     """
     judged = values.judged
-    came, worth = judged.came, reading(judged.came)
+    came, worth, rule = judged.came, reading(judged.came), judged.rule
     fixed = np.full(len(rule), worth.mean(axis=0).argmax())
     model = reading(foreseen).argmax(axis=1)
     at = np.arange(len(rule))
@@ -256,7 +241,7 @@ def _tool_row(trials: Trials, mine: NDArray[np.bool_], tool: str, group: str | N
 
 
 def _to_measure(
-    dataset: Dataset, values: TrialValues, questions: Sequence[Question], rule: NDArray[np.intp], reading: Reading
+    dataset: Dataset, values: TrialValues, questions: Sequence[Question], reading: Reading
 ) -> list[ToMeasure]:
     """The issues of which knowing more than what today's rule comes to would better the decision most."""
     latest = {question.subject.issue_id: at for at, question in enumerate(questions)}
@@ -265,7 +250,7 @@ def _to_measure(
     plans = plans_of_actions(valid, dataset.info.kernel_config)
     found = []
     for issue_id, at in list(latest.items())[-MAX_ASKED:]:
-        tried = [_plan(values.plans[rule[at]])]
+        tried = [_plan(values.plans[values.judged.rule[at]])]
         best = informative_plans(values.structural, questions[at], plans, tried, reading, 2)
         if best:
             found.append(ToMeasure(issue_id, sum(g for _, g in best), [valid[one]._asdict() for one, _ in best]))
@@ -279,29 +264,30 @@ def _plan(one: Plan | PlanSequence) -> Plan:
 def in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval, *, listed: bool) -> str:
     """What to do, and why: the rule stays unless the model can be trusted and the gain over the rule is sure."""
     do = "measure what is listed" if listed else "let Cyntra run more issues"
-    opened = any(gate.open for gate in gates.values())
-    row = next(row for row in rows if row.policy == (MODEL if opened else FIXED))
+    # From logs alone nobody knows which fixed plan is best.
+    by_model = any(gate.open or gate.over == TODAYS_RULE for gate in gates.values())
+    row = next(row for row in rows if row.policy == (MODEL if by_model else FIXED))
     won = row.utility_won
     assert won is not None
-    what = "the model's plans" if opened else "the best fixed plan (the model's gate is shut)"
+    what = "the model's plans" if by_model else "the best fixed plan (the model's gate is shut)"
     passes, saved = row.passes_won, row.agent_minutes_saved
     assert passes is not None and saved is not None
     numbers = f"{won.mean:+.3f} [{won.low:+.3f}, {won.high:+.3f}] of utility"
+    price = f"{abs(saved.mean):.1f} agent minutes {'less' if saved.mean >= 0 else 'more'}"
+    # As far as the model is wrong about plans that were run, it may be about others.
+    may_be_off = max(-off.low, off.high)
+    if won.low > may_be_off:
+        return f"Leave today's rule for {what}: {numbers}, {passes.mean:+.3f} passes and {price} for each decision."
     if not off.low <= 0 <= off.high:
         wrong = f"{abs(off.mean):.3f} passes too {'many' if off.mean > 0 else 'few'} [{off.low:+.3f}, {off.high:+.3f}]"
         return (
             f"Keep today's rule: of plans that were run the model foresees {wrong}, so what it says of others cannot "
             f"be trusted; {do}."
         )
-    price = f"{abs(saved.mean):.1f} agent minutes {'less' if saved.mean >= 0 else 'more'}"
-    # As far as the model may be wrong about plans that were run, it may be about others.
-    may_be_off = max(-off.low, off.high)
-    if not won.low > may_be_off:
-        return (
-            f"Too little to tell {what} from today's rule: keep the rule, and {do} ({numbers}; of "
-            f"plans that were run the model may be wrong by {may_be_off:.3f} passes)."
-        )
-    return f"Leave today's rule for {what}: {numbers}, {passes.mean:+.3f} passes and {price} for each decision."
+    return (
+        f"Too little to tell {what} from today's rule: keep the rule, and {do} ({numbers}; of plans that were run the "
+        f"model may be wrong by {may_be_off:.3f} passes)."
+    )
 
 
 def _count(n: int, what: str) -> str:

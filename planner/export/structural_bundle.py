@@ -59,6 +59,7 @@ def _decider(policy: TrialPolicy) -> StructuralDecider:
         kernel_config=config,
         metrics=policy.metrics,
         is_open={mode: gates[mode].open for mode in MODES},
+        keeps_rule=values.judged.keeps_rule,
         fixed=values.judged.fixed_scores(reading),
         label_shares=policy.label_shares,
     )

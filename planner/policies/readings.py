@@ -1,5 +1,5 @@
 """Reading a decision from expected outcomes: by utility, by price, or safely; and the gate, which follows a model only
-where it has been shown to beat the best fixed action.
+where it has been shown to beat the best fixed action, or, where only logs are known, is sure to beat today's rule.
 
 A reading turns outcomes (n, plans) into scores (n, plans); the plan with the largest is taken. Outcomes that came and
 outcomes that are foreseen are read alike, so what a choice lost can be measured.
@@ -8,11 +8,12 @@ outcomes that are foreseen are read alike, so what a choice lost can be measured
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.scoring.bootstrap import ratio_interval
 from planner.scoring.plan_outcome import PlanOutcomes
 from planner.scoring.utility import DEFAULT_METRICS, LIMIT_MINUTES, Metrics
 from planner.scoring.utility import utility as worth
@@ -26,6 +27,9 @@ SAFE_MARGIN = 0.0
 GAIN_TEMPERATURE = 0.05
 """Utility by which an action must be better to be e times as probable."""
 RESAMPLES = 1000
+Reference = Literal["the best fixed plan", "today's rule"]
+BEST_FIXED: Reference = "the best fixed plan"
+TODAYS_RULE: Reference = "today's rule"
 
 
 def utility(outcomes: PlanOutcomes, limit: float, metrics: Metrics = DEFAULT_METRICS) -> Array:
@@ -72,32 +76,70 @@ def per_episode(reading: Reading, n_runs: int) -> Reading:
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a model is followed, and why."""
+    """Whether a model is followed, and why: where its gain, less the error of that, exceeds the doubt."""
 
-    open: bool
-    fixed: int
-    """The best fixed plan on the cases that it was judged on."""
+    over: Reference
+    """What it was compared with, and what is done where it is shut."""
     gain: float
-    """Mean score over that of the best fixed plan, on cases that the model had not seen; NaN where there were none."""
+    """Mean score over that, on cases that the model had not seen; NaN where there were none."""
     error: float
-    """Standard error of the gain: a bootstrap over groups."""
+    """Of a gain that came, its standard error; of one that is believed, what its 95 % interval lies below it."""
+    doubt: float
+    """By how much the model may be wrong about plans that were run: 0 where all plans were."""
     cases: int
+
+    @property
+    def open(self) -> bool:
+        """Whether the gain is more than error and doubt."""
+        return self.gain - self.error > self.doubt
 
 
 def judge_gate(foreseen: Array, came: Array, groups: NDArray[np.int64], *, seed: int = 0) -> Gate:
     """Open where following ``foreseen`` gains more than one standard error over the best fixed plan.
 
     Both are scores (n, plans): what a model foresaw of cases that it had not seen, and what came. Cases of one of the
-    ``groups`` (n,) are drawn together.
+    ``groups`` (n,) are drawn together; one group alone opens nothing.
     """
     if not len(came):
-        return Gate(False, 0, float("nan"), float("nan"), 0)
+        return Gate(BEST_FIXED, float("nan"), float("nan"), 0.0, 0)
     fixed = int(came.mean(axis=0).argmax())
     chosen = came[np.arange(len(came)), foreseen.argmax(axis=1)]
     gains = chosen - came[:, fixed]
     distinct, places = np.unique(groups, return_inverse=True)
     sums, sizes = np.bincount(places, gains), np.bincount(places)
     drawn = np.random.default_rng(seed).integers(0, len(distinct), size=(RESAMPLES, len(distinct)))
-    error = float((sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)).std())
-    gain = float(gains.mean())
-    return Gate(len(distinct) > 1 and gain > error, fixed, gain, error, len(came))
+    error = float((sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)).std()) if len(distinct) > 1 else float("inf")
+    return Gate(BEST_FIXED, float(gains.mean()), error, 0.0, len(came))
+
+
+@dataclass(frozen=True)
+class Logged:
+    """n decisions of which one plan each was run: it, what today's rule runs, and its group; (n,) each."""
+
+    ran: NDArray[np.intp]
+    rule: NDArray[np.intp]
+    groups: NDArray[np.int64]
+
+
+def judge_from_logs(reading: Reading, foreseen: PlanOutcomes, believed: PlanOutcomes, logged: Logged) -> Gate:
+    """Open where the gain over today's rule is surely more than the model may be wrong about the plans that were run.
+
+    Nobody ran the plans that the model would choose, so their worth is what is ``believed`` (n, plans) by a model that
+    knows the case; only of the plans that were run is it what came. How far passes that were ``foreseen`` of these,
+    without the case, lie from those that came, at the end of its 95 % interval, bounds what is believed of the others.
+    """
+    rows = np.arange(len(logged.rule))
+    if len(np.unique(logged.groups)) < 2:
+        return Gate(TODAYS_RULE, float("nan"), float("nan"), float("nan"), len(rows))
+    worth = reading(believed)
+    chosen = worth[rows, reading(foreseen).argmax(axis=1)]
+    gain, low, _ = _interval_over_groups(chosen - worth[rows, logged.rule], logged.groups)
+    off = foreseen.passed[rows, logged.ran] - believed.passed[rows, logged.ran]
+    _, off_low, off_high = _interval_over_groups(off, logged.groups)
+    return Gate(TODAYS_RULE, gain, gain - low, max(-off_low, off_high), len(rows))
+
+
+def _interval_over_groups(values: Array, groups: NDArray[np.int64]) -> tuple[float, float, float]:
+    """The mean of values (n,) and its 95 % interval, drawing groups."""
+    places = np.unique(groups, return_inverse=True)[1]
+    return ratio_interval(np.bincount(places, values), np.bincount(places))

@@ -22,7 +22,7 @@ from planner.policies.latent_calibration import LatentCalibration
 from planner.policies.readings import by_utility, settled
 from planner.policies.structural import MODES, Mode, Posterior, StructuralModel
 from planner.policies.trial_draws import Residuals
-from planner.policies.trial_plans import CODE, plans_of_space
+from planner.policies.trial_plans import CODE, plans_of_rule, plans_of_space, scores_of_rule
 from planner.scoring.plan_outcome import Plan
 from planner.scoring.utility import LIMIT_MINUTES, Metrics, recorded_metrics
 
@@ -41,8 +41,10 @@ class StructuralDecider:
     kernel_config: dict[str, Any]
     metrics: Metrics
     is_open: dict[Mode, bool]
+    keeps_rule: bool
+    """Whether a shut gate leaves the choice to today's rule."""
     fixed: Array
-    """Scores of the plans where the gate is shut, (plans,)."""
+    """Scores of the plans where the gate is shut and today's rule not kept, (plans,)."""
     label_shares: dict[str, Array]
     """Of job types other than code, scores of their valid actions."""
 
@@ -53,6 +55,8 @@ class StructuralDecider:
             return self.label_shares.get(job_type, np.zeros(len(space.valid_actions(job_type))))
         question = question_of(context, self.kernel_config)
         if not self.is_open[self.model.mode_of(question.subject)]:
+            if self.keeps_rule:
+                return scores_of_rule(plans_of_rule([context], space, self.kernel_config), len(self.plans))[0]
             return self.fixed
         return settled(by_utility(LIMIT_MINUTES, self.metrics)(self.model.values([question], self.plans)))[0]
 
@@ -74,6 +78,7 @@ def write_decider(directory: Path, decider: StructuralDecider) -> None:
         "levels": [[process.constant, process.offset] for process in model.posterior.processes],
         "calibration": {mode: [asdict(one) for one in model.calibration[mode]] for mode in MODES},
         "open": decider.is_open,
+        "keeps_rule": decider.keeps_rule,
         "metrics": [list(metric) for metric in decider.metrics],
         "label_shares": sorted(decider.label_shares),
     }
@@ -112,4 +117,5 @@ def read_decider(directory: Path, space: ActionSpace, kernel_config: dict[str, A
     )
     plans = tuple(plans_of_space(space, kernel_config))
     metrics = recorded_metrics(about["metrics"])
-    return StructuralDecider(model, plans, kernel_config, metrics, about["open"], fixed, shares)
+    keeps_rule = bool(about.get("keeps_rule", False))  # bundles of an earlier program never did
+    return StructuralDecider(model, plans, kernel_config, metrics, about["open"], keeps_rule, fixed, shares)

@@ -1,7 +1,8 @@
 """Policies that learn from trials: the structural model, the forest of trials, and the mean of both.
 
-Each values every plan, reads the values by utility, and follows them where its gate is open; elsewhere, and for jobs
-other than code, it prefers what fared best on average.
+Each values every plan, reads the values by utility, and follows them where its gate is open. Elsewhere it prefers the
+plan that fared best on average, or, where logs alone say what plans come to, keeps today's rule. For jobs other than
+code it prefers what train's labels chose.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from planner.encoding.subject import question_of
 from planner.policies.gains import log_probs_of
 from planner.policies.readings import Reading, by_utility
 from planner.policies.registry import baseline
-from planner.policies.trial_plans import CODE, plans_of_space
+from planner.policies.trial_plans import CODE, plans_of_rule, plans_of_space
 from planner.policies.trial_values import Known, Member, TrialValues, fit_trial_values
 from planner.scoring.plan_outcome import PlanOutcomes
 from planner.scoring.utility import LIMIT_MINUTES, Metrics, recorded_metrics
@@ -90,14 +91,16 @@ class TrialPolicy:
     def utilities(self, contexts: Sequence[Mapping[str, Any]]) -> Array:
         """The gated utilities of every valid plan of code contexts, (n, n_valid)."""
         questions = [question_of(context, self.kernel_config) for context in contexts]
-        return self.values.scores(questions, self.reading)
+        return self.values.scores(questions, self.reading, plans_of_rule(contexts, self.space, self.kernel_config))
 
 
 def known_outcomes(dataset: Dataset, splits: Sequence[str]) -> Known:
     """What came of the code examples of these splits, the latest of many."""
     parts = [_known_of_split(dataset, dataset.splits[name]) for name in splits if len(dataset.splits[name])]
     tables = [np.concatenate(kind)[-MAX_QUESTIONS:] for kind in zip(*(part.outcomes for part in parts), strict=True)]
-    return Known([q for part in parts for q in part.questions][-MAX_QUESTIONS:], PlanOutcomes(*tables))
+    questions = [question for part in parts for question in part.questions]
+    rule = np.concatenate([part.rule for part in parts])
+    return Known(questions[-MAX_QUESTIONS:], PlanOutcomes(*tables), rule[-MAX_QUESTIONS:])
 
 
 def _known_of_split(dataset: Dataset, split: Split) -> Known:
@@ -110,12 +113,16 @@ def _known_of_split(dataset: Dataset, split: Split) -> Known:
     minute_ms = 1000 * dataset.info.minute_seconds
     for at, row in enumerate(code.tolist()):
         rows = np.arange(*outcomes.bounds[row : row + 2])
-        rows = rows[~outcomes.capped[rows] & (outcomes.agent_ms[rows] != UNKNOWN_MS)]
+        rows = rows[~outcomes.capped[rows]]
         columns = column[space.tuple_rows(np.asarray(outcomes.actions)[rows])]
         tables.passed[at, columns] = outcomes.passed[rows]
         tables.wall[at, columns] = outcomes.duration_ms[rows] / minute_ms
-        tables.agent[at, columns] = outcomes.agent_ms[rows] / minute_ms
-    return Known([question_of(contexts[row], dataset.info.kernel_config) for row in code], tables)
+        agent_ms = outcomes.agent_ms[rows]
+        tables.agent[at, columns] = np.where(agent_ms == UNKNOWN_MS, np.nan, agent_ms / minute_ms)
+    kernel_config = dataset.info.kernel_config
+    asked = [contexts[row] for row in code]
+    questions = [question_of(context, kernel_config) for context in asked]
+    return Known(questions, tables, plans_of_rule(asked, space, kernel_config))
 
 
 def _label_shares(dataset: Dataset, splits: Sequence[str]) -> dict[str, Array]:

@@ -16,9 +16,10 @@ from planner.encoding.subject import Question
 from planner.errors import DatasetError
 from planner.policies.case_trials import CaseTrials, sum_trials
 from planner.policies.case_vocabulary import CaseVocabulary
-from planner.policies.readings import Gate, Reading, judge_gate, settled
+from planner.policies.readings import Gate, Logged, Reading, judge_from_logs, judge_gate, settled
 from planner.policies.structural import FOLDS, MODES, Mode, StructuralFit, StructuralModel, fit_structural
 from planner.policies.trial_forest import TrialForest
+from planner.policies.trial_plans import scores_of_rule
 from planner.scoring.episodes import PlanSequence
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
@@ -29,14 +30,23 @@ MIN_TRIALS = 4
 MIN_GROUPS = 8
 MIN_JUDGED = 10
 """Questions that a gate needs at least, to be judged apart from the others."""
+COMPARED_SHARE = 0.5
+"""Share of the questions of which several plans must have been tried, for plans to be compared by what came."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What came of questions: outcomes (n, plans) in the trials' minutes, NaN for plans that nobody tried."""
+    """What came of questions: outcomes (n, plans) in the trials' minutes, NaN where nobody tried or recorded."""
 
     questions: list[Question]
     outcomes: PlanOutcomes
+    rule: NDArray[np.intp]
+    """Which plan today's rule runs for each question, (n,)."""
+
+    @property
+    def tried(self) -> NDArray[np.bool_]:
+        """Whose passes are known, (n, plans)."""
+        return np.isfinite(self.outcomes.passed)
 
 
 @dataclass(frozen=True)
@@ -45,17 +55,31 @@ class Judged:
 
     foreseen: dict[Mode, PlanOutcomes]
     came: PlanOutcomes
+    """Of plans that nobody tried, what a model that knows the question's trials believes."""
+    tried: NDArray[np.bool_]
+    rule: NDArray[np.intp]
+    """Which plan today's rule runs for each question, (n,)."""
     rows: dict[Mode, NDArray[np.intp]]
     """The questions that are judged in each mode."""
     groups: NDArray[np.int64]
 
+    @property
+    def keeps_rule(self) -> bool:
+        """Whether a shut gate leaves the choice to today's rule: of most questions at most one plan was run, so that
+        nobody knows which fixed plan is best."""
+        return bool(np.mean(self.tried.sum(axis=1) > 1) < COMPARED_SHARE) if len(self.tried) else True
+
     def gates(self, reading: Reading) -> dict[Mode, Gate]:
         """A gate for each mode."""
-        came = reading(self.came)
-        return {
-            mode: judge_gate(reading(self.foreseen[mode])[rows], came[rows], self.groups[rows])
-            for mode, rows in self.rows.items()
-        }
+        return {mode: self._gate(reading, mode, rows) for mode, rows in self.rows.items()}
+
+    def _gate(self, reading: Reading, mode: Mode, rows: NDArray[np.intp]) -> Gate:
+        if not self.keeps_rule:
+            return judge_gate(reading(self.foreseen[mode])[rows], reading(self.came)[rows], self.groups[rows])
+        rows = rows[self.tried[rows].any(axis=1)]
+        ran = self.tried[rows].argmax(axis=1)
+        foreseen, believed = (PlanOutcomes(*(kind[rows] for kind in of)) for of in (self.foreseen[mode], self.came))
+        return judge_from_logs(reading, foreseen, believed, Logged(ran, self.rule[rows], self.groups[rows]))
 
     def fixed_scores(self, reading: Reading) -> Array:
         """The mean score of each plan, (plans,): what is known without looking at a question."""
@@ -81,15 +105,14 @@ class TrialValues:
             parts.append(self.forest.values(questions))
         return _mean(parts)
 
-    def scores(self, questions: Sequence[Question], reading: Reading, *, gated: bool = True) -> Array:
-        """What to maximise, (n, plans): the reading's scores, or where the gate is shut those of fixed plans."""
+    def scores(self, questions: Sequence[Question], reading: Reading, rule: NDArray[np.intp]) -> Array:
+        """What to maximise, (n, plans): the reading's scores, or where the gate is shut those of fixed plans, or of
+        the plan of today's ``rule``, (n,)."""
         found = settled(reading(self.values(questions)))
-        if not gated:
-            return found
-        gates, fixed = self.judged.gates(reading), self.judged.fixed_scores(reading)
-        shut = [not gates[self.structural.mode_of(question.subject)].open for question in questions]
-        found[shut] = fixed
-        return found
+        gates = self.judged.gates(reading)
+        shut = np.array([not gates[self.structural.mode_of(one.subject)].open for one in questions], dtype=bool)
+        kept = scores_of_rule(rule, len(self.plans)) if self.judged.keeps_rule else self.judged.fixed_scores(reading)
+        return np.where(shut[:, None], kept, found)
 
 
 def fit_trial_values(
@@ -131,6 +154,8 @@ def fit_trial_values(
     judged = Judged(
         foreseen={mode: _mean([part[mode] for part in parts]) for mode in MODES},
         came=came,
+        tried=known.tried,
+        rule=known.rule,
         rows={mode: _judged_rows(fit, mode, own) for mode in MODES},
         groups=groups,
     )
@@ -152,9 +177,8 @@ def _several_tools(questions: Sequence[Question]) -> bool:
 
 
 def _completed(known: Known, believed: PlanOutcomes) -> PlanOutcomes:
-    """What came, and what a model that has seen it believes of the plans that nobody tried."""
-    tried = np.isfinite(known.outcomes.passed)
-    return PlanOutcomes(*(np.where(tried, a, b) for a, b in zip(known.outcomes, believed, strict=True)))
+    """What came, and what a model that has seen it believes of what nobody tried or recorded."""
+    return PlanOutcomes(*(np.where(np.isfinite(a), a, b) for a, b in zip(known.outcomes, believed, strict=True)))
 
 
 def _structural_unseen(

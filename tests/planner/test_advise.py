@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from planner.cli import app
 from planner.dataset.storage import load_dataset
 from planner.evaluation.advise import FIXED, MODEL, RULE, Interval, PlanRow, advise, in_a_sentence
-from planner.policies.readings import Gate
+from planner.policies.readings import BEST_FIXED, Gate
 
 SURE = Interval(0.1, 0.05, 0.15)
 RIGHT = Interval(0.0, -0.04, 0.03)
@@ -20,7 +20,7 @@ RIGHT = Interval(0.0, -0.04, 0.03)
 def sentence(*, is_open: bool, won: Interval = SURE, off: Interval = RIGHT) -> str:
     rows = [PlanRow(RULE, 0.4, 20.0, 20.0, None, None, None)]
     rows += [PlanRow(name, 0.5, 10.0, 10.0, SURE, Interval(10.0, 8.0, 12.0), won) for name in (FIXED, MODEL)]
-    return in_a_sentence(rows, {"known": Gate(is_open, 0, 0.1, 0.01, 30)}, off, listed=True)
+    return in_a_sentence(rows, {"known": Gate(BEST_FIXED, 0.1, 0.01 if is_open else 0.2, 0.0, 30)}, off, listed=True)
 
 
 def test_the_model_is_advised_where_its_gate_is_open_and_the_best_fixed_plan_where_not() -> None:

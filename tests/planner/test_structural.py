@@ -13,7 +13,7 @@ from planner.dataset.trials import Trial, trials_of
 from planner.encoding.subject import Question, Subject
 from planner.policies.case_trials import sum_trials
 from planner.policies.latent_calibration import calibrate_passes
-from planner.policies.readings import by_utility, judge_gate
+from planner.policies.readings import TODAYS_RULE, by_utility, judge_gate
 from planner.policies.trial_values import Known, Member, TrialValues, fit_trial_values
 from planner.scoring.orders import expected_outcomes
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
@@ -55,6 +55,11 @@ def world(
     return rows, logits
 
 
+def rule_of(questions: list[Question]) -> NDArray[np.intp]:
+    """Today's rule: one candidate with 15 minutes."""
+    return np.zeros(len(questions), dtype=np.intp)
+
+
 def questions_of(rows: list[Trial]) -> list[Question]:
     keys = dict.fromkeys((row.subject, row.tool) for row in rows)
     return [Question(one, (tool,), repeats=True) for one, tool in keys]
@@ -67,12 +72,13 @@ def known_of(rows: list[Trial]) -> Known:
         own = [row for row in rows if (row.subject, row.tool) == (question.subject, question.tools[0])]
         came = expected_outcomes(PLANS, [bool(r.passed) for r in own], [(r.duration_ms or 0) / 60_000 for r in own])
         found.append(came.mean)
-    return Known(questions, PlanOutcomes(*(np.array(kind) for kind in zip(*found, strict=True))))
+    return Known(questions, PlanOutcomes(*(np.array(kind) for kind in zip(*found, strict=True))), rule_of(questions))
 
 
 def unknown_of(rows: list[Trial]) -> Known:
     questions = questions_of(rows)
-    return Known(questions, PlanOutcomes(*(np.full((len(questions), len(PLANS)), np.nan) for _ in range(3))))
+    nothing = PlanOutcomes(*(np.full((len(questions), len(PLANS)), np.nan) for _ in range(3)))
+    return Known(questions, nothing, rule_of(questions))
 
 
 def fit(rows: list[Trial], known: Known, *, forest: bool = False) -> TrialValues:
@@ -124,7 +130,8 @@ def test_the_gate_stays_shut_where_all_cases_are_alike_and_opens_where_they_are_
     reading = by_utility(LIMIT)
     assert not any(gate.open for gate in shut.judged.gates(reading).values())
     # Every question gets the plan that is best on average.
-    chosen = shut.scores(questions_of(alike), reading).argmax(axis=1)
+    asked = questions_of(alike)
+    chosen = shut.scores(asked, reading, rule_of(asked)).argmax(axis=1)
     assert set(chosen.tolist()) == {int(shut.judged.fixed_scores(reading).argmax())}
 
     different, _ = world(tools=3.0, issues=3.0, minutes=40.0)
@@ -132,7 +139,40 @@ def test_the_gate_stays_shut_where_all_cases_are_alike_and_opens_where_they_are_
     gates = opened.judged.gates(reading)
     assert gates["known"].open
     assert gates["known"].gain > gates["known"].error > 0
-    assert len(set(opened.scores(questions_of(different), reading).argmax(axis=1).tolist())) > 1
+    asked = questions_of(different)
+    assert len(set(opened.scores(asked, reading, rule_of(asked)).argmax(axis=1).tolist())) > 1
+
+
+def logs_of(rows: list[Trial]) -> tuple[list[Trial], Known]:
+    """The first trial of each case as a run of today's rule leaves it, and what came of that run."""
+    limit_ms = round(60_000 * PLANS[0].limit)
+    logged = [row for row in rows if row.attempt == 0]
+    known = unknown_of(logged)
+    for at, row in enumerate(logged):
+        duration_ms = min(row.duration_ms or 0, limit_ms)
+        passed = bool(row.passed) and duration_ms < limit_ms
+        for kind, value in zip(known.outcomes, (passed, duration_ms / 60_000, duration_ms / 60_000), strict=True):
+            kind[at, 0] = value
+        if duration_ms == limit_ms:
+            logged[at] = row._replace(passed=None, duration_ms=limit_ms, cut=True)
+    return logged, known
+
+
+def test_from_logs_alone_the_rule_is_left_only_for_a_gain_beyond_what_the_model_may_be_wrong_by() -> None:
+    reading = by_utility(LIMIT)
+    # Most agents need twice the minutes that the rule gives them; with more issues that is sure.
+    rows, logged_of = world(tools=0.3, issues=0.5, minutes=12.0, n_issues=60)[0], []
+    for n_issues in (5, 60):
+        logged, known = logs_of([row for row in rows if int(row.subject.issue_id[6:]) < n_issues])
+        logged_of.append((fit(logged, known), known))
+    (few, known_few), (many, known_many) = logged_of
+    assert few.judged.keeps_rule and many.judged.keeps_rule
+    assert not any(gate.open for gate in few.judged.gates(reading).values())
+    other_rule = np.full(len(known_few.questions), 2)
+    assert (few.scores(known_few.questions, reading, other_rule).argmax(axis=1) == other_rule).all()
+    gate = many.judged.gates(reading)["new"]
+    assert gate.open and gate.over == TODAYS_RULE
+    assert (many.scores(known_many.questions, reading, known_many.rule).argmax(axis=1) != known_many.rule).any()
 
 
 def test_one_group_alone_never_opens_a_gate() -> None:
