@@ -1,4 +1,4 @@
-"""Ways to find out whether a candidate passes a gate; each repair tool has its own, at its own price in time."""
+"""Ways to find out whether a candidate passes a gate: the gate itself, and a quick check in this process or a child."""
 
 import contextlib
 import io
@@ -37,20 +37,8 @@ def run_gate(command: str, directory: Path) -> tuple[bool, str]:
     return done.returncode == 0, done.stdout + done.stderr
 
 
-class ShellEvaluator:
-    """Writes each candidate to the file and runs the real gate: slow, and never fooled."""
-
-    def __init__(self, directory: Path, file: str, function: str, command: str) -> None:
-        self._directory, self._file, self._command = directory, directory / file, command
-
-    def passes(self, source: str) -> bool:
-        """Whether the gate passes with this source."""
-        self._file.write_text(source, encoding="utf-8")
-        return run_gate(self._command, self._directory)[0]
-
-
-class ModuleEvaluator:
-    """Runs the gate's script in this process against a module compiled anew from each candidate."""
+class FunctionEvaluator:
+    """Runs the gate's script in this process against the module with the function that changed compiled anew."""
 
     def __init__(self, directory: Path, file: str, function: str, command: str) -> None:
         script = re.search(r"(\S+\.py)\b", command)
@@ -62,27 +50,6 @@ class ModuleEvaluator:
         self._script = compile(path.read_text(encoding="utf-8"), str(path), "exec")
         os.environ["CHECK_SECONDS"] = CANDIDATE_SECONDS
         sys.path[:0] = [str(path.parent), str(directory)]
-
-    def passes(self, source: str) -> bool:
-        """Whether the script ends well with this source in place of the module's."""
-        module = ModuleType(self._module_name)
-        module.__file__ = str(self._file)
-        return _ends_well(lambda: self._run_module(module, source))
-
-    def _run_module(self, module: ModuleType, source: str) -> None:
-        exec(compile(source, str(self._file), "exec"), module.__dict__)
-        self._run_script(module)
-
-    def _run_script(self, module: ModuleType) -> None:
-        sys.modules[self._module_name] = module
-        exec(self._script, {"__name__": "__main__"})
-
-
-class FunctionEvaluator(ModuleEvaluator):
-    """Like ModuleEvaluator, but compiles only the function that changed: the fastest."""
-
-    def __init__(self, directory: Path, file: str, function: str, command: str) -> None:
-        super().__init__(directory, file, function, command)
         text = self._file.read_text(encoding="utf-8")
         self._module = ModuleType(self._module_name)
         exec(compile(text, str(self._file), "exec"), self._module.__dict__)
@@ -92,11 +59,12 @@ class FunctionEvaluator(ModuleEvaluator):
 
     def passes(self, source: str) -> bool:
         """Whether the script ends well with the changed function in the module."""
-        return _ends_well(lambda: self._run_function(source))
+        return _ends_well(lambda: self._run(source))
 
-    def _run_function(self, source: str) -> None:
+    def _run(self, source: str) -> None:
         exec(compile(self._function_text(source), str(self._file), "exec"), self._module.__dict__)
-        self._run_script(self._module)
+        sys.modules[self._module_name] = self._module
+        exec(self._script, {"__name__": "__main__"})
 
     def _function_text(self, source: str) -> str:
         lines = source.split("\n")
@@ -106,23 +74,12 @@ class FunctionEvaluator(ModuleEvaluator):
         return "\n".join(lines[self._first : end])
 
 
-class ForkedModuleEvaluator(ModuleEvaluator):
-    """Like ModuleEvaluator, each candidate in a forked child: nothing one candidate does can leak into the next."""
-
-    def passes(self, source: str) -> bool:
-        """Whether the child ends well."""
-        return _child_says_yes(lambda: super(ForkedModuleEvaluator, self).passes(source))
-
-
 class ForkedFunctionEvaluator(FunctionEvaluator):
-    """Like FunctionEvaluator, each candidate in a forked child."""
+    """Each candidate in a forked child: nothing one candidate does can leak into the next."""
 
     def passes(self, source: str) -> bool:
         """Whether the child ends well."""
         return _child_says_yes(lambda: super(ForkedFunctionEvaluator, self).passes(source))
-
-
-Evaluator = ShellEvaluator | ModuleEvaluator
 
 
 def _ends_well(work: Callable[[], None]) -> bool:

@@ -1,13 +1,14 @@
-"""What sets the four repair tools apart: which mistakes each looks for, how it checks, how long and at what price."""
+"""What sets the four repair tools apart: which mistakes each looks for, how fast it thinks, how long, at what price.
+
+Like an agent that waits for a remote model, a tool thinks longer than it computes, so that how far it gets within its
+limit depends little on what else the machine does.
+"""
 
 from typing import NamedTuple
 
 from bench.testbeds.sandbox.toolchains.evaluate import (
-    Evaluator,
     ForkedFunctionEvaluator,
-    ForkedModuleEvaluator,
     FunctionEvaluator,
-    ShellEvaluator,
 )
 
 
@@ -18,8 +19,10 @@ class Profile(NamedTuple):
     """Families of single edits, in the order in which they are tried."""
     pair_families: tuple[str, ...]
     """Families from which two edits are combined once no single edit helps; empty for none."""
-    evaluator: type[Evaluator]
+    evaluator: type[FunctionEvaluator]
     """How a candidate is checked."""
+    candidate_seconds: float
+    """How long it thinks about each candidate, the check included."""
     max_candidates: int
     """The tool gives up after so many."""
     base_tokens: int
@@ -35,13 +38,14 @@ PROFILES = {
     "codex": Profile(
         families=("boundary", "off_by_one", "comparison", "arithmetic", "boolean"),
         pair_families=("boundary", "off_by_one", "comparison", "arithmetic", "boolean"),
-        evaluator=ForkedModuleEvaluator,
+        evaluator=ForkedFunctionEvaluator,
+        candidate_seconds=0.009,
         max_candidates=1000,
         base_tokens=5000,
         tokens_per_candidate=30,
         dollars_per_million_tokens=9.0,
     ),
-    # Understands names and calls, checks every idea with the real gate.
+    # Understands names and calls, and thinks long about every idea.
     "claude": Profile(
         families=(
             "call",
@@ -56,7 +60,8 @@ PROFILES = {
             "arithmetic",
         ),
         pair_families=(),
-        evaluator=ShellEvaluator,
+        evaluator=ForkedFunctionEvaluator,
+        candidate_seconds=0.06,
         max_candidates=300,
         base_tokens=6000,
         tokens_per_candidate=120,
@@ -67,6 +72,7 @@ PROFILES = {
         families=("default", "constant", "off_by_one", "index"),
         pair_families=("default", "constant", "index", "call", "arguments"),
         evaluator=FunctionEvaluator,
+        candidate_seconds=0.001,
         max_candidates=1200,
         base_tokens=4000,
         tokens_per_candidate=15,
@@ -77,6 +83,7 @@ PROFILES = {
         families=("arguments", "default", "boundary", "boolean", "negation", "comparison", "arithmetic", "variable"),
         pair_families=(),
         evaluator=ForkedFunctionEvaluator,
+        candidate_seconds=0.009,
         max_candidates=250,
         base_tokens=4500,
         tokens_per_candidate=60,

@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,12 +109,14 @@ def repair(task: Task, profile: Profile, directory: Path, tool: str) -> Result:
     source = path.read_text(encoding="utf-8")
     evaluator = profile.evaluator(directory, file, function, task.gates[next(iter(failing))])
     tried = 0
+    began = time.monotonic()
     for edits in candidates(source, function, profile, tool):
         if tried >= profile.max_candidates:
             break
         candidate = apply_edits(source, edits)
         if candidate is None:
             continue
+        time.sleep(max(0.0, began + tried * profile.candidate_seconds - time.monotonic()))
         tried += 1
         if evaluator.passes(candidate):
             path.write_text(candidate, encoding="utf-8")
