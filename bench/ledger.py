@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS executions (
 ) STRICT
 """,
 )
+_VERSION = f"INSERT OR IGNORE INTO meta VALUES ('schema_version', '{SCHEMA_VERSION}')"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_whole(path)
         with _readable_errors(path):
-            make_file(path, _TABLES)
+            make_file(path, (*_TABLES, _VERSION))
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             ledger = cls(path, connection)
             try:
@@ -329,9 +330,8 @@ class Ledger:
     def _set_up(self, take_over: bool) -> None:
         """Tables, version and lock at one stroke, so that of two benches that start at once one finds the other's."""
         with self._transaction():
-            for statement in _TABLES:
+            for statement in (*_TABLES, _VERSION):
                 self._connection.execute(statement)
-            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
             self._check_version()
             self._take_lock(take_over)
             upgrade(self._connection, str(self._meta("schema_version")))

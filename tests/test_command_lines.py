@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PAGES = ("docs/tutorial.md", "README.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LEFT_OUT = {
     "make run": "it is tests/bench/test_quickstart.py",
@@ -73,44 +74,31 @@ def smaller(command: str) -> str:
     return f"{command} {SMALLER[max(starts, key=len)]}" if starts else command
 
 
-def run_all(page: str, directory: Path) -> int:
-    """Run a page's commands in a sandbox's directory; returns how many there were."""
+@pytest.mark.slow
+def test_every_command_of_the_tutorial_and_then_of_the_readme_runs_in_its_order(tmp_path: Path) -> None:
+    """In a sandbox's directory, that is: the tutorial makes it. What stands in both runs once."""
     bin_directory = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{bin_directory}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
-    wanted = [command for command in commands(page) if reason_to_leave_out(command) is None]
-    if not any(command.startswith("planner sandbox create") for command in wanted):
-        wanted.insert(0, "planner sandbox create my-repo")
+    every = [command.strip() for page in PAGES for command in commands(page)]
+    wanted = [command for command in dict.fromkeys(every) if reason_to_leave_out(command) is None]
+    assert wanted[0].startswith("planner sandbox create my-repo") and len(wanted) > 30
     for number, command in enumerate(wanted):
-        place = directory / "my-repo" if number else directory
-        if "planner_input.json" in command and not (place / "planner_input.json").exists() and "decide" in command:
-            (question,) = [line for line in commands("docs/tutorial.md") if line.startswith("python -c")]
-            subprocess.run(question, shell=True, cwd=place, env=environment, check=True)
+        place = tmp_path / "my-repo" if number else tmp_path
         done = subprocess.run(
             smaller(command), shell=True, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         # A sandbox's busy machine may spoil an execution, and a bench then ends with 1; everything else is 0.
         allowed = (0, 1) if command.startswith("planner bench") else (0,)
         assert done.returncode in allowed, f"{smaller(command)}\n{done.stdout.decode()[-3000:]}"
-    return len(wanted)
 
 
-@pytest.mark.slow
-def test_every_command_of_the_tutorial_runs_in_its_order(tmp_path: Path) -> None:
-    assert run_all("docs/tutorial.md", tmp_path) > 20
-
-
-@pytest.mark.slow
-def test_every_command_of_the_readme_runs_in_its_order(tmp_path: Path) -> None:
-    assert run_all("README.md", tmp_path) > 10
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_are_found_and_each_that_is_left_out_is_there(page: str) -> None:
     found = commands(page)
     assert len(found) > 10 and not any("#" in command for command in found if "python" not in command)
 
 
 def test_no_reason_is_left_of_a_command_that_is_gone() -> None:
-    text = "".join((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/tutorial.md"))
+    text = "".join((ROOT / page).read_text("utf-8") for page in PAGES)
     assert [start for start in LEFT_OUT if start not in text] == []
     assert [start for start in SMALLER if start not in text] == []

@@ -49,8 +49,10 @@ def _launched(result: CaseResults) -> Iterable[Trial]:
     outcomes = [outcome for group in result.outcomes.values() for outcome in group if outcome.derived_from is None]
     for run, outcome in enumerate(outcomes):
         first = min((launch.started_ms for launch in outcome.launches), default=0)
+        ended_well = sum(launch.exit_code == 0 for launch in outcome.launches)
         for number, launch in enumerate(outcome.launches):
             cut = launch.exit_code is None or (outcome.status == "timeout" and len(outcome.launches) == 1)
+            passed = None if cut else _passed(outcome, launch, ended_well)
             yield Trial(
                 trial_id=f"{result.case.case_id}-e{run}-{number}",
                 source="bench",
@@ -58,21 +60,25 @@ def _launched(result: CaseResults) -> Iterable[Trial]:
                 tool=launch.tool,
                 subject=subject,
                 attempt=result.case.context.issue.dk_attempts,
-                passed=None if cut else _passed(outcome, launch),
+                passed=passed,
                 duration_ms=launch.duration_ms,
                 cut=cut,
                 ended_ms=result.decided_ms + launch.started_ms - first + launch.duration_ms,
                 split="train",
+                candidates=ended_well if passed is None and outcome.passed and not cut else 0,
             )
 
 
-def _passed(outcome: BenchOutcome, launch: Launch) -> bool | None:
-    """Whether this launch's candidate passed. Where one of several did, its artifacts do not say which."""
+def _passed(outcome: BenchOutcome, launch: Launch, ended_well: int) -> bool | None:
+    """Whether this launch's candidate passed. Where several of a run that passed ended well, its artifacts do not say
+    which of them did."""
     if outcome.status == "stopped_early":
         return None
     if not outcome.passed or len(outcome.launches) == 1:
         return outcome.passed
-    return None if launch.exit_code == 0 else False
+    if launch.exit_code == 0:
+        return True if ended_well == 1 else None
+    return False if ended_well else None
 
 
 def _asked(result: CaseResults) -> tuple[Subject, str]:

@@ -24,7 +24,7 @@ def logged_trials(
     """A trial for every run of an agent; ``firsts_ms`` is the first decision of each split (dataset.trials.split_of).
 
     Of a loser nobody recorded how long it worked. That it failed is known where the chosen candidate failed too, for
-    the kernel chooses one that passed if there is any.
+    the kernel chooses one that passed if there is any; otherwise it is known that one of the candidates passed.
     """
     archived = [run for run in runs if run.kind == "archive" and run.toolchain and run.issue_id]
     attempts = _attempts(archived)
@@ -60,6 +60,8 @@ def logged_trials(
                     passed=False if failed and not cut else None,
                     duration_ms=None,
                     cut=False,
+                    candidates=0 if failed else 1 + len(losers[run.run_id]),
+                    known_passers=0 if failed else 1,
                 )
             )
     return trials

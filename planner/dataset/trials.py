@@ -43,6 +43,10 @@ class Trial(NamedTuple):
     """When its outcome was known."""
     split: str
     """The first split of which nothing had been decided when it ended: only then may it be learned from."""
+    candidates: int = 0
+    """Where its run passed, but nobody recorded whether this candidate did: how many the run had; otherwise 0."""
+    known_passers: int = 0
+    """How many of these are known to have passed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Trials:
     cut: NDArray[np.bool_]
     ended_ms: NDArray[np.int64]
     split: NDArray[np.str_]
+    candidates: NDArray[np.int64]
+    known_passers: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.tool)
@@ -72,6 +78,11 @@ class Trials:
         """Those of which it is known whether they passed, or when they were cut, (t,)."""
         return np.where(self.cut, self.timed, np.isfinite(self.passed))
 
+    @property
+    def one_of_several(self) -> NDArray[np.bool_]:
+        """Those of which it is only known that one of their run's candidates passed, (t,)."""
+        return ~self.usable & (self.candidates > self.known_passers)
+
     def take(self, rows: NDArray[Any]) -> "Trials":
         """The trials at these positions, or where a mask is true."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
@@ -79,7 +90,18 @@ class Trials:
         return Trials(subjects=[self.subjects[row] for row in rows.tolist()], **columns)
 
 
-_ARRAYS = ("job_type", "tool", "attempt", "passed", "duration_ms", "cut", "ended_ms", "split")
+_ARRAYS = (
+    "job_type",
+    "tool",
+    "attempt",
+    "passed",
+    "duration_ms",
+    "cut",
+    "ended_ms",
+    "split",
+    "candidates",
+    "known_passers",
+)
 SCHEMA = pa.schema(
     [
         ("trial_id", pa.string()),
@@ -96,6 +118,8 @@ SCHEMA = pa.schema(
         ("cut", pa.bool_()),
         ("ended_ms", pa.int64()),
         ("split", pa.string()),
+        ("candidates", pa.int64()),
+        ("known_passers", pa.int64()),
     ]
 )
 
@@ -112,6 +136,8 @@ def trials_of(rows: Sequence[Trial]) -> Trials:
         cut=np.array([row.cut for row in rows], dtype=bool),
         ended_ms=np.array([row.ended_ms for row in rows], dtype=np.int64),
         split=np.array([row.split for row in rows], dtype=np.str_),
+        candidates=np.array([row.candidates for row in rows], dtype=np.int64),
+        known_passers=np.array([row.known_passers for row in rows], dtype=np.int64),
     )
 
 
@@ -158,10 +184,16 @@ def read_trials(directory: Path) -> Trials:
         ) from None
     keys = zip(*(table[name] for name in ("issue_id", "group", "size_minutes", "text")), strict=True)
     subjects: dict[tuple[Any, ...], Subject] = {}
-    columns = [table[name] for name in Trial._fields if name != "subject"]
+    columns = [_column(table, name) for name in Trial._fields if name != "subject"]
     place = Trial._fields.index("subject")
     rows = [
         Trial._make([*row[:place], subjects.setdefault(key, Subject(*key)), *row[place:]])
         for row, key in zip(zip(*columns, strict=True), keys, strict=True)
     ]
     return trials_of(rows)
+
+
+def _column(table: Mapping[str, list[Any]], name: str) -> list[Any]:
+    """A column; where an earlier program left none, or a null, what it stands for."""
+    default = Trial._field_defaults.get(name)
+    return [default if value is None else value for value in table[name]] if default is not None else table[name]

@@ -47,19 +47,21 @@ TYPICAL_SPREAD = 0.5
 
 
 def sum_trials(
-    case: NDArray[np.int64], n_cases: int, passed: NDArray[np.bool_], log_time: Array, cut: NDArray[np.bool_]
+    case: NDArray[np.int64], n_cases: int, pass_share: Array, log_time: Array, cut: NDArray[np.bool_]
 ) -> tuple[CaseTrials, Residuals]:
-    """Trials (t,) of the cases ``case``; ``log_time`` is NaN where nobody knows it.
+    """Trials (t,) of the cases ``case``. ``pass_share`` is 1 or 0, or between where nobody knows whether the trial
+    passed: then its time counts for neither; ``log_time`` is NaN where nobody knows it.
 
     A trial that was ``cut`` has neither passed nor failed: its log time is that of the cut, and its case gets the share
     of a pass, and the failing time, that are to be expected beyond it.
     """
-    timed = np.isfinite(log_time)
+    passed = pass_share == 1
+    timed = np.isfinite(log_time) & (cut | passed | (pass_share == 0))
     whole = ~cut & timed
     residuals = Residuals(
         *(_residuals(case[kind], log_time[kind], n_cases) for kind in (whole & passed, whole & ~passed))
     )
-    weight, log_time = passed.astype(np.float64), log_time.copy()
+    weight, log_time = pass_share.copy(), log_time.copy()
     if cut.any():
         weight[cut], log_time[cut] = _beyond_cut(passed, log_time, whole, cut)
     passes = np.bincount(case, weight, n_cases)

@@ -20,6 +20,7 @@ from planner.policies.readings import Gate, Logged, Reading, judge_from_logs, ju
 from planner.policies.structural import FOLDS, MODES, Mode, StructuralFit, StructuralModel, fit_structural
 from planner.policies.trial_forest import TrialForest
 from planner.policies.trial_plans import scores_of_rule
+from planner.policies.unseen_candidates import pass_shares
 from planner.scoring.episodes import PlanSequence
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
@@ -129,16 +130,18 @@ def fit_trial_values(
 
     DatasetError when too few trials tell anything.
     """
-    used = trials.take(trials.usable & (trials.job_type == "code"))
-    if len(used) < MIN_TRIALS or not (used.timed & ~used.cut).any():
+    used = trials.take((trials.usable | trials.one_of_several) & (trials.job_type == "code"))
+    if used.usable.sum() < MIN_TRIALS or not (used.timed & ~used.cut).any():
         raise DatasetError(
-            f"{len(used)} trials with pass and time: too few to learn from; let Cyntra run more issues, or bench some"
+            f"{used.usable.sum()} trials with pass and time: too few to learn from; let Cyntra run more issues, or "
+            "bench some"
         )
     vocabulary = CaseVocabulary.fit(used.subjects, used.tool.tolist())
     case, places = _cases_of(vocabulary, used)
     firsts = np.unique(case, return_index=True)[1]
     cases = vocabulary.cases([used.subjects[at] for at in firsts], used.tool[firsts].tolist())
-    seen, residuals = sum_trials(case, len(firsts), used.passed == 1, np.log(used.duration_ms / minute_ms), used.cut)
+    log_time = np.log(used.duration_ms / minute_ms)
+    seen, residuals = sum_trials(case, len(firsts), pass_shares(used), log_time, used.cut)
     fit = fit_structural(vocabulary, cases, seen, residuals, by_issue=_several_tools(known.questions), seed=seed)
     own = np.array([places.get((q.subject.issue_id, q.tools[0]), -1) for q in known.questions], dtype=np.int64)
     came = _completed(known, fit.model.values(known.questions, plans))

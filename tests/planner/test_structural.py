@@ -15,6 +15,7 @@ from planner.policies.case_trials import sum_trials
 from planner.policies.latent_calibration import calibrate_passes
 from planner.policies.readings import TODAYS_RULE, by_utility, judge_gate
 from planner.policies.trial_values import Known, Member, TrialValues, fit_trial_values
+from planner.policies.unseen_candidates import pass_shares
 from planner.scoring.orders import expected_outcomes
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
@@ -199,7 +200,7 @@ def test_a_cut_trial_counts_as_a_share_of_a_pass_and_longer_than_it_was_seen_to_
     # One cut when most that pass have passed, one cut early.
     times = np.concatenate([log_time, np.log([50.0, 10.0])])
     case = np.concatenate([np.zeros(100, dtype=np.int64), [1, 2]])
-    seen, _ = sum_trials(case, 3, np.concatenate([passed, [False, False]]), times, cut)
+    seen, _ = sum_trials(case, 3, np.concatenate([passed, [np.nan, np.nan]]), times, cut)
     late, early = seen.passes[1], seen.passes[2]
     assert late < 0.1
     assert 0.35 < early < 0.65
@@ -211,7 +212,7 @@ def test_a_cut_trial_counts_as_a_share_of_a_pass_and_longer_than_it_was_seen_to_
 
 def test_a_trial_whose_time_nobody_knows_tells_that_it_failed_and_no_time() -> None:
     case = np.array([0, 0, 1])
-    seen, _ = sum_trials(case, 2, np.array([True, True, False]), np.array([1.0, 2.0, np.nan]), np.zeros(3, dtype=bool))
+    seen, _ = sum_trials(case, 2, np.array([1.0, 1.0, 0.0]), np.array([1.0, 2.0, np.nan]), np.zeros(3, dtype=bool))
     assert seen.trials.tolist() == [2, 1]
     assert seen.passes.tolist() == [2, 0]
     assert seen.failing.counts.tolist() == [0, 0]
@@ -262,3 +263,30 @@ def test_valuing_plans_takes_numpy_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_losers_that_nobody_watched_do_not_make_a_tool_look_better_than_it_is() -> None:
+    """Two tools, each of which passes in half of its trials, race 400 times; only the chosen candidate is recorded."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for issue in range(400):
+        passed = draw.random(2) < 0.5
+        chosen = int(draw.permutation(2)[0]) if passed.all() or not passed.any() else int(passed.argmax())
+        run_passed = bool(passed.any())
+        for lane in range(2):
+            own = Trial("", "archive", "code", f"tool-{lane}", subject(issue), 0, run_passed, 60_000, False, 1, "train")
+            if lane != chosen:
+                own = own._replace(passed=None if run_passed else False, duration_ms=None)
+                own = own._replace(candidates=2 * run_passed, known_passers=int(run_passed))
+            rows.append(own)
+    shares = pass_shares(trials_of(rows))
+    assert np.isfinite(shares).all()
+    for lane in range(2):
+        assert shares[lane::2].mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_of_two_that_ended_well_in_a_run_that_passed_at_least_one_passed() -> None:
+    row = Trial("", "bench", "code", "tool", subject(0), 0, None, 60_000, False, 1, "train", 2, 0)
+    others = [row._replace(passed=at < 5, candidates=0) for at in range(10)]
+    shares = pass_shares(trials_of([row, row, *others]))
+    assert 1.2 < shares[:2].sum() < 1.5  # two coins, of which one at least shows heads: 4/3

@@ -1,0 +1,36 @@
+"""Candidates of which nobody recorded whether they passed, though one of their run did: the share of a pass of each.
+
+Were they left out, a tool would seem to pass as often as runs with several candidates do.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.dataset.trials import Trials
+
+Array: TypeAlias = NDArray[np.float64]
+STEPS = 20
+PRIOR_PASSES, PRIOR_TRIALS = 1.0, 2.0
+
+
+def pass_shares(trials: Trials) -> Array:
+    """Of each trial (t,) whether it passed, or where that is not known and it was not cut, how likely it did; NaN where
+    nothing is known.
+
+    Expectation-maximisation over the tools' pass rates: of m candidates with rate p, one of which passed at least, m p
+    / (1 - (1 - p)^m) are expected to have passed; less those that are known, they are shared among the others.
+    """
+    tools, tool = np.unique(trials.tool, return_inverse=True)
+    known, asked = np.isfinite(trials.passed) & ~trials.cut, trials.one_of_several
+    found = np.where(known, trials.passed, np.nan)
+    counted = known | asked
+    m, passers = trials.candidates[asked], trials.known_passers[asked]
+    rates = np.full(len(tools), 0.5)
+    for _ in range(STEPS):
+        p = rates[tool[asked]]
+        found[asked] = np.clip((m * p / (1 - (1 - p) ** m) - passers) / (m - passers), 0.0, 1.0)
+        passes = np.bincount(tool[counted], found[counted], len(tools))
+        rates = (passes + PRIOR_PASSES) / (np.bincount(tool[counted], minlength=len(tools)) + PRIOR_TRIALS)
+    return found
