@@ -67,6 +67,9 @@ def bench(
             "--doctor", help="Run nothing: print what this machine can and cannot enforce.", rich_help_panel=INSTEAD
         ),
     ] = False,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the numbers go as JSON; with --dry-run those of the price.")
+    ] = None,
     *,
     options: Options,
 ) -> None:
@@ -75,6 +78,7 @@ def bench(
     Each execution is one Cyntra run in a throwaway clone; the repo itself is not touched. A bench that was interrupted
     goes on where it stopped when the same command is given again.
     """
+    import orjson
     from rich.console import Console
 
     from bench.engine.display import ExecutionBar, print_report, print_set_aside, say
@@ -92,6 +96,8 @@ def bench(
         print_set_aside(console, prepared.set_aside, prepared.unreadable)
         for line in price_lines(price, chosen.workers):
             say(console, line)
+        if json is not None:
+            json.write_bytes(orjson.dumps(price.to_json(), option=orjson.OPT_INDENT_2))
         return
     try:
         with ExecutionBar(console) as display:
@@ -100,6 +106,8 @@ def bench(
         console.print("Stopped. What was finished is in the ledger; the same command goes on from there.")
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     print_report(console, report)
+    if json is not None:
+        json.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     if not any(case.verdict for case in report.cases):
         raise typer.Exit(NOTHING_TO_JUDGE_EXIT_CODE)
     if report.faults:

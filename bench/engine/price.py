@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.engine.run import budget_of, make_selection
 from bench.executors.registry import PreparedBench
@@ -27,6 +28,10 @@ class Price:
     """Every agent of every execution works until the limit, at the dearest rate that the repo's runs recorded; None
     when no run recorded a cost."""
     dollars_per_hour: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it by its names."""
+        return asdict(self)
 
 
 def price_bench(bench: PreparedBench, source: Path, ledger_path: Path, options: BenchOptions) -> Price:

@@ -4,8 +4,9 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from bench.engine.budget import Budget
 from bench.engine.workers import Capping, WorkerPool
@@ -65,6 +66,14 @@ class BenchReport:
     """Cap of the budget -> executions that were not done because of it."""
     idle_nodes: dict[str, str] = field(default_factory=dict)
     """Host -> why its node got no work, or no more."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it by its names."""
+        cases = [
+            {**asdict(replace(case, verdict=None)), "verdict": case.verdict and case.verdict.to_json()}
+            for case in self.cases
+        ]
+        return {**asdict(replace(self, cases=[])), "ledger_path": str(self.ledger_path), "cases": cases}
 
 
 def run_bench(

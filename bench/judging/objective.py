@@ -12,7 +12,7 @@ from statistics import NormalDist, fmean, stdev
 from typing import Any
 
 from bench.judging.expectations import Expectation
-from planner.actions import Action
+from planner.actions import Action, action_document
 from planner.artifacts.universe import Universe
 from planner.contracts.bench import BenchOutcome
 from planner.contracts.document import Bin
@@ -110,6 +110,11 @@ class Verdict:
     """The actions that could not be distinguished from each other at the end, the winner among them."""
     confidence: float
     """How likely the winner passes at least as often as every other action (uniform prior, the least over rivals)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it by its names."""
+        equals = [action_document(action) for action in self.equals]
+        return {"action": action_document(self.action), "equals": equals, "confidence": self.confidence}
 
 
 def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objective) -> Verdict | None:

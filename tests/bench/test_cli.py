@@ -33,9 +33,16 @@ def test_the_table_names_winners_and_the_summary_counts(
 ) -> None:
     finished = [{"id": str(number), "status": "done"} for number in range(10, 35)]
     kernel_repo.write_issues({"id": "1"}, {"id": "[red]2", "status": "done"}, *finished)
-    arguments = ["bench", str(kernel_repo.root), "--k", "1", "--cyntra", " ".join(SMALL_KERNEL)]
+    numbers = kernel_repo.root / "numbers.json"
+    arguments = ["bench", str(kernel_repo.root), "--k", "1", "--cyntra", " ".join(SMALL_KERNEL), "--json", str(numbers)]
+    priced = CliRunner().invoke(app, [*arguments, "--dry-run"])
+    assert priced.exit_code == 0, priced.output
+    assert orjson.loads(numbers.read_bytes())["executions"] == 1
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
+    report = orjson.loads(numbers.read_bytes())
+    assert (report["read"], report["run"], report["faults"]) == (27, 1, 0)
+    assert report["cases"][0]["verdict"]["action"]["swarm_id"] == "serial_handoff"
     (line,) = [line for line in result.output.splitlines() if "'[red]2'" in line]
     assert line.startswith("set aside: its id ")
     assert "set aside: status 'done': '10', '11'," in result.output and "'29' and 5 more\n" in result.output
