@@ -34,7 +34,9 @@ HISTORY_SHARE = 0.4
 HOLDOUT = 2 / 3
 """Share of the benched issues, the latest, on which is judged: the policy that learns from the history alone needs none
 of the others."""
-RUNS_PER_ISSUE = 2
+RUNS_PER_ISSUE = 4
+RUNS_PER_CPU = 2
+"""Runs of the history that go on at once: agents wait more than they compute."""
 ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
 FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
 STAGES = 9
@@ -88,7 +90,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
             create_sandbox(places.repo, issues=issues, seed=seed)
     ids = sorted(Repo(places.repo).issues, key=int)
     past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
-    with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues, one after another"):
+    with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues"):
         _record(places, past, seed)
     say("      connecting to Ray ...")
     with connect(address):
@@ -153,7 +155,12 @@ def _record(places: Places, issues: list[str], seed: int) -> None:
     runs = len(issues) * RUNS_PER_ISSUE
     with StageBars() as bars:
         record_history(
-            places.repo, runs=runs, seed=seed, issues=issues, progress=lambda done, n: bars.update("runs", done, n)
+            places.repo,
+            runs=runs,
+            seed=seed,
+            workers=RUNS_PER_CPU * usable_cpus(),
+            progress=lambda done, n: bars.update("runs", done, n),
+            issues=issues,
         )
     marker.touch()
 

@@ -76,7 +76,7 @@ def test_an_issue_line_that_cannot_be_read_is_named_by_the_bench_and_by_the_dry_
 def test_help_shows_every_option_once_and_in_a_section() -> None:
     shown = CliRunner().invoke(planner_app, ["bench", "--help"]).output
     sections = {part.split(":\n")[0]: re.findall(r"(?m)^  (--[a-z-]+)", part) for part in shown.split("\n\n")}
-    assert sections["Options"] == ["--help"]
+    assert sections["Options"] == ["--json", "--help"]
     assert sections["Instead of running"] == ["--dry-run", "--doctor"]
     options = {name for names in sections.values() for name in names}
     assert sum(map(len, sections.values())) == len(options) > 25

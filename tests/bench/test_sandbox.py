@@ -468,21 +468,23 @@ def test_a_tool_works_out_of_a_copied_package(tmp_path: Path, sandbox: Path) -> 
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("workers", [1, 4])
 def test_history_is_recorded_in_order_and_failures_are_reopened(
-    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     seen: list[tuple[int, int]] = []
     text = (repo / ".cyntra" / "config.yaml").read_text().replace("seconds_per_minute: 1", "seconds_per_minute: 0.02")
     (repo / ".cyntra" / "config.yaml").write_text(text)
     done = record_history(
-        repo, runs=3, seed=1, issues=["2", "1"], progress=lambda count, total: seen.append((count, total))
+        repo, runs=4, seed=1, workers=workers, issues=["2", "1"], progress=lambda *counts: seen.append(counts)
     )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert [name.split("-")[1] for name in done] == ["2", "1", "2"]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [name.split("-")[1] for name in done] == ["2", "1", "2", "1"]
+    assert {path.name for path in (repo / ".cyntra" / "archives").iterdir()} == set(done)
     assert {issue["status"] for issue in read_issues(repo)} <= {"open", "done"}
-    with pytest.raises(BenchError, match="workers"):
-        record_history(repo, runs=1, seed=1, workers=2)
+    assert not list((repo / ".workcells").iterdir())
+    assert not list((repo / ".cyntra").glob("history*"))
 
 
 def test_a_gate_that_is_null_is_no_gate(

@@ -1,6 +1,9 @@
 """Reading and changing issues in a sandbox's .beads/issues.jsonl, as the kernel does."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,8 +28,24 @@ def read_issues(repo_root: Path) -> dict[str, dict[str, Any]]:
     return issues
 
 
+@contextmanager
+def repo_lock(repo_root: Path) -> Iterator[None]:
+    """Alone among the runs on this repo: for a change of issues, worktrees or branches; not twice at once."""
+    handle = os.open(repo_root / ISSUES.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def update_issue(repo_root: Path, issue_id: str, **changes: Any) -> None:
     """Change fields of one issue; every other line stays as it is."""
+    with repo_lock(repo_root):
+        _update(repo_root, issue_id, changes)
+
+
+def _update(repo_root: Path, issue_id: str, changes: dict[str, Any]) -> None:
     path = repo_root / ISSUES
     lines = []
     for line in path.read_bytes().splitlines():
@@ -39,16 +58,17 @@ def update_issue(repo_root: Path, issue_id: str, **changes: Any) -> None:
 
 def record_failure(repo_root: Path, issue_id: str, error: str) -> int:
     """Count a failed attempt, escalate at the maximum, and return the number of attempts."""
-    issues = read_issues(repo_root)
-    issue = issues[issue_id]
-    attempts = int(issue.get("dk_attempts") or 0) + 1
-    exhausted = attempts >= int(issue.get("dk_max_attempts") or 3)
-    # Cyntra writes a string once it has counted.
-    update_issue(repo_root, issue_id, status="escalated" if exhausted else "open", dk_attempts=str(attempts))
-    if exhausted:
-        number = max((int(name) for name in issues if name.isdigit()), default=0) + 1
-        _append(repo_root / ISSUES, _escalation(str(number), issue, attempts, error))
-    return attempts
+    with repo_lock(repo_root):
+        issues = read_issues(repo_root)
+        issue = issues[issue_id]
+        attempts = int(issue.get("dk_attempts") or 0) + 1
+        exhausted = attempts >= int(issue.get("dk_max_attempts") or 3)
+        # Cyntra writes a string once it has counted.
+        _update(repo_root, issue_id, {"status": "escalated" if exhausted else "open", "dk_attempts": str(attempts)})
+        if exhausted:
+            number = max((int(name) for name in issues if name.isdigit()), default=0) + 1
+            _append(repo_root / ISSUES, _escalation(str(number), issue, attempts, error))
+        return attempts
 
 
 def _escalation(new_id: str, issue: dict[str, Any], attempts: int, error: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,6 @@ _POPULATIONS, _GENERATIONS = (1, 2, 3), (1, 2, 3, 5)
 _FORCED_SHARE = 0.5
 _RUNS_PER_EVOLUTION = 3
 _SEEDS = 2**31
-_FORCED_CONFIG = "history.yaml"
 _ROUTED = ["codex", "claude", "opencode"]
 
 
@@ -50,28 +51,60 @@ def record_history(
     """Run `runs` times in the repo itself, over `issues` in turn (all of them without), and return the new run ids.
 
     Code issues and world jobs take turns of their own; an evolution's run id is its directory in .cyntra/runs.
-    `progress` gets (runs done, runs). Runs on one repo must not overlap, so `workers` can only be 1.
+    `progress` gets (runs done, runs). Of code runs of different issues up to `workers` go on at once.
     """
-    if workers != 1:
-        raise BenchError(f"{repo}: runs on one repo must not overlap, so workers must be 1, found {workers}")
     known = read_issues(repo)
     chosen = list(issues) if issues is not None else sorted(filter(str.isdigit, known), key=int)
     unknown = [issue for issue in chosen if issue not in known]
     if unknown or not chosen:
         raise BenchError(f"{repo}: no issue {', '.join(unknown) or 'at all'} in .beads/issues.jsonl")
     rng = random.Random(seed)
+    jobs = [_drawn_job(repo, issue, known, rng) for issue in itertools.islice(_turns(chosen, known), runs)]
     recorded: list[str] = []
-    for number, issue in enumerate(itertools.islice(_turns(chosen, known), runs)):
-        if (world_id := _world_of(known[issue])) is not None:
-            recorded += evolve_once(repo, world_id, rng)
-        else:
-            action = random_action(rng) if rng.random() < _FORCED_SHARE else None
-            _reopen(repo, issue)
-            recorded += run_once(repo, issue, action)
-            _reopen(repo, issue, only_failed=True)
-        if progress is not None:
-            progress(number + 1, runs)
+    done = 0
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in _batches(jobs):
+            for ids in pool.map(lambda job: job.run(), batch):
+                recorded += ids
+                done += 1
+                if progress is not None:
+                    progress(done, runs)
     return recorded
+
+
+class _Job(NamedTuple):
+    """One run to record."""
+
+    issue: str
+    is_world: bool
+    run: Callable[[], list[str]]
+    """The new run ids."""
+
+
+def _drawn_job(repo: Path, issue: str, known: Mapping[str, Mapping[str, Any]], rng: random.Random) -> _Job:
+    if (world_id := _world_of(known[issue])) is not None:
+        return _Job(issue, True, partial(_evolve, repo, _drawn_evolution(world_id, rng)))
+    action = random_action(rng) if rng.random() < _FORCED_SHARE else None
+    return _Job(issue, False, partial(_reopen_and_run, repo, issue, action))
+
+
+def _batches(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+    """Jobs in their order, together as long as no issue comes twice; a world job is alone."""
+    batch: list[_Job] = []
+    for job in jobs:
+        if batch and (job.is_world or batch[0].is_world or job.issue in {other.issue for other in batch}):
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch
+
+
+def _reopen_and_run(repo: Path, issue: str, action: ForcedAction | None) -> list[str]:
+    _reopen(repo, issue)
+    ids = run_once(repo, issue, action)
+    _reopen(repo, issue, only_failed=True)
+    return ids
 
 
 def random_action(rng: random.Random) -> ForcedAction:
@@ -105,21 +138,29 @@ def run_once(repo: Path, issue: str, action: ForcedAction | None) -> list[str]:
     folder = repo / ".cyntra"
     config = folder / "config.yaml"
     if action is not None:
-        config = folder / _FORCED_CONFIG
+        config = folder / f"history-{issue}.yaml"
         config.write_text(yaml.safe_dump(forcing_config(action), sort_keys=False), encoding="utf-8")
     before = _entries(folder / "archives")
-    _kernel(repo, config, "run", "--once", "--issue", issue, "--universe", UNIVERSE_ID)
-    return sorted(_entries(folder / "archives") - before)
+    try:
+        _kernel(repo, config, "run", "--once", "--issue", issue, "--universe", UNIVERSE_ID)
+    finally:
+        if action is not None:
+            config.unlink()
+    new = _entries(folder / "archives") - before
+    return sorted(name for name in new if name.startswith(f"wc-{issue}-"))
 
 
-def evolve_once(repo: Path, world_id: str, rng: random.Random) -> list[str]:
-    """One evolution with a seed of its own, by the kernel's defaults or with budgets drawn at random."""
+def _drawn_evolution(world_id: str, rng: random.Random) -> list[str]:
     arguments = ["--universe", UNIVERSE_ID, "--world", world_id, "--seed", str(rng.randrange(_SEEDS))]
     if rng.random() < _FORCED_SHARE:
         swarm_id = rng.choice((SERIAL, SPECULATE))
         population = 1 if swarm_id == SERIAL else rng.choice(_POPULATIONS)
         arguments += ["--swarm", swarm_id, "--population", str(population)]
         arguments += ["--generations", str(rng.choice(_GENERATIONS))]
+    return arguments
+
+
+def _evolve(repo: Path, arguments: Sequence[str]) -> list[str]:
     runs = repo / ".cyntra" / "runs"
     before = _entries(runs)
     _kernel(repo, repo / ".cyntra" / "config.yaml", "evolve", *arguments)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.testbeds.sandbox.beads import repo_lock
 from bench.testbeds.sandbox.documents import Cell, Patch, write_json
 
 WORKCELLS = ".workcells"
@@ -38,7 +39,8 @@ def new_workcell_id(repo_root: Path, kernel_dir: Path, issue_id: str, speculate_
 def open_workcell(repo_root: Path, cell: Cell) -> None:
     """Make the worktree on a branch of its own and the file that marks it."""
     branch = _git_branch(cell)
-    _git(repo_root, "worktree", "add", "--quiet", "-b", branch, str(cell.path), cell.base_commit)
+    with repo_lock(repo_root):
+        _git(repo_root, "worktree", "add", "--quiet", "-b", branch, str(cell.path), cell.base_commit)
     (cell.path / "logs").mkdir(exist_ok=True)
     marker: dict[str, Any] = {
         "id": cell.workcell_id,
@@ -84,8 +86,9 @@ def close_workcell(repo_root: Path, cell: Cell) -> None:
     # A tool that was killed while it committed leaves its lock on the branch behind.
     git_directory = Path(_git(repo_root, "rev-parse", "--path-format=absolute", "--git-common-dir").stdout.strip())
     (git_directory / "refs" / "heads" / f"{branch}.lock").unlink(missing_ok=True)
-    _git(repo_root, "worktree", "remove", "--force", str(cell.path))
-    _git(repo_root, "branch", "--quiet", "-D", branch)
+    with repo_lock(repo_root):
+        _git(repo_root, "worktree", "remove", "--force", str(cell.path))
+        _git(repo_root, "branch", "--quiet", "-D", branch)
 
 
 def _git_branch(cell: Cell) -> str:

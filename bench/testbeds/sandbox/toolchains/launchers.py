@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 TOOLS = ("codex", "claude", "opencode", "crush")
@@ -37,10 +38,10 @@ def _launcher(tool: str, root: str) -> str:
 
 
 def _write_executable(path: Path, text: str) -> None:
-    """Atomically, since two processes may do it at once and a third may be running the file."""
+    """Atomically, since two threads or processes may do it at once and another may be running the file."""
     if path.is_file() and os.access(path, os.X_OK) and path.read_text(encoding="utf-8") == text:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.chmod(0o755)
     temporary.replace(path)
