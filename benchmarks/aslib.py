@@ -42,7 +42,8 @@ from planner.policies.single_best import SingleBest
 from planner.policies.trees import BoostedTrees
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.bootstrap import mean_interval, ratio_interval
-from planner.scoring.regret import best_per_case, chosen_rows
+from planner.scoring.preferences import best_per_case
+from planner.scoring.regret import chosen_rows
 from planner.training.loop import start_run, train
 
 SINGLE_BEST = "single best (SBS)"

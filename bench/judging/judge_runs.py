@@ -25,17 +25,15 @@ from planner.policies.policy import Policy
 from planner.policies.registry import fit_baselines
 from planner.policies.single_best import SingleBest
 from planner.runs.fitted import RunPolicy, load_run_policy
-from planner.scoring.regret import (
+from planner.scoring.preferences import (
     JointScores,
-    PolicyScore,
     Preference,
     best_per_case,
     fixed_choices,
     policy_preference,
-    regret_won,
-    score,
     uniform,
 )
+from planner.scoring.regret import PolicyScore, regret_won, score
 from planner.scoring.utility import check_metrics, limit_ms
 
 RULE = "heuristic"

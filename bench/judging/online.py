@@ -13,7 +13,8 @@ from planner.contracts.bench import BenchCase
 from planner.dataset.outcomes import Outcomes
 from planner.decision import Caps, objection, within
 from planner.evaluation.regret_report import OnlineReport
-from planner.scoring.regret import Preference, score
+from planner.scoring.preferences import Preference
+from planner.scoring.regret import score
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,8 @@ from planner.policies.heuristic import HeuristicPolicy, nearest_valid
 from planner.policies.policy import Policy
 from planner.runs.learned import LearnedPolicy
 from planner.runs.value import ValueEnsemble
-from planner.scoring.regret import (
-    JointScores,
-    Preference,
-    chosen_rows,
-    fixed_choices,
-    lost_utility,
-    policy_preference,
-)
+from planner.scoring.preferences import JointScores, Preference, fixed_choices, policy_preference
+from planner.scoring.regret import chosen_rows, lost_utility
 from planner.scoring.utility import DEFAULT_METRICS, check_metrics, recorded_metrics
 
 

@@ -12,7 +12,7 @@ from planner.encoding.inputs import Inputs
 from planner.errors import DatasetError
 from planner.policies.policy import admitted, normalise
 from planner.policies.readings import GAIN_TEMPERATURE
-from planner.scoring.regret import NEVER_TRIED, gains
+from planner.scoring.preferences import NEVER_TRIED, gains
 
 ENOUGH = 4
 """Every mean stands on this many values: as many as a context's relatives lack are the mean over all of train."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset, Split
 from planner.policies.gains import check_compared
-from planner.scoring.regret import NEVER_TRIED, mean_gains
+from planner.scoring.preferences import NEVER_TRIED, mean_gains
 
 
 class Known(NamedTuple):

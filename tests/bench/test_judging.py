@@ -17,7 +17,7 @@ from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError
 from planner.runs.learned import LearnedPolicy
-from planner.scoring.regret import fixed_choices
+from planner.scoring.preferences import fixed_choices
 from planner.training.loop import start_run, train
 from tests.bench.ledgers import (
     LIMIT_MS,

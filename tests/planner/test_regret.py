@@ -8,16 +8,8 @@ import pytest
 from planner.actions import Action, ActionSpace
 from planner.dataset.outcomes import UNKNOWN_MS, ActionOutcome, Outcomes, make_outcomes, outcomes_of
 from planner.errors import ActionError
-from planner.scoring.regret import (
-    Preference,
-    best_per_case,
-    chosen_rows,
-    fixed_choices,
-    policy_preference,
-    regret_won,
-    score,
-    uniform,
-)
+from planner.scoring.preferences import Preference, best_per_case, fixed_choices, policy_preference, uniform
+from planner.scoring.regret import chosen_rows, regret_won, score
 
 SPACE = ActionSpace.default(("serial_handoff", "speculate_vote"))
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")

@@ -17,7 +17,7 @@ from planner.policies.neighbours import NearestNeighbours
 from planner.policies.policy import Policy
 from planner.policies.single_best import SingleBest
 from planner.policies.utilities import NEVER_TRIED, known_utilities
-from planner.scoring.regret import mean_gains
+from planner.scoring.preferences import mean_gains
 from tests.planner.compared import write_compared
 
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
