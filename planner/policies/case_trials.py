@@ -26,7 +26,7 @@ class Times:
 @dataclass(frozen=True)
 class CaseTrials:
     """Sums over the trials of n cases. passes and trials (n,): a trial that was cut counts with the share of a pass
-    that it may have become; times of passing and of failing trials."""
+    that it may have become, and for the times of passing and of failing trials with these shares."""
 
     passes: Array
     trials: Array
@@ -44,6 +44,10 @@ class CaseTrials:
 MIN_RESIDUALS = 8
 TYPICAL_SPREAD = 0.5
 """Standard deviation of log times of one case where too few trials show it."""
+MIN_SPREAD = 0.3
+PRIOR_SPREADS = 2.0
+"""Trials of the typical spread that are added to those of each kind when times of all cases are pooled."""
+EM_STEPS = 300
 
 
 def sum_trials(
@@ -53,7 +57,7 @@ def sum_trials(
     passed: then its time counts for neither; ``log_time`` is NaN where nobody knows it.
 
     A trial that was ``cut`` has neither passed nor failed: its log time is that of the cut, and its case gets the share
-    of a pass, and the failing time, that are to be expected beyond it.
+    of a pass, and the times, that are to be expected beyond it.
     """
     passed = pass_share == 1
     timed = np.isfinite(log_time) & (cut | passed | (pass_share == 0))
@@ -61,32 +65,29 @@ def sum_trials(
     residuals = Residuals(
         *(_residuals(case[kind], log_time[kind], n_cases) for kind in (whole & passed, whole & ~passed))
     )
-    weight, log_time = pass_share.copy(), log_time.copy()
+    share, times_passed, times_failed = pass_share.copy(), log_time.copy(), log_time.copy()
     if cut.any():
-        weight[cut], log_time[cut] = _beyond_cut(passed, log_time, whole, cut)
-    passes = np.bincount(case, weight, n_cases)
-    trials = np.bincount(case, minlength=n_cases).astype(np.float64)
-    fails = ((~passed) | cut) & timed
-    return (
-        CaseTrials(
-            passes,
-            trials,
-            _times(case[passed & whole], log_time[passed & whole], n_cases),
-            _times(case[fails], log_time[fails], n_cases),
-        ),
-        residuals,
+        share[cut], times_passed[cut], times_failed[cut] = beyond_cut(
+            log_time[whole & passed], log_time[whole & ~passed], log_time[cut]
+        )
+    counted = CaseTrials(
+        np.bincount(case, share, n_cases),
+        np.bincount(case, minlength=n_cases).astype(np.float64),
+        _times(case[timed], times_passed[timed], share[timed], n_cases),
+        _times(case[timed], times_failed[timed], 1 - share[timed], n_cases),
     )
+    return counted, residuals
 
 
-def _times(case: NDArray[np.int64], log_time: Array, n_cases: int) -> Times:
-    counts = np.bincount(case, minlength=n_cases).astype(np.float64)
+def _times(case: NDArray[np.int64], log_time: Array, weight: Array, n_cases: int) -> Times:
+    counts = np.bincount(case, weight, n_cases)
     with np.errstate(invalid="ignore"):
-        return Times(counts, np.bincount(case, log_time, n_cases) / counts)
+        return Times(counts, np.bincount(case, weight * log_time, n_cases) / counts)
 
 
 def _residuals(case: NDArray[np.int64], log_time: Array, n_cases: int) -> Array:
     """(x - case mean) · sqrt(n / (n - 1)), pooled over the cases with two trials or more."""
-    times = _times(case, log_time, n_cases)
+    times = _times(case, log_time, np.ones(len(case)), n_cases)
     several = times.counts[case] > 1
     n = times.counts[case][several]
     found = (log_time[several] - times.means[case][several]) * np.sqrt(n / (n - 1))
@@ -95,31 +96,56 @@ def _residuals(case: NDArray[np.int64], log_time: Array, n_cases: int) -> Array:
     return np.sort(found - found.mean())
 
 
-def _beyond_cut(
-    passed: NDArray[np.bool_], log_time: Array, whole: NDArray[np.bool_], cut: NDArray[np.bool_]
-) -> tuple[Array, Array]:
-    """For each trial that was cut the share of a pass, and the log time of a failure, (cut,) each.
+def beyond_cut(passing: Array, failing: Array, limits: Array) -> tuple[Array, Array, Array]:
+    """What is to be expected of trials that were cut at ``limits``, beside whole ones that passed and failed; all are
+    log times. For each that was cut the share of a pass, and its log time if it would have passed, and if failed.
 
-    p0 · S+(L) / (p0 · S+(L) + (1 - p0) · S-(L)), and E[x | x > log L], from pooled log-normals.
+    A share of trials passes, after a log-normal time, the others fail after another one; both and the share are fitted
+    to all trials, the cut ones included (expectation-maximisation): these are mostly the long and hopeless ones, so
+    what ended by itself is no fair sample.
     """
-    pass_share = (passed[whole].sum() + 1) / (whole.sum() + 2)
-    moments = []
-    for kind in (whole & passed, whole & ~passed):
-        x = log_time[kind]
-        if len(x) < 2:
-            x = log_time[whole] if whole.sum() > 1 else log_time[cut]
-        moments.append((float(x.mean()), max(float(x.std()), 0.3)))
-    mean_failed, sd_failed = moments[1]
-    limit = log_time[cut]
-    above_passed, above_failed = (_above((limit - m) / s) for m, s in moments)
-    share = pass_share * above_passed / np.maximum(pass_share * above_passed + (1 - pass_share) * above_failed, 1e-12)
-    z = (limit - mean_failed) / sd_failed
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    # The ratio tends to z far out, where both vanish.
-    hazard = np.where(above_failed > 1e-10, density / np.maximum(above_failed, 1e-300), np.maximum(z, 0) + 0.1)
-    return share, mean_failed + sd_failed * hazard
+    known = [passing, failing]
+    every = np.concatenate([*known, limits])
+    pass_share = (len(passing) + 1) / (len(passing) + len(failing) + 2)
+    moments = [
+        (float(x.mean()), max(float(x.std()), MIN_SPREAD)) if len(x) > 1 else (float(every.mean()), TYPICAL_SPREAD)
+        for x in known
+    ]
+    for _ in range(EM_STEPS):
+        weight, means, squares = _foresee_cut(pass_share, moments, limits)
+        pass_share = (len(passing) + weight[0].sum() + 1) / (len(every) + 2)
+        for kind, x in enumerate(known):
+            total = len(x) + weight[kind].sum()
+            mean = (x.sum() + weight[kind] @ means[kind]) / total
+            scatter = ((x - mean) ** 2).sum() + weight[kind] @ (squares[kind] - 2 * mean * means[kind] + mean**2)
+            spread = math.sqrt((scatter + PRIOR_SPREADS * TYPICAL_SPREAD**2) / (total + PRIOR_SPREADS))
+            moments[kind] = float(mean), max(spread, MIN_SPREAD)
+    weight, means, _ = _foresee_cut(pass_share, moments, limits)
+    return weight[0], means[0], means[1]
+
+
+def _foresee_cut(
+    pass_share: float, moments: list[tuple[float, float]], limits: Array
+) -> tuple[tuple[Array, Array], tuple[Array, Array], tuple[Array, Array]]:
+    """Of passing and of failing trials that last longer than ``limits``: how likely each kind is, and the means of
+    their log times and of the squares of these, (cut,) each."""
+    z = [(limits - mean) / spread for mean, spread in moments]
+    above = [_above(one) for one in z]
+    passing, failing = pass_share * above[0], (1 - pass_share) * above[1]
+    share = passing / np.maximum(passing + failing, 1e-300)
+    means, squares = [], []
+    for one, tail, (mean, spread) in zip(z, above, moments, strict=True):
+        density = np.exp(-(one**2) / 2) / math.sqrt(2 * math.pi)
+        # The ratio tends to z far out, where both vanish.
+        hazard = np.where(tail > 1e-10, density / np.maximum(tail, 1e-300), np.maximum(one, 0) + 0.1)
+        means.append(mean + spread * hazard)
+        squares.append(mean**2 + 2 * mean * spread * hazard + spread**2 * (1 + one * hazard))
+    return (share, 1 - share), (means[0], means[1]), (squares[0], squares[1])
 
 
 def _above(z: Array) -> Array:
     """P(standard normal > z)."""
-    return np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in z.tolist()])
+    from scipy.special import ndtr
+
+    found: Array = ndtr(-z)
+    return found

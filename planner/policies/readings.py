@@ -5,6 +5,7 @@ A reading turns outcomes (n, plans) into scores (n, plans); the plan with the la
 outcomes that are foreseen are read alike, so what a choice lost can be measured.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -76,7 +77,7 @@ def per_episode(reading: Reading, n_runs: int) -> Reading:
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a model is followed, and why: where its gain, less the error of that, exceeds the doubt."""
+    """Whether a model is followed, and why: where its gain exceeds its error and the doubt together."""
 
     over: Reference
     """What it was compared with, and what is done where it is shut."""
@@ -90,8 +91,8 @@ class Gate:
 
     @property
     def open(self) -> bool:
-        """Whether the gain is more than error and doubt."""
-        return self.gain - self.error > self.doubt
+        """Whether the gain is more than error and doubt together; they are independent."""
+        return self.gain > math.hypot(self.error, self.doubt)
 
 
 def judge_gate(foreseen: Array, came: Array, groups: NDArray[np.int64], *, seed: int = 0) -> Gate:
@@ -122,7 +123,7 @@ class Logged:
 
 
 def judge_from_logs(reading: Reading, foreseen: PlanOutcomes, believed: PlanOutcomes, logged: Logged) -> Gate:
-    """Open where the gain over today's rule is surely more than the model may be wrong about the plans that were run.
+    """Open where the gain over today's rule is surely more than the model may be wrong about plans that were run.
 
     Nobody ran the plans that the model would choose, so their worth is what is ``believed`` (n, plans) by a model that
     knows the case; only of the plans that were run is it what came. How far passes that were ``foreseen`` of these,
