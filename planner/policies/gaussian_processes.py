@@ -67,17 +67,18 @@ def fit_passes(kernels: Array, passes: Array, trials: Array, *, start: Array | N
 
     def evidence(log_variances: Array) -> tuple[float, Array]:
         nonlocal weights
-        found = _laplace(kernels, passes, trials, PASS_PRIOR.constant, np.exp(log_variances), weights)
+        variances = np.exp(log_variances)
+        found = _laplace(combined(kernels, variances), passes, trials, PASS_PRIOR.constant, weights)
         weights = found.weights
-        return found.evidence, found.gradient(kernels, np.exp(log_variances))
+        return found.evidence, found.gradient(kernels, variances)
 
     variances = _fit_variances(evidence, len(kernels), PASS_PRIOR, start, steps)
-    return passes_given(kernels, passes, trials, variances)
+    return passes_given(combined(kernels, variances), passes, trials, variances)
 
 
-def passes_given(kernels: Array, passes: Array, trials: Array, variances: Array) -> Process:
-    """The process of :func:`fit_passes` with these variances."""
-    found = _laplace(kernels, passes, trials, PASS_PRIOR.constant, variances, np.zeros(len(passes)))
+def passes_given(summed: Array, passes: Array, trials: Array, variances: Array) -> Process:
+    """The process of :func:`fit_passes` with these variances, whose kernels' weighted sum is ``summed`` (n, n)."""
+    found = _laplace(summed, passes, trials, PASS_PRIOR.constant, np.zeros(len(passes)))
     return Process(PASS_PRIOR.constant, variances, found.score, found.precision)
 
 
@@ -89,14 +90,18 @@ def fit_times(kernels: Array, means: Array, noise: Array, *, start: Array | None
         return _gaussian_evidence(kernels, means - offset, noise, TIME_PRIOR.constant, np.exp(log_variances))
 
     variances = _fit_variances(evidence, len(kernels), TIME_PRIOR, start, steps)
-    return times_given(kernels, means, noise, variances, offset)
+    return times_given(combined(kernels, variances), means, noise, variances, offset)
 
 
-def times_given(kernels: Array, means: Array, noise: Array, variances: Array, offset: float) -> Process:
-    """The process of :func:`fit_times` with these variances."""
-    covariance = TIME_PRIOR.constant + np.tensordot(variances, kernels, axes=1) + np.diag(noise + JITTER)
-    precision = np.linalg.inv(covariance)
+def times_given(summed: Array, means: Array, noise: Array, variances: Array, offset: float) -> Process:
+    """The process of :func:`fit_times` with these variances, whose kernels' weighted sum is ``summed`` (n, n)."""
+    precision = _inverse(_cholesky(_plus_diagonal(summed + TIME_PRIOR.constant, noise + JITTER)))
     return Process(TIME_PRIOR.constant, variances, precision @ (means - offset), precision, offset)
+
+
+def combined(kernels: Array, variances: Array) -> Array:
+    """The kernels' sum, weighted with their variances, (n, n)."""
+    return np.tensordot(variances, kernels, axes=1)
 
 
 class _Laplace(NamedTuple):
@@ -108,29 +113,29 @@ class _Laplace(NamedTuple):
     """(K + W⁻¹)⁻¹."""
     evidence: float
     covariance: Array
+    curvature: Array
+    """W: the negative second derivative of the log-likelihood at the mode, (n,)."""
     third: Array
-    """Third derivative of the log-likelihood at the mode."""
+    """Its third derivative."""
     weights: Array
     """K⁻¹ times the mode."""
 
     def gradient(self, kernels: Array, variances: Array) -> Array:
         """Of the evidence, by the logarithm of each variance, (J,)."""
-        # Posterior variances: K - K (K + W^-1)^-1 K.
-        inner = np.einsum("ij,ji->i", self.covariance @ self.precision, self.covariance)
-        s2 = 0.5 * (np.diag(self.covariance) - inner) * self.third
-        flat = kernels.reshape(len(kernels), -1)
-        s1 = 0.5 * (flat @ np.outer(self.weights, self.weights).ravel() - flat @ self.precision.ravel())
+        # Posterior variances: those of W^-1 - W^-1 (K + W^-1)^-1 W^-1, which takes no product of matrices.
+        posterior = 1 / self.curvature - np.diag(self.precision) / self.curvature**2
+        s2 = 0.5 * posterior * self.third
+        s1 = 0.5 * _traces(kernels, np.outer(self.weights, self.weights) - self.precision)
         b = kernels @ self.score
         s3 = b - (b @ self.precision) @ self.covariance
         return variances * (s1 + s3 @ s2)
 
 
-def _laplace(kernels: Array, passes: Array, trials: Array, constant: float, variances: Array, start: Array) -> _Laplace:
+def _laplace(summed: Array, passes: Array, trials: Array, constant: float, start: Array) -> _Laplace:
     """Newton from the logits that the weights ``start`` give, (n,)."""
-    from scipy.linalg import cho_solve, cholesky
+    from scipy.linalg import cho_solve
 
-    n = len(passes)
-    covariance = constant + np.tensordot(variances, kernels, axes=1) + JITTER * np.eye(n)
+    covariance = _plus_diagonal(summed + constant, JITTER)
 
     def objective(weights: Array, logits: Array) -> float:
         return float(-0.5 * weights @ logits + passes @ logits - trials @ np.logaddexp(0, logits))
@@ -141,7 +146,7 @@ def _laplace(kernels: Array, passes: Array, trials: Array, constant: float, vari
         p = 1 / (1 + np.exp(-logits))
         w = np.maximum(trials * p * (1 - p), 1e-10)
         root = np.sqrt(w)
-        lower = cholesky(np.eye(n) + root[:, None] * covariance * root[None], lower=True, check_finite=False)
+        lower = _cholesky(_plus_diagonal(covariance * root * root[:, None], 1.0))
         b = w * logits + passes - trials * p
         step = b - root * cho_solve((lower, True), root * (covariance @ b), check_finite=False) - weights
         size = 1.0
@@ -158,32 +163,56 @@ def _laplace(kernels: Array, passes: Array, trials: Array, constant: float, vari
     p = 1 / (1 + np.exp(-logits))
     w = np.maximum(trials * p * (1 - p), 1e-10)
     root = np.sqrt(w)
-    lower = cholesky(np.eye(n) + root[:, None] * covariance * root[None], lower=True, check_finite=False)
-    precision = root[:, None] * cho_solve((lower, True), np.diag(root), check_finite=False)
+    lower = _cholesky(_plus_diagonal(covariance * root * root[:, None], 1.0))
     return _Laplace(
-        passes - trials * p,
-        precision,
-        current - float(np.log(np.diag(lower)).sum()),
-        covariance,
-        -trials * p * (1 - p) * (1 - 2 * p),
-        weights,
+        score=passes - trials * p,
+        precision=_inverse(lower) * root * root[:, None],
+        evidence=current - float(np.log(np.diag(lower)).sum()),
+        covariance=covariance,
+        curvature=w,
+        third=-trials * p * (1 - p) * (1 - 2 * p),
+        weights=weights,
     )
 
 
 def _gaussian_evidence(
     kernels: Array, means: Array, noise: Array, constant: float, variances: Array
 ) -> tuple[float, Array]:
-    from scipy.linalg import cho_solve, cholesky
-
-    n = len(means)
-    covariance = constant + np.tensordot(variances, kernels, axes=1) + np.diag(noise + JITTER)
-    lower = cholesky(covariance, lower=True, check_finite=False)
-    precision = cho_solve((lower, True), np.eye(n), check_finite=False)
+    lower = _cholesky(_plus_diagonal(combined(kernels, variances) + constant, noise + JITTER))
+    precision = _inverse(lower)
     weights = precision @ means
     evidence = -0.5 * means @ weights - np.log(np.diag(lower)).sum()
-    flat = kernels.reshape(len(kernels), -1)
-    gradient = 0.5 * (flat @ (np.outer(weights, weights) - precision).ravel())
-    return float(evidence), variances * gradient
+    return float(evidence), 0.5 * variances * _traces(kernels, np.outer(weights, weights) - precision)
+
+
+def _traces(kernels: Array, matrix: Array) -> Array:
+    """Of each kernel's product with a symmetric ``matrix``, (J,)."""
+    return kernels.reshape(len(kernels), -1) @ matrix.ravel()
+
+
+def _plus_diagonal(matrix: Array, diagonal: Array | float) -> Array:
+    """The matrix itself, (n, n), with this on top of its diagonal."""
+    matrix.flat[:: len(matrix) + 1] += diagonal
+    return matrix
+
+
+def _cholesky(matrix: Array) -> Array:
+    """L with L Lᵀ = matrix, which is symmetric and no longer needed."""
+    from scipy.linalg import cholesky
+
+    # Transposed it is in the order that LAPACK wants, and is not copied.
+    lower: Array = cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+    return lower
+
+
+def _inverse(lower: Array) -> Array:
+    """(L Lᵀ)⁻¹: LAPACK's own, a third of the work of solving for the identity."""
+    from scipy.linalg.lapack import dpotri
+
+    half, _ = dpotri(lower, lower=True)
+    half = np.tril(half)
+    full: Array = half + np.tril(half, -1).T
+    return full
 
 
 def _fit_variances(

@@ -16,9 +16,9 @@ from planner.encoding.subject import Question, Subject
 from planner.policies.case_kernel import Cases, components_in, kernels, own_kernels
 from planner.policies.case_trials import CaseTrials
 from planner.policies.case_vocabulary import CaseVocabulary
-from planner.policies.gaussian_processes import Process, fit_passes, fit_times, passes_given, times_given
+from planner.policies.gaussian_processes import Process, combined, fit_passes, fit_times, passes_given, times_given
 from planner.policies.latent_calibration import LatentCalibration, calibrate_passes, calibrate_times
-from planner.policies.trial_draws import Draws, Latents, Residuals, draw_plans, expected_plans
+from planner.policies.trial_draws import Draws, Latents, Residuals, draw_plans, draws_of, expected_plans
 from planner.scoring.episodes import PlanSequence, runs_of
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
@@ -109,7 +109,7 @@ class StructuralModel:
         )
         latents = self._latents(cases, n_tools, posterior, self.calibration[mode])
         attempts = max(sum(plan.attempts for plan in runs) for runs in sequences)
-        draws = Draws.make(self.residuals, lanes, attempts)
+        draws = draws_of(self.residuals, lanes, attempts)
         allowed = [tuple(plan._replace(lanes=min(plan.lanes, lanes)) for plan in runs) for runs in sequences]
         return latents, draws, allowed
 
@@ -159,11 +159,12 @@ def fit_structural(
         "new": _folds(_group_keys(cases), seed),
     }
     stays_known = _stays_known(cases.issue, folds["known"])
+    summed = [combined(kernel, process.variances) for process in processes]
     own = own_kernels(names, cases)
     without, calibration = {}, {}
     for mode in MODES:
         judged = stays_known if mode == "known" and stays_known.any() else np.ones(len(cases), dtype=bool)
-        without[mode] = [_leave_out(kernel, sources, processes, folds[mode] == fold) for fold in range(FOLDS)]
+        without[mode] = [_leave_out(summed, sources, processes, folds[mode] == fold) for fold in range(FOLDS)]
         foreseen = _foresee_folds(kernel, own, without[mode], folds[mode])
         calibration[mode] = tuple(
             source.calibrate(foreseen[kind, 0], foreseen[kind, 1], judged) for kind, source in enumerate(sources)
@@ -182,8 +183,8 @@ class _Passes:
     def fit(self, kernel: Array) -> Process:
         return fit_passes(_part(kernel, self.rows), self.seen.passes[self.rows], self.seen.trials[self.rows])
 
-    def given(self, kernel: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
-        return passes_given(_part(kernel, rows), self.seen.passes[rows], self.seen.trials[rows], fitted.variances)
+    def given(self, summed: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
+        return passes_given(_square(summed, rows), self.seen.passes[rows], self.seen.trials[rows], fitted.variances)
 
     def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
         rows = self.rows[judged[self.rows]]
@@ -201,8 +202,8 @@ class _Times:
     def fit(self, kernel: Array) -> Process:
         return fit_times(_part(kernel, self.rows), self.means[self.rows], self.noise[self.rows])
 
-    def given(self, kernel: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
-        return times_given(_part(kernel, rows), self.means[rows], self.noise[rows], fitted.variances, fitted.offset)
+    def given(self, summed: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
+        return times_given(_square(summed, rows), self.means[rows], self.noise[rows], fitted.variances, fitted.offset)
 
     def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
         rows = self.rows[judged[self.rows]]
@@ -219,16 +220,22 @@ def _sources(seen: CaseTrials, residuals: Residuals) -> tuple[_Passes | _Times, 
 
 
 def _part(kernel: Array, rows: NDArray[np.intp]) -> Array:
-    return kernel[:, rows[:, None], rows[None]]
+    return kernel if len(rows) == kernel.shape[1] else kernel[:, rows[:, None], rows[None]]
+
+
+def _square(summed: Array, rows: NDArray[np.intp]) -> Array:
+    return summed[rows[:, None], rows[None]]
 
 
 def _leave_out(
-    kernel: Array, sources: Sequence[_Passes | _Times], fitted: Sequence[Process], out: NDArray[np.bool_]
+    summed: Sequence[Array], sources: Sequence[_Passes | _Times], fitted: Sequence[Process], out: NDArray[np.bool_]
 ) -> Posterior:
-    """The processes with the same variances, without the cases that are ``out``."""
+    """The processes with the same variances, without the cases that are ``out``; ``summed`` (n, n) is of each the sum
+    of its kernels."""
     rows = tuple(source.rows[~out[source.rows]] for source in sources)
     processes = (
-        source.given(kernel, kept, process) for source, kept, process in zip(sources, rows, fitted, strict=True)
+        source.given(whole, kept, process)
+        for source, whole, kept, process in zip(sources, summed, rows, fitted, strict=True)
     )
     return Posterior(tuple(processes), rows)
 
