@@ -27,7 +27,7 @@ import numpy as np
 import orjson
 from threadpoolctl import threadpool_limits
 
-from bench.executors.replay import SPACE, ReplayCase, ReplayExecutor, is_observed
+from bench.executors.replay import SPACE, TODAYS_RULE, ReplayCase, ReplayExecutor, is_observed
 from bench.executors.replay import Trial as Recorded
 from planner.dataset.trials import Trial, Trials, trials_of
 from planner.decision import Bundle, decide
@@ -117,7 +117,9 @@ def fit(planted: Planted) -> StructuralFit:
     case, _ = cases_of(vocabulary, trials)
     firsts = np.unique(case, return_index=True)[1]
     cases = vocabulary.cases([trials.subjects[at] for at in firsts], trials.tool[firsts].tolist())
-    seen, residuals = sum_trials(case, len(firsts), trials.passed == 1, np.log(trials.duration_ms / 60_000), trials.cut)
+    seen, residuals = sum_trials(
+        case, len(firsts), (trials.passed == 1).astype(np.float64), np.log(trials.duration_ms / 60_000), trials.cut
+    )
     return fit_structural(vocabulary, cases, seen, residuals)
 
 
@@ -153,7 +155,7 @@ def measure(n: int, n_questions: int, runs: int) -> Figures:
     fit_s, fitted = best_of(runs, lambda: fit(planted))
     plans_s, _ = best_of(runs, lambda: fitted.model.values(questions, PLANS))
     unknown = PlanOutcomes(*(np.full((len(questions), len(EVERY_PLAN)), np.nan) for _ in range(3)))
-    known = Known(questions, unknown)
+    known = Known(questions, unknown, np.full(len(questions), EVERY_PLAN.index(plan_of(TODAYS_RULE, 1.0))))
     policy_s, values = best_of(
         1, lambda: fit_trial_values(planted.trials, known, EVERY_PLAN, LIMIT_MINUTES, ("structural",))
     )

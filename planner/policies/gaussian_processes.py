@@ -47,15 +47,19 @@ class Process:
     def foresee(self, cross: Array, own: Array) -> tuple[Array, Array]:
         """Means (m, lanes) and covariances (m, lanes, lanes) of new cases that come in m questions of some lanes each,
         from kernels with the known cases (J, m · lanes, n) and with each other (J, m, lanes, lanes)."""
-        m, lanes = own.shape[1:3]
-        covariance = self.constant + np.tensordot(self.variances, cross, axes=1)
+        return self.foresee_summed(combined(cross, self.variances), combined(own, self.variances))
+
+    def foresee_summed(self, cross: Array, own: Array) -> tuple[Array, Array]:
+        """The same from sums of the kernels, weighted with the variances: (m · lanes, n) and (m, lanes, lanes)."""
+        m, lanes = own.shape[:2]
+        covariance = self.constant + cross
         told = covariance @ self.precision
         if lanes == 1:
             explained = (told * covariance).sum(axis=1)[:, None, None]
         else:
             explained = told.reshape(m, lanes, -1) @ covariance.reshape(m, lanes, -1).transpose(0, 2, 1)
         mean = self.offset + covariance @ self.weights
-        return mean.reshape(m, lanes), self.constant + np.tensordot(self.variances, own, axes=1) - explained
+        return mean.reshape(m, lanes), self.constant + own - explained
 
 
 def fit_passes(kernels: Array, passes: Array, trials: Array, *, start: Array | None = None, steps: int = 12) -> Process:
@@ -84,7 +88,7 @@ def passes_given(summed: Array, passes: Array, trials: Array, variances: Array) 
 
 def fit_times(kernels: Array, means: Array, noise: Array, *, start: Array | None = None, steps: int = 12) -> Process:
     """Fit to mean log times (n,) that are known to a variance of ``noise`` (n,); ``kernels`` (J, n, n)."""
-    offset = float(np.average(means, weights=1 / (noise + noise.mean()))) if len(means) else 0.0
+    offset = time_offset(means, noise)
 
     def evidence(log_variances: Array) -> tuple[float, Array]:
         return _gaussian_evidence(kernels, means - offset, noise, TIME_PRIOR.constant, np.exp(log_variances))
@@ -93,14 +97,19 @@ def fit_times(kernels: Array, means: Array, noise: Array, *, start: Array | None
     return times_given(combined(kernels, variances), means, noise, variances, offset)
 
 
+def time_offset(means: Array, noise: Array) -> float:
+    """The level of mean log times that are known to ``noise``, (n,)."""
+    return float(np.average(means, weights=1 / (noise + noise.mean()))) if len(means) else 0.0
+
+
 def times_given(summed: Array, means: Array, noise: Array, variances: Array, offset: float) -> Process:
     """The process of :func:`fit_times` with these variances, whose kernels' weighted sum is ``summed`` (n, n)."""
-    precision = _inverse(_cholesky(_plus_diagonal(summed + TIME_PRIOR.constant, noise + JITTER)))
+    precision = inverse_of(cholesky_of(_plus_diagonal(summed + TIME_PRIOR.constant, noise + JITTER)))
     return Process(TIME_PRIOR.constant, variances, precision @ (means - offset), precision, offset)
 
 
 def combined(kernels: Array, variances: Array) -> Array:
-    """The kernels' sum, weighted with their variances, (n, n)."""
+    """The sum of kernels (J, ...), weighted with their variances (J,)."""
     return np.tensordot(variances, kernels, axes=1)
 
 
@@ -146,7 +155,7 @@ def _laplace(summed: Array, passes: Array, trials: Array, constant: float, start
         p = 1 / (1 + np.exp(-logits))
         w = np.maximum(trials * p * (1 - p), 1e-10)
         root = np.sqrt(w)
-        lower = _cholesky(_plus_diagonal(covariance * root * root[:, None], 1.0))
+        lower = cholesky_of(_plus_diagonal(covariance * root * root[:, None], 1.0))
         b = w * logits + passes - trials * p
         step = b - root * cho_solve((lower, True), root * (covariance @ b), check_finite=False) - weights
         size = 1.0
@@ -163,10 +172,10 @@ def _laplace(summed: Array, passes: Array, trials: Array, constant: float, start
     p = 1 / (1 + np.exp(-logits))
     w = np.maximum(trials * p * (1 - p), 1e-10)
     root = np.sqrt(w)
-    lower = _cholesky(_plus_diagonal(covariance * root * root[:, None], 1.0))
+    lower = cholesky_of(_plus_diagonal(covariance * root * root[:, None], 1.0))
     return _Laplace(
         score=passes - trials * p,
-        precision=_inverse(lower) * root * root[:, None],
+        precision=inverse_of(lower) * root * root[:, None],
         evidence=current - float(np.log(np.diag(lower)).sum()),
         covariance=covariance,
         curvature=w,
@@ -178,8 +187,8 @@ def _laplace(summed: Array, passes: Array, trials: Array, constant: float, start
 def _gaussian_evidence(
     kernels: Array, means: Array, noise: Array, constant: float, variances: Array
 ) -> tuple[float, Array]:
-    lower = _cholesky(_plus_diagonal(combined(kernels, variances) + constant, noise + JITTER))
-    precision = _inverse(lower)
+    lower = cholesky_of(_plus_diagonal(combined(kernels, variances) + constant, noise + JITTER))
+    precision = inverse_of(lower)
     weights = precision @ means
     evidence = -0.5 * means @ weights - np.log(np.diag(lower)).sum()
     return float(evidence), 0.5 * variances * _traces(kernels, np.outer(weights, weights) - precision)
@@ -196,7 +205,7 @@ def _plus_diagonal(matrix: Array, diagonal: Array | float) -> Array:
     return matrix
 
 
-def _cholesky(matrix: Array) -> Array:
+def cholesky_of(matrix: Array) -> Array:
     """L with L Lᵀ = matrix, which is symmetric and no longer needed."""
     from scipy.linalg import cholesky
 
@@ -205,7 +214,7 @@ def _cholesky(matrix: Array) -> Array:
     return lower
 
 
-def _inverse(lower: Array) -> Array:
+def inverse_of(lower: Array) -> Array:
     """(L Lᵀ)⁻¹: LAPACK's own, a third of the work of solving for the identity."""
     from scipy.linalg.lapack import dpotri
 
