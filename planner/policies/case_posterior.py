@@ -21,7 +21,7 @@ from planner.policies.gaussian_processes import (
     fit_times,
     passes_given,
     time_offset,
-    times_given,
+    times_without,
 )
 from planner.policies.latent_calibration import LatentCalibration, calibrate_passes, calibrate_times
 from planner.policies.trial_draws import Residuals
@@ -81,8 +81,8 @@ class ByCases(_Learner):
         """The processes with the same variances, without the cases that are ``out``; and the mean and variance that
         they foresee of each of these, (3, 2, out)."""
         rows = tuple(source.rows[~out[source.rows]] for source in self._sources)
-        fitted = zip(self._sources, self._summed, rows, self.posterior.processes, strict=True)
-        processes = tuple(source.given(summed, kept, process) for source, summed, kept, process in fitted)
+        fitted = zip(self._sources, self._summed, self.posterior.processes, strict=True)
+        processes = tuple(source.without(summed, out, process) for source, summed, process in fitted)
         asked, found = np.flatnonzero(out), []
         for process, kept, summed in zip(processes, rows, self._summed, strict=True):
             own = combined(self._own[:, asked], process.variances)
@@ -135,10 +135,11 @@ class _Passes:
     def fit(self, kernel: Array) -> Process:
         return fit_passes(_part(kernel, self.rows), self.seen.passes[self.rows], self.seen.trials[self.rows])
 
-    def given(self, summed: Array, rows: Rows, fitted: Process) -> Process:
-        return passes_given(
-            _square(summed, rows, rows), self.seen.passes[rows], self.seen.trials[rows], fitted.variances
-        )
+    def without(self, summed: Array, out: NDArray[np.bool_], fitted: Process) -> Process:
+        kept = ~out[self.rows]
+        rows = self.rows[kept]
+        passes, trials, start = self.seen.passes[rows], self.seen.trials[rows], fitted.weights[kept]
+        return passes_given(_square(summed, rows, rows), passes, trials, fitted.variances, start=start)
 
     def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
         rows = self.rows[judged[self.rows]]
@@ -156,10 +157,8 @@ class _Times:
     def fit(self, kernel: Array) -> Process:
         return fit_times(_part(kernel, self.rows), self.means[self.rows], self.noise[self.rows])
 
-    def given(self, summed: Array, rows: Rows, fitted: Process) -> Process:
-        return times_given(
-            _square(summed, rows, rows), self.means[rows], self.noise[rows], fitted.variances, fitted.offset
-        )
+    def without(self, summed: Array, out: NDArray[np.bool_], fitted: Process) -> Process:
+        return times_without(fitted, self.means[self.rows], ~out[self.rows])
 
     def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
         rows = self.rows[judged[self.rows]]

@@ -80,9 +80,14 @@ def fit_passes(kernels: Array, passes: Array, trials: Array, *, start: Array | N
     return passes_given(combined(kernels, variances), passes, trials, variances)
 
 
-def passes_given(summed: Array, passes: Array, trials: Array, variances: Array) -> Process:
-    """The process of :func:`fit_passes` with these variances, whose kernels' weighted sum is ``summed`` (n, n)."""
-    found = _laplace(summed, passes, trials, PASS_PRIOR.constant, np.zeros(len(passes)))
+def passes_given(
+    summed: Array, passes: Array, trials: Array, variances: Array, *, start: Array | None = None
+) -> Process:
+    """The process of :func:`fit_passes` with these variances, whose kernels' weighted sum is ``summed`` (n, n).
+
+    ``start`` (n,) are weights of a process of nearly the same cases: from there half the steps are enough.
+    """
+    found = _laplace(summed, passes, trials, PASS_PRIOR.constant, np.zeros(len(passes)) if start is None else start)
     return Process(PASS_PRIOR.constant, variances, found.score, found.precision)
 
 
@@ -106,6 +111,15 @@ def times_given(summed: Array, means: Array, noise: Array, variances: Array, off
     """The process of :func:`fit_times` with these variances, whose kernels' weighted sum is ``summed`` (n, n)."""
     precision = inverse_of(cholesky_of(_plus_diagonal(summed + TIME_PRIOR.constant, noise + JITTER)))
     return Process(TIME_PRIOR.constant, variances, precision @ (means - offset), precision, offset)
+
+
+def times_without(process: Process, means: Array, kept: NDArray[np.bool_]) -> Process:
+    """The process of :func:`times_given` of the cases that are ``kept`` (n,) alone, by its inverse's blocks: a sixth of
+    the work of another one."""
+    precision, left = process.precision[np.ix_(kept, kept)], process.precision[np.ix_(kept, ~kept)]
+    precision = precision - left @ np.linalg.solve(process.precision[np.ix_(~kept, ~kept)], left.T)
+    weights = precision @ (means[kept] - process.offset)
+    return Process(process.constant, process.variances, weights, precision, process.offset)
 
 
 def combined(kernels: Array, variances: Array) -> Array:

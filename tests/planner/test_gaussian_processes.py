@@ -45,6 +45,18 @@ def test_mean_times_are_foreseen_as_the_textbook_has_it() -> None:
     assert found.weights == pytest.approx(precision @ (means - 0.7), rel=1e-5, abs=1e-6)
 
 
+def test_times_without_some_cases_are_those_of_the_others_alone() -> None:
+    kernels, means, trials = planted()
+    variances, noise = np.array([0.3, 0.2]), 0.2 / trials
+    summed = gp.combined(kernels, variances)
+    kept: NDArray[np.bool_]
+    for kept in (np.arange(30) % 4 > 0, np.ones(30, dtype=bool), np.zeros(30, dtype=bool)):
+        found = gp.times_without(gp.times_given(summed, means, noise, variances, 0.7), means, kept)
+        wanted = gp.times_given(summed[np.ix_(kept, kept)], means[kept], noise[kept], variances, 0.7)
+        assert found.precision == pytest.approx(wanted.precision, abs=1e-9)
+        assert found.weights == pytest.approx(wanted.weights, abs=1e-9)
+
+
 def test_both_evidences_have_the_gradient_that_their_slope_shows() -> None:
     kernels, passes, trials = planted()
 
