@@ -40,13 +40,18 @@ def export_structural(run: Path, out: Path, dataset_path: Path | None = None) ->
         raise DatasetError(f"{dataset.path}: no contexts to check the bundle on")
     with staged_directory(out) as staging:
         metadata = _metadata(fitted)
-        write_decider(staging, _decider(fitted.policy))
-        _write(staging / "action_space.json", fitted.space.to_document())
-        _write(staging / "calibration.json", {"temperatures": {"joint": 1.0}, "threshold": 0.0, "calibrated": False})
-        _write(staging / "metadata.json", metadata)
+        write_structural(staging, fitted.policy, metadata)
         metadata["check"] = _compare(fitted, Bundle(staging), contexts[:CHECK_CONTEXTS])
         _write(staging / "metadata.json", metadata)
     return metadata
+
+
+def write_structural(directory: Path, policy: TrialPolicy, metadata: dict[str, Any]) -> None:
+    """All files of a bundle, unchecked."""
+    write_decider(directory, _decider(policy))
+    _write(directory / "action_space.json", policy.space.to_document())
+    _write(directory / "calibration.json", {"temperatures": {"joint": 1.0}, "threshold": 0.0, "calibrated": False})
+    _write(directory / "metadata.json", metadata)
 
 
 def _decider(policy: TrialPolicy) -> StructuralDecider:

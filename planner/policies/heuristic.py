@@ -153,6 +153,8 @@ def nearest_valid(wanted: Action, space: ActionSpace, job_type: str) -> Action:
 
     Among budgets the largest that does not exceed the wanted one is closest: a cap is never rounded up.
     """
+    if space.is_valid(wanted, job_type):
+        return wanted
     return min(
         space.valid_actions(job_type),
         key=lambda action: [_distance(getattr(action, head), getattr(wanted, head)) for head in HEADS],

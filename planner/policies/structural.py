@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.encoding.subject import Question, Subject
-from planner.policies.case_kernel import Cases, components_in, kernels, own_kernels
+from planner.policies.case_kernel import Cases
+from planner.policies.case_posterior import ByCases, ByEffects, Posterior
 from planner.policies.case_trials import CaseTrials
-from planner.policies.case_vocabulary import CaseVocabulary
-from planner.policies.gaussian_processes import Process, fit_passes, fit_times, passes_given, times_given
-from planner.policies.latent_calibration import LatentCalibration, calibrate_passes, calibrate_times
-from planner.policies.trial_draws import Draws, Latents, Residuals, draw_plans, expected_plans
+from planner.policies.case_vocabulary import MANY_CASES, CaseVocabulary
+from planner.policies.latent_calibration import LatentCalibration
+from planner.policies.trial_draws import Draws, Latents, Residuals, draw_plans, draws_of, expected_plans
 from planner.scoring.episodes import PlanSequence, runs_of
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
@@ -32,20 +32,10 @@ QUESTIONS = 64
 
 
 @dataclass(frozen=True)
-class Posterior:
-    """The three processes, each with the positions of the cases that it learned from."""
-
-    processes: tuple[Process, ...]
-    rows: tuple[NDArray[np.intp], ...]
-
-
-@dataclass(frozen=True)
 class StructuralModel:
     """A fitted model."""
 
     vocabulary: CaseVocabulary
-    names: tuple[str, ...]
-    """Of the kernels."""
     cases: Cases
     posterior: Posterior
     calibration: dict[Mode, tuple[LatentCalibration, ...]]
@@ -109,18 +99,15 @@ class StructuralModel:
         )
         latents = self._latents(cases, n_tools, posterior, self.calibration[mode])
         attempts = max(sum(plan.attempts for plan in runs) for runs in sequences)
-        draws = Draws.make(self.residuals, lanes, attempts)
+        draws = draws_of(self.residuals, lanes, attempts)
         allowed = [tuple(plan._replace(lanes=min(plan.lanes, lanes)) for plan in runs) for runs in sequences]
         return latents, draws, allowed
 
     def _latents(
         self, cases: Cases, lanes: int, posterior: Posterior, calibration: Sequence[LatentCalibration]
     ) -> Latents:
-        cross, own = kernels(self.names, cases, self.cases), own_kernels(self.names, cases, lanes)
-        pairs = [
-            fix.apply(*process.foresee(cross[:, :, rows], own))
-            for process, rows, fix in zip(posterior.processes, posterior.rows, calibration, strict=True)
-        ]
+        found = posterior.foresee(self.cases, cases, lanes)
+        pairs = [fix.apply(*one) for one, fix in zip(found, calibration, strict=True)]
         return Latents(np.stack([mean for mean, _ in pairs]), np.stack([covariance for _, covariance in pairs]))
 
 
@@ -149,99 +136,25 @@ def fit_structural(
 
     ``by_issue``: cases of one issue are left out together, because one run launches several of its tools.
     """
-    names = components_in(cases)
-    kernel = kernels(names, cases, cases)
-    sources = _sources(seen, residuals)
-    processes = tuple(source.fit(kernel) for source in sources)
-    posterior = Posterior(processes, tuple(source.rows for source in sources))
+    learn = ByEffects if len(cases) > MANY_CASES else ByCases
+    learner = learn(cases, seen, residuals, seed)
     folds: dict[Mode, NDArray[np.int64]] = {
         "known": _folds(cases.issue if by_issue else np.arange(len(cases)), seed),
         "new": _folds(_group_keys(cases), seed),
     }
     stays_known = _stays_known(cases.issue, folds["known"])
-    own = own_kernels(names, cases)
-    without, calibration = {}, {}
+    without: dict[Mode, list[Posterior]] = {}
+    calibration = {}
     for mode in MODES:
         judged = stays_known if mode == "known" and stays_known.any() else np.ones(len(cases), dtype=bool)
-        without[mode] = [_leave_out(kernel, sources, processes, folds[mode] == fold) for fold in range(FOLDS)]
-        foreseen = _foresee_folds(kernel, own, without[mode], folds[mode])
-        calibration[mode] = tuple(
-            source.calibrate(foreseen[kind, 0], foreseen[kind, 1], judged) for kind, source in enumerate(sources)
-        )
-    model = StructuralModel(vocabulary, names, cases, posterior, calibration, residuals)
+        foreseen = np.zeros((3, 2, len(cases)))
+        for fold in range(FOLDS):
+            out = folds[mode] == fold
+            posterior, foreseen[:, :, out] = learner.left_out(out)
+            without.setdefault(mode, []).append(posterior)
+        calibration[mode] = learner.calibrate(foreseen, judged)
+    model = StructuralModel(vocabulary, cases, learner.posterior, calibration, residuals)
     return StructuralFit(model, folds, without, stays_known)
-
-
-@dataclass(frozen=True)
-class _Passes:
-    """What the process of logits learns from."""
-
-    rows: NDArray[np.intp]
-    seen: CaseTrials
-
-    def fit(self, kernel: Array) -> Process:
-        return fit_passes(_part(kernel, self.rows), self.seen.passes[self.rows], self.seen.trials[self.rows])
-
-    def given(self, kernel: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
-        return passes_given(_part(kernel, rows), self.seen.passes[rows], self.seen.trials[rows], fitted.variances)
-
-    def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
-        rows = self.rows[judged[self.rows]]
-        return calibrate_passes(mean[rows], variance[rows], self.seen.passes[rows], self.seen.trials[rows])
-
-
-@dataclass(frozen=True)
-class _Times:
-    """What a process of mean log times learns from."""
-
-    rows: NDArray[np.intp]
-    means: Array
-    noise: Array
-
-    def fit(self, kernel: Array) -> Process:
-        return fit_times(_part(kernel, self.rows), self.means[self.rows], self.noise[self.rows])
-
-    def given(self, kernel: Array, rows: NDArray[np.intp], fitted: Process) -> Process:
-        return times_given(_part(kernel, rows), self.means[rows], self.noise[rows], fitted.variances, fitted.offset)
-
-    def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
-        rows = self.rows[judged[self.rows]]
-        return calibrate_times(mean[rows], variance[rows], self.means[rows], self.noise[rows])
-
-
-def _sources(seen: CaseTrials, residuals: Residuals) -> tuple[_Passes | _Times, ...]:
-    sources: list[_Passes | _Times] = [_Passes(np.flatnonzero(seen.trials > 0), seen)]
-    for times, scatter in ((seen.passing, residuals.passing), (seen.failing, residuals.failing)):
-        with np.errstate(divide="ignore"):
-            noise = float(np.mean(scatter**2)) / times.counts
-        sources.append(_Times(np.flatnonzero(times.counts > 0), times.means, noise))
-    return tuple(sources)
-
-
-def _part(kernel: Array, rows: NDArray[np.intp]) -> Array:
-    return kernel[:, rows[:, None], rows[None]]
-
-
-def _leave_out(
-    kernel: Array, sources: Sequence[_Passes | _Times], fitted: Sequence[Process], out: NDArray[np.bool_]
-) -> Posterior:
-    """The processes with the same variances, without the cases that are ``out``."""
-    rows = tuple(source.rows[~out[source.rows]] for source in sources)
-    processes = (
-        source.given(kernel, kept, process) for source, kept, process in zip(sources, rows, fitted, strict=True)
-    )
-    return Posterior(tuple(processes), rows)
-
-
-def _foresee_folds(kernel: Array, own: Array, without: Sequence[Posterior], folds: NDArray[np.int64]) -> Array:
-    """Mean and variance that each case's latents have in the model that lacks its fold, (3, 2, n)."""
-    found = np.zeros((3, 2, len(folds)))
-    for fold, posterior in enumerate(without):
-        out = np.flatnonzero(folds == fold)
-        for kind, (process, rows) in enumerate(zip(posterior.processes, posterior.rows, strict=True)):
-            mean, covariance = process.foresee(kernel[:, out[:, None], rows[None]], own[:, out])
-            found[kind, :, out] = np.stack([mean[:, 0], covariance[:, 0, 0]], axis=1)
-    return found
 
 
 def _group_keys(cases: Cases) -> NDArray[np.int64]:

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
 from planner.encoding.subject import question_of
+from planner.policies.case_effects import CaseIndex, Columns, EffectPosterior, EffectProcess
 from planner.policies.case_kernel import Cases
+from planner.policies.case_posterior import CasePosterior, Posterior
 from planner.policies.case_vocabulary import CaseVocabulary
 from planner.policies.gaussian_processes import Process
 from planner.policies.latent_calibration import LatentCalibration
 from planner.policies.readings import by_utility, settled
-from planner.policies.structural import MODES, Mode, Posterior, StructuralModel
+from planner.policies.structural import MODES, Mode, StructuralModel
 from planner.policies.trial_draws import Residuals
 from planner.policies.trial_plans import CODE, plans_of_rule, plans_of_space, scores_of_rule
 from planner.scoring.plan_outcome import Plan
@@ -30,6 +32,8 @@ Array: TypeAlias = NDArray[np.float64]
 NUMBERS, ABOUT = "structural.npz", "structural.json"
 _CASES = ("tool", "issue", "group", "size", "text")
 _PROCESS = ("variances", "weights", "precision")
+_EFFECTS = ("variances", "effects", "spread", "scores", "information")
+_COLUMNS = ("n_tools", "of_group", "of_pair", "n_words")
 
 
 @dataclass(frozen=True)
@@ -65,17 +69,22 @@ def write_decider(directory: Path, decider: StructuralDecider) -> None:
     """Write both files."""
     model = decider.model
     numbers: dict[str, Any] = {f"cases_{name}": getattr(model.cases, name) for name in _CASES}
-    processes = zip(model.posterior.processes, model.posterior.rows, strict=True)
-    for at, (process, rows) in enumerate(processes):
-        numbers |= {f"process{at}_{name}": getattr(process, name) for name in _PROCESS}
-        numbers[f"process{at}_rows"] = rows
+    posterior = model.posterior
+    by_effects = isinstance(posterior, EffectPosterior)
+    for at, process in enumerate(posterior.processes):
+        numbers |= {f"process{at}_{name}": getattr(process, name) for name in (_EFFECTS if by_effects else _PROCESS)}
+    if isinstance(posterior, EffectPosterior):
+        numbers |= {f"columns_{name}": getattr(posterior.columns, name) for name in _COLUMNS}
+    else:
+        numbers |= {f"process{at}_rows": rows for at, rows in enumerate(posterior.rows)}
     numbers |= {"passing": model.residuals.passing, "failing": model.residuals.failing, "fixed": decider.fixed}
     numbers |= {f"labels_{job_type}": shares for job_type, shares in decider.label_shares.items()}
     np.savez_compressed(directory / NUMBERS, **numbers)
     about = {
         "vocabulary": model.vocabulary.to_document(),
-        "kernels": list(model.names),
-        "levels": [[process.constant, process.offset] for process in model.posterior.processes],
+        "kernels": list(posterior.names),
+        "by_effects": by_effects,
+        "levels": [[process.constant, process.offset] for process in posterior.processes],
         "calibration": {mode: [asdict(one) for one in model.calibration[mode]] for mode in MODES},
         "open": decider.is_open,
         "keeps_rule": decider.keeps_rule,
@@ -90,17 +99,7 @@ def read_decider(directory: Path, space: ActionSpace, kernel_config: dict[str, A
     about = orjson.loads((directory / ABOUT).read_bytes())
     with np.load(directory / NUMBERS, allow_pickle=False) as numbers:
         cases = Cases(**{name: numbers[f"cases_{name}"] for name in _CASES})
-        processes = [
-            Process(
-                constant=constant,
-                variances=numbers[f"process{at}_variances"],
-                weights=numbers[f"process{at}_weights"],
-                precision=numbers[f"process{at}_precision"],
-                offset=offset,
-            )
-            for at, (constant, offset) in enumerate(about["levels"])
-        ]
-        rows = [numbers[f"process{at}_rows"] for at in range(len(processes))]
+        posterior = _read_posterior(about, numbers, cases)
         residuals = Residuals(numbers["passing"], numbers["failing"])
         fixed = numbers["fixed"]
         shares = {job_type: numbers[f"labels_{job_type}"] for job_type in about["label_shares"]}
@@ -109,9 +108,8 @@ def read_decider(directory: Path, space: ActionSpace, kernel_config: dict[str, A
     }
     model = StructuralModel(
         CaseVocabulary.from_document(about["vocabulary"]),
-        tuple(about["kernels"]),
         cases,
-        Posterior(tuple(processes), tuple(rows)),
+        posterior,
         calibration,
         residuals,
     )
@@ -119,3 +117,25 @@ def read_decider(directory: Path, space: ActionSpace, kernel_config: dict[str, A
     metrics = recorded_metrics(about["metrics"])
     keeps_rule = bool(about.get("keeps_rule", False))  # bundles of an earlier program never did
     return StructuralDecider(model, plans, kernel_config, metrics, about["open"], keeps_rule, fixed, shares)
+
+
+def _read_posterior(about: Mapping[str, Any], numbers: Mapping[str, Any], cases: Cases) -> Posterior:
+    names, levels = tuple(about["kernels"]), about["levels"]
+    if not about.get("by_effects", False):
+        processes = tuple(
+            Process(constant=constant, offset=offset, **{name: numbers[f"process{at}_{name}"] for name in _PROCESS})
+            for at, (constant, offset) in enumerate(levels)
+        )
+        return CasePosterior(names, processes, tuple(numbers[f"process{at}_rows"] for at in range(len(levels))))
+    columns = Columns(
+        names,
+        n_tools=int(numbers["columns_n_tools"]),
+        of_group=numbers["columns_of_group"],
+        of_pair=numbers["columns_of_pair"],
+        n_words=int(numbers["columns_n_words"]),
+    )
+    effects = tuple(
+        EffectProcess(constant=constant, offset=offset, **{name: numbers[f"process{at}_{name}"] for name in _EFFECTS})
+        for at, (constant, offset) in enumerate(levels)
+    )
+    return EffectPosterior(columns, CaseIndex.of(cases, columns.n_tools), effects)

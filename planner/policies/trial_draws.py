@@ -5,6 +5,7 @@ Common random numbers: two actions differ by what they do, not by what was drawn
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ from planner.scoring.plan_outcome import Plan, PlanOutcomes, plan_outcomes
 
 Array: TypeAlias = NDArray[np.float64]
 DRAWS = 150
-BLOCK = 4000
+BLOCK = 2000
 """Draws of cases computed at once, so that they stay in the cache."""
 
 
@@ -31,7 +32,7 @@ class Latents:
     covariance: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Residuals:
     """How log times of one case's trials scatter around its mean, as deviations in order: of passing and of failing."""
 
@@ -61,6 +62,12 @@ class Draws:
             np.concatenate([logits[None], np.concatenate([times, -times], axis=1)]),
             *(_antithetic(kind, shape, draw) for kind in (residuals.passing, residuals.failing)),
         )
+
+
+@lru_cache(maxsize=16)
+def draws_of(residuals: Residuals, lanes: int, attempts: int) -> Draws:
+    """The draws of a model's residuals, made once: a decision needs the same each time."""
+    return Draws.make(residuals, lanes, attempts)
 
 
 def expected_plans(latents: Latents, draws: Draws, plans: Sequence[Plan | PlanSequence]) -> PlanOutcomes:
@@ -99,6 +106,7 @@ def _trials(latents: Latents, draws: Draws) -> tuple[Array, Array, Array]:
     return flat[0], flat[1], flat[2]
 
 
+@cache
 def normal_quantiles(n: int) -> Array:
     """The middles of n equally likely slices of the standard normal."""
     return np.array([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)])

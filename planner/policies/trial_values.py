@@ -29,6 +29,8 @@ Member = Literal["structural", "trial_forest"]
 MINUTE_MS = 60_000.0
 MIN_TRIALS = 4
 MIN_GROUPS = 8
+SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
+"""Shares of the first of two members that are tried; of equals the first is taken."""
 MIN_JUDGED = 10
 """Questions that a gate needs at least, to be judged apart from the others."""
 COMPARED_SHARE = 0.5
@@ -54,7 +56,8 @@ class Known:
 class Judged:
     """What the models foresaw of questions that they had not seen, and what came of them, by mode."""
 
-    foreseen: dict[Mode, PlanOutcomes]
+    of_members: dict[Mode, tuple[PlanOutcomes, ...]]
+    """What each member foresaw."""
     came: PlanOutcomes
     """Of plans that nobody tried, what a model that knows the question's trials believes."""
     tried: NDArray[np.bool_]
@@ -70,13 +73,33 @@ class Judged:
         nobody knows which fixed plan is best."""
         return bool(np.mean(self.tried.sum(axis=1) > 1) < COMPARED_SHARE) if len(self.tried) else True
 
+    @property
+    def foreseen(self) -> dict[Mode, PlanOutcomes]:
+        """What the members foresaw on average."""
+        return {mode: _mean(parts) for mode, parts in self.of_members.items()}
+
+    def shares(self, reading: Reading) -> dict[Mode, Array]:
+        """How much each member counts, (members,): of SHARES those with which following them came to most; alike where
+        nobody knows what other plans would have come to, or there were no questions."""
+        return {mode: self._shares(reading, mode, rows) for mode, rows in self.rows.items()}
+
+    def _shares(self, reading: Reading, mode: Mode, rows: NDArray[np.intp]) -> Array:
+        n_members = len(self.of_members[mode])
+        if n_members != 2 or self.keeps_rule or not len(rows):
+            return np.full(n_members, 1 / n_members)
+        came = reading(self.came)[rows]
+        choices = [np.array([first, 1 - first]) for first in SHARES]
+        chosen = [reading(_weighted(self.of_members[mode], shares))[rows].argmax(axis=1) for shares in choices]
+        return choices[int(np.argmax([came[np.arange(len(rows)), plans].mean() for plans in chosen]))]
+
     def gates(self, reading: Reading) -> dict[Mode, Gate]:
         """A gate for each mode."""
         return {mode: self._gate(reading, mode, rows) for mode, rows in self.rows.items()}
 
     def _gate(self, reading: Reading, mode: Mode, rows: NDArray[np.intp]) -> Gate:
         if not self.keeps_rule:
-            return judge_gate(reading(self.foreseen[mode])[rows], reading(self.came)[rows], self.groups[rows])
+            foreseen = _weighted(self.of_members[mode], self._shares(reading, mode, rows))
+            return judge_gate(reading(foreseen)[rows], reading(self.came)[rows], self.groups[rows])
         rows = rows[self.tried[rows].any(axis=1)]
         ran = self.tried[rows].argmax(axis=1)
         foreseen, believed = (PlanOutcomes(*(kind[rows] for kind in of)) for of in (self.foreseen[mode], self.came))
@@ -99,19 +122,24 @@ class TrialValues:
 
     def values(self, questions: Sequence[Question]) -> PlanOutcomes:
         """The members' mean expected outcomes (n, plans), times in minutes."""
+        return _mean(self._of_members(questions))
+
+    def _of_members(self, questions: Sequence[Question]) -> list[PlanOutcomes]:
         parts = []
         if "structural" in self.members:
             parts.append(self.structural.values(questions, self.plans))
         if self.forest is not None:
             parts.append(self.forest.values(questions))
-        return _mean(parts)
+        return parts
 
     def scores(self, questions: Sequence[Question], reading: Reading, rule: NDArray[np.intp]) -> Array:
-        """What to maximise, (n, plans): the reading's scores, or where the gate is shut those of fixed plans, or of
-        the plan of today's ``rule``, (n,)."""
-        found = settled(reading(self.values(questions)))
-        gates = self.judged.gates(reading)
-        shut = np.array([not gates[self.structural.mode_of(one.subject)].open for one in questions], dtype=bool)
+        """What to maximise, (n, plans): the reading's scores of what the members foresee, each with its share; or where
+        the gate is shut those of fixed plans, or of the plan of today's ``rule``, (n,)."""
+        gates, shares = self.judged.gates(reading), self.judged.shares(reading)
+        modes = [self.structural.mode_of(question.subject) for question in questions]
+        weights = np.array([shares[mode] for mode in modes]).reshape(len(modes), len(self.members))
+        found = settled(reading(_weighted(self._of_members(questions), weights[:, None])))
+        shut = np.array([not gates[mode].open for mode in modes], dtype=bool)
         kept = scores_of_rule(rule, len(self.plans)) if self.judged.keeps_rule else self.judged.fixed_scores(reading)
         return np.where(shut[:, None], kept, found)
 
@@ -137,7 +165,7 @@ def fit_trial_values(
             "bench some"
         )
     vocabulary = CaseVocabulary.fit(used.subjects, used.tool.tolist())
-    case, places = _cases_of(vocabulary, used)
+    case, places = cases_of(vocabulary, used)
     firsts = np.unique(case, return_index=True)[1]
     cases = vocabulary.cases([used.subjects[at] for at in firsts], used.tool[firsts].tolist())
     log_time = np.log(used.duration_ms / minute_ms)
@@ -155,7 +183,7 @@ def fit_trial_values(
         forest = learn.of_all()
         parts.append({mode: learn.unseen(mode) for mode in MODES})
     judged = Judged(
-        foreseen={mode: _mean([part[mode] for part in parts]) for mode in MODES},
+        of_members={mode: tuple(part[mode] for part in parts) for mode in MODES},
         came=came,
         tried=known.tried,
         rule=known.rule,
@@ -165,7 +193,7 @@ def fit_trial_values(
     return TrialValues(fit.model, forest, tuple(members), tuple(plans), judged)
 
 
-def _cases_of(vocabulary: CaseVocabulary, trials: Trials) -> tuple[NDArray[np.int64], dict[tuple[str, str], int]]:
+def cases_of(vocabulary: CaseVocabulary, trials: Trials) -> tuple[NDArray[np.int64], dict[tuple[str, str], int]]:
     """Which case each trial is of, and the number of each (issue, tool)."""
     places: dict[tuple[str, str], int] = {}
     case = [
@@ -253,6 +281,11 @@ def _group_numbers(questions: Sequence[Question]) -> NDArray[np.int64]:
     if len(set(keys)) < MIN_GROUPS:
         keys = [q.subject.issue_id for q in questions]
     return np.unique(keys, return_inverse=True)[1].astype(np.int64) if keys else np.zeros(0, dtype=np.int64)
+
+
+def _weighted(parts: Sequence[PlanOutcomes], shares: Array) -> PlanOutcomes:
+    """The members' outcomes (n, plans) with their ``shares``, (members,) or of each question (n, 1, members)."""
+    return PlanOutcomes(*((np.stack(kind, axis=-1) * shares).sum(axis=-1) for kind in zip(*parts, strict=True)))
 
 
 def _mean(parts: Sequence[PlanOutcomes]) -> PlanOutcomes:

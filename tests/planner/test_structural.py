@@ -14,7 +14,7 @@ from planner.encoding.subject import Question, Subject
 from planner.policies.case_trials import sum_trials
 from planner.policies.latent_calibration import calibrate_passes
 from planner.policies.readings import TODAYS_RULE, by_utility, judge_gate
-from planner.policies.trial_values import Known, Member, TrialValues, fit_trial_values
+from planner.policies.trial_values import Judged, Known, Member, TrialValues, fit_trial_values
 from planner.policies.unseen_candidates import pass_shares
 from planner.scoring.orders import expected_outcomes
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
@@ -114,6 +114,11 @@ def test_more_candidates_pass_more_often_and_take_more_agent_time() -> None:
     assert (found.wall <= [plan.limit for plan in PLANS]).all()
 
 
+def test_where_nothing_has_passed_yet_little_is_expected_of_any_plan() -> None:
+    rows = [row._replace(passed=False) for row in world(n_issues=12)[0]]
+    assert (foreseen_passes(fit(rows, unknown_of(rows)), questions_of(rows)) < 0.3).all()
+
+
 def test_a_new_issue_gets_what_is_known_of_the_tool_alone() -> None:
     rows, _ = world(issues=0.5)
     asked = [Question(Subject("never seen", "nor its group", 60.0, ""), (f"tool-{t}",), True) for t in range(3)]
@@ -180,6 +185,36 @@ def test_one_group_alone_never_opens_a_gate() -> None:
     came = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]] * 10)
     assert judge_gate(came, came, np.arange(30)).open
     assert not judge_gate(came, came, np.zeros(30, dtype=np.int64)).open
+
+
+def judged_of(*members: NDArray[np.float64], came: NDArray[np.float64], tried: bool) -> Judged:
+    """Members that foresaw passes (n, plans), and the passes that came; every plan takes no time."""
+    foreseen, outcomes = (
+        tuple(PlanOutcomes(kind, np.zeros_like(kind), np.zeros_like(kind)) for kind in kinds)
+        for kinds in (members, (came,))
+    )
+    every = np.arange(len(came))
+    return Judged(
+        of_members={"known": foreseen},
+        came=outcomes[0],
+        tried=np.full(came.shape, tried),
+        rule=np.zeros(len(came), dtype=np.intp),
+        rows={"known": every},
+        groups=every,
+    )
+
+
+def test_of_two_models_the_one_that_chooses_better_counts_more_and_the_gate_follows_both_as_they_count() -> None:
+    came = np.random.default_rng(0).random((40, 4))
+    misled = 1.4 * (1.0 - came)
+    reading = by_utility(LIMIT)
+    for members, place in (((came, misled), 0), ((misled, came), 1)):
+        judged = judged_of(*members, came=came, tried=True)
+        assert judged.shares(reading)["known"][place] > 0.5
+        best_fixed = came[:, came.mean(axis=0).argmax()]
+        assert judged.gates(reading)["known"].gain == pytest.approx((came.max(axis=1) - best_fixed).mean())
+    # From logs nobody knows what the plans that were not run would have come to.
+    assert judged_of(came, misled, came=came, tried=False).shares(reading)["known"].tolist() == [0.5, 0.5]
 
 
 def test_logs_without_any_bench_value_every_plan() -> None:
