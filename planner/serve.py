@@ -1,13 +1,17 @@
-"""`planner decide`: planner_input documents from a stream, decisions to a stream."""
+"""`planner decide`: planner_input documents from a stream, or an issue of a repo; decisions to a stream."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
 
+from planner.artifacts.repo import Repo
+from planner.artifacts.toolchains import find_toolchains
 from planner.artifacts.versions import said_of
-from planner.decision import Caps, Mode, decide, load_bundle
+from planner.context import ContextBuilder, system_state
+from planner.decision import Bundle, Caps, Mode, decide, load_bundle
 
 MAX_REPORTED = 100
 """Unknown keys that are named; a caller that makes up keys for ever does not fill a log."""
@@ -35,6 +39,28 @@ def decide_stream(
         for key in sorted(decision.unknown_keys.keys() - reported)[: MAX_REPORTED - len(reported)]:
             print(said_of(key), file=sys.stderr, flush=True)
             reported.add(key)
+
+
+def decide_issue(
+    bundle_path: Path,
+    repo: Repo,
+    issue_id: str,
+    sink: BinaryIO,
+    mode: str,
+    caps: tuple[int | None, int | None, int | None],
+) -> None:
+    """Decide now for an issue of ``repo``, in a context of the bundle's own builder; ArtifactError without that issue.
+
+    The answer has the context too, as ``planner_input``, for whoever records the decision.
+    """
+    bundle = load_bundle(bundle_path)
+    builder = (bundle.context_builder if isinstance(bundle, Bundle) else None) or "planner"
+    now_ms = round(time.time() * 1000)
+    state = system_state([tool.name for tool in find_toolchains(repo.config, repo.root)], now_ms)
+    context = ContextBuilder(repo, builder).build(issue_id, created_ms=now_ms, system_state=state)
+    decision = decide(context, bundle, mode=cast(Mode, mode), caps=Caps(*caps), kernel_config=repo.config)
+    answer = {"planner_input": context, **decision.answer}
+    sink.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _parse(text: bytes) -> Any:
