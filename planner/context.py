@@ -99,6 +99,15 @@ def as_the_kernel_knows(runs: Sequence[RunRecord]) -> list[RunRecord]:
     ]
 
 
+def issue_of_run(issue: dict[str, Any], run: RunRecord, attempts: int) -> dict[str, Any]:
+    """The issue part of a run that recorded no context: of the tracker's issue, with the text that the run was given.
+
+    After a failure the kernel writes hints into the tracker's description, which no earlier run may know.
+    """
+    part = issue_context(issue, attempts)
+    return part if run.keywords is None else {**part, "keywords": run.keywords, "tags": run.summary["tags"]}
+
+
 class ContextBuilder:
     """Contexts for a repo's issues as of now. Calls must come in order of ``created_ms``."""
 

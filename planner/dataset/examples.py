@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 
 from planner.actions import Action, ActionSpace, executed_label
-from planner.artifacts.beads import issue_context, world_of
+from planner.artifacts.beads import world_of
 from planner.artifacts.events import StartFailure
 from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
-from planner.context import Past, planner_input, query_of, signed
+from planner.context import Past, issue_of_run, planner_input, query_of, signed
 from planner.contracts.kernel import ContextBuilderName
 from planner.dataset.outcomes import ActionOutcome
 from planner.encoding.profiles import token_segments
@@ -218,7 +218,7 @@ class _Rebuild:
         else:
             return None
         return planner_input(
-            issue=issue_context(issue, self._past.attempts(run.issue_id, run.decided_ms)),
+            issue=issue_of_run(issue, run, self._past.attempts(run.issue_id, run.decided_ms)),
             universe=self._universe(run.universe_id),
             job_type=summary["job_type"],
             similar_runs=[],

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from planner.artifacts.beads import issue_context
 from planner.artifacts.events import StartFailure, WorkcellEvents
 from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
+from planner.context import issue_of_run
 from planner.dataset.trials import Trial, split_of
 from planner.encoding.subject import Subject, subject_of
 
@@ -105,7 +105,7 @@ def _subject(run: RunRecord, issues: Mapping[str, dict[str, Any]]) -> Subject | 
     if run.planner_input is not None:
         return _recorded_subject(run.planner_input)
     issue = issues.get(str(run.issue_id))
-    return None if issue is None else subject_of({"issue": issue_context(issue, 0)})
+    return None if issue is None else subject_of({"issue": issue_of_run(issue, run, 0)})
 
 
 def _recorded_subject(context: PackedContext) -> Subject:

@@ -18,6 +18,8 @@ from planner.context import ContextBuilder, system_state
 from planner.contracts.document import ms_to_timestamp, timestamp_to_ms
 from planner.contracts.kernel import ContextBuilderName, context_builder
 from planner.dataset.examples import Example, ExampleSet, make_examples
+from planner.dataset.logged_trials import logged_trials
+from planner.dataset.trials import Trial
 from planner.encoding.kernel_tokens import kernel_segments
 from planner.encoding.profiles import token_segments
 from planner.errors import ArtifactError
@@ -225,6 +227,33 @@ def test_a_context_that_the_kernel_recorded_is_no_training_input_of_the_planner(
         for gate in run["outcome"]["gates"]
     ]
     assert gates, "the kernel's summaries have none"
+
+
+def test_hints_that_a_failure_left_in_the_tracker_are_not_known_to_the_runs_before(first_runs: Path) -> None:
+    for path in first_runs.glob(".cyntra/archives/*/*.json"):
+        document = orjson.loads(path.read_bytes())
+        if "planner_input" in document.get("planner", {}):
+            del document["planner"]["planner_input"]  # as a kernel before the planner's integration leaves it
+            path.write_bytes(orjson.dumps(document))
+    before = {example.example_id: example.context for example in examples_of(first_runs, "planner").examples}
+    subjects = [trial.subject for trial in trials_of(first_runs)]
+    tracker = first_runs / ".beads" / "issues.jsonl"
+    tracker.write_bytes(
+        tracker.read_bytes()
+        .replace(b'"description": "', b'"description": "Repair hints: tighten tighten tighten. ')
+        .replace(b'"tags": ["', b'"tags": ["failed-before", "')
+    )
+    after = {example.example_id: example.context for example in examples_of(first_runs, "planner").examples}
+    assert after == before and len(after) > 30
+    assert [trial.subject for trial in trials_of(first_runs)] == subjects
+    assert "tighten" in Repo(first_runs).issues["2"]["description"]
+
+
+def trials_of(root: Path) -> list[Trial]:
+    """What a dataset of the repo would hold of single launches."""
+    repo = Repo(root)
+    archived = [run for run in repo.runs if run.kind == "archive"]
+    return logged_trials(archived, repo.events, repo.issues, {"train": 0, "val": None, "test": None})
 
 
 def test_a_command_for_an_issue_that_is_not_there_says_so(first_runs: Path) -> None:
