@@ -4,6 +4,7 @@ There are two builders, one for each way of serving: the planner's own, and the 
 0.1.0 itself would show a policy (docs/kernel-contract.md, section 7).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from planner.artifacts.beads import issue_context, job_type_of, world_of
 from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import Repo
+from planner.artifacts.toolchains import find_toolchains
 from planner.artifacts.universe import Universe
 from planner.contracts.document import ms_to_timestamp
 from planner.contracts.kernel import ContextBuilderName
@@ -116,6 +118,12 @@ class ContextBuilder:
         self.builder: ContextBuilderName = builder
         self.universe = repo.universe
         self._past = Past(repo.runs, repo.start_failures)
+
+    def now(self, issue_id: str) -> dict[str, Any]:
+        """The context of one issue at this moment, with the tools that are there; ArtifactError as :meth:`build`."""
+        now_ms = round(time.time() * 1000)
+        tools = [tool.name for tool in find_toolchains(self.repo.config, self.repo.root)]
+        return self.build(issue_id, created_ms=now_ms, system_state=system_state(tools, now_ms))
 
     def build(self, issue_id: str, *, created_ms: int, system_state: dict[str, Any] | None = None) -> dict[str, Any]:
         """The context of one issue at ``created_ms``; ArtifactError when there is no such issue."""

@@ -1,16 +1,14 @@
 """`planner decide`: planner_input documents from a stream, or an issue of a repo; decisions to a stream."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
 
 from planner.artifacts.repo import Repo
-from planner.artifacts.toolchains import find_toolchains
 from planner.artifacts.versions import said_of
-from planner.context import ContextBuilder, system_state
+from planner.context import ContextBuilder
 from planner.decision import Bundle, Caps, Mode, decide, load_bundle
 
 MAX_REPORTED = 100
@@ -55,9 +53,7 @@ def decide_issue(
     """
     bundle = load_bundle(bundle_path)
     builder = (bundle.context_builder if isinstance(bundle, Bundle) else None) or "planner"
-    now_ms = round(time.time() * 1000)
-    state = system_state([tool.name for tool in find_toolchains(repo.config, repo.root)], now_ms)
-    context = ContextBuilder(repo, builder).build(issue_id, created_ms=now_ms, system_state=state)
+    context = ContextBuilder(repo, builder).now(issue_id)
     decision = decide(context, bundle, mode=cast(Mode, mode), caps=Caps(*caps), kernel_config=repo.config)
     answer = {"planner_input": context, **decision.answer}
     sink.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))

@@ -18,7 +18,7 @@ from planner.errors import ContractError
 
 ISSUES_FILE, DEPS_FILE = Path(".beads/issues.jsonl"), Path(".beads/deps.jsonl")
 MAX_KEYWORDS = 16
-_WORD = re.compile(r"[A-Za-z0-9_]{3,}")
+_WORD = re.compile(r"\w{3,}", re.ASCII)
 _COMMON = (
     "add and are but can create fix for from had has have into make may must not our over should than that the then "
     "these this those under update was were will with would you your"
@@ -171,4 +171,4 @@ def keywords(text: str) -> list[str]:
     They are those of kernel 0.1.0 (docs/kernel-contract.md, section 7).
     """
     counts = Counter(word for word in map(str.lower, _WORD.findall(text)) if word not in _STOP_WORDS)
-    return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_KEYWORDS]]
+    return sorted(counts, key=lambda word: (-counts[word], word))[:MAX_KEYWORDS]

@@ -4,6 +4,7 @@ It holds less than ours (planner.artifacts.summaries): where there is a rollout 
 neither rollout nor proof nothing at all. docs/kernel-contract.md, section 7.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from planner.artifacts.lenient import moment, number, section, string, strings
@@ -52,7 +53,7 @@ def kernel_summary(
         "run_id": run_id,
         "started_ms": started_ms,
         "job_type": job_type,
-        "domain": _domain(job_type, tags),
+        "domain": _domain_of(job_type, tags),
         "action_executed": _action(manifest, plan),
         "outcome": {"status": status, "fail_codes": codes, "gates": gates},
         "runtime": {"duration_ms": max(0, int(spent))},
@@ -93,7 +94,7 @@ def _distinct(codes: list[str], *, once: bool) -> list[str]:
     return list(dict.fromkeys(found)) if once else found
 
 
-def _domain(job_type: str, tags: list[str]) -> str:
+def _domain_of(job_type: str, tags: Sequence[str]) -> str:
     of_code = "fab_asset" if any(tag.startswith("asset:") for tag in tags) else "code"
     return "fab_world" if job_type == "fab-world" else of_code
 

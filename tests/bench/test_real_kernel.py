@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from bench.ledger import Ledger
 from bench.testbeds.sandbox.create import create_sandbox
 from planner.actions import action_from_document
 from planner.artifacts.repo import Repo
-from planner.artifacts.toolchains import find_toolchains
-from planner.context import ContextBuilder, system_state
+from planner.context import ContextBuilder
 from planner.dataset.examples import make_examples
 from planner.encoding.profiles import token_segments
 from tests.bench.benches import bench_repo
@@ -188,9 +186,7 @@ def test_contexts_that_the_real_kernel_builds_live_are_ours_with_the_same_tokens
     served: dict[str, dict[str, Any]] = {}
     for issue_id in ("1", "2", "3", "1", "2", "1", "1", "2", "1", "1"):
         repo = Repo(kernel_repo.root)
-        now_ms = round(time.time() * 1000)
-        state = system_state([tool.name for tool in find_toolchains(repo.config, repo.root)], now_ms)
-        context = ContextBuilder(repo).build(issue_id, created_ms=now_ms, system_state=state)
+        context = ContextBuilder(repo).now(issue_id)
         before = {run.run_id for run in repo.runs}
         command = [str(KERNEL), "run", "--once", "--issue", issue_id]
         subprocess.run(command, cwd=kernel_repo.root, capture_output=True, check=True, timeout=60)
