@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from planner.contracts.dataset import TokenProfile
 from planner.options import OptionsModel, option
 
 TRIED, RUN, COST, TROUBLE = "What is tried", "How and where it runs", "What it may take", "After trouble"
@@ -24,6 +25,11 @@ class BenchOptions(OptionsModel):
         "coverage",
         "How actions are chosen: coverage (spread evenly), policy (see --policy), informative (whose outcomes would "
         "better decisions most, as the structural run in --policy has it), or all.",
+        section=TRIED,
+    )
+    profile: TokenProfile = option(
+        "planner",
+        "Whose contexts the cases have: planner, or kernel for a policy that Cyntra itself runs; as in dataset build.",
         section=TRIED,
     )
     policies: list[Path] = option(

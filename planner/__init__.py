@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from planner.artifacts.record_decision import record as record_decision
     from planner.artifacts.repo import Repo
     from planner.config import TrainConfig, load_config
+    from planner.context import ContextBuilder
     from planner.dataset.build import build_dataset
     from planner.dataset.storage import Dataset, load_dataset
     from planner.decision import Bundle, BundleError, Caps, Decision, decide, load_bundle
@@ -45,6 +46,7 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "ConfigError",
+    "ContextBuilder",
     "ContractError",
     "Dataset",
     "DatasetError",
@@ -72,6 +74,7 @@ __all__ = [
 _HOMES = {
     "planner.artifacts.repo": ("Repo",),
     "planner.config": ("TrainConfig", "load_config"),
+    "planner.context": ("ContextBuilder",),
     "planner.dataset.build": ("build_dataset",),
     "planner.dataset.storage": ("Dataset", "load_dataset"),
     "planner.decision": ("Bundle", "BundleError", "Caps", "Decision", "decide", "load_bundle"),

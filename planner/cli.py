@@ -305,15 +305,26 @@ def decide(
     serve: Annotated[
         bool, typer.Option("--serve", help="Stay up: one planner_input a line on stdin, one decision a line on stdout.")
     ] = False,
+    repo: Annotated[
+        Path | None, typer.Option(help="With --issue: the repo of that issue; its context is built, not read.")
+    ] = None,
+    issue: Annotated[str | None, typer.Option(help="Decide for this issue of --repo.")] = None,
+    universe: Annotated[str | None, typer.Option(help="With --repo: universe id. [default: the only one]")] = None,
 ) -> None:
-    """Decide for a planner_input.v1 on stdin; prints {planner_action, executed_plan} as JSON."""
-    from planner.serve import decide_stream
+    """Decide for an issue of a repo, or for a planner_input.v1 on stdin; prints {planner_action, executed_plan}."""
+    from planner.serve import decide_issue, decide_stream
 
     if mode not in ("off", "log", "enforce"):
         raise typer.BadParameter(f"{mode!r}: choose off, log or enforce", param_hint="--mode")
-    decide_stream(
-        bundle, sys.stdin.buffer, sys.stdout.buffer, mode, (max_candidates, max_minutes, max_iterations), serve
-    )
+    caps = max_candidates, max_minutes, max_iterations
+    if repo is not None and issue is not None:
+        from planner.artifacts.repo import Repo
+
+        decide_issue(bundle, Repo(repo, universe_id=universe), issue, sys.stdout.buffer, mode, caps)
+    elif repo is not None or issue is not None:
+        raise typer.BadParameter("--repo and --issue go together", param_hint="--issue")
+    else:
+        decide_stream(bundle, sys.stdin.buffer, sys.stdout.buffer, mode, caps, serve)
 
 
 add_tune(app)

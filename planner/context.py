@@ -1,20 +1,32 @@
-"""Building one planner_input.v1: an issue, its universe, and the similar runs that had ended by then."""
+"""Building one planner_input.v1: an issue, its universe, and the similar runs that had ended by then.
 
+There are two builders, one for each way of serving: the planner's own, and the kernel's, which builds what kernel
+0.1.0 itself would show a policy (docs/kernel-contract.md, section 7).
+"""
+
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.archives import DOMAIN_OF_JOB_TYPE
 from planner.artifacts.beads import issue_context, job_type_of, world_of
+from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import Repo
+from planner.artifacts.toolchains import find_toolchains
 from planner.artifacts.universe import Universe
 from planner.contracts.document import ms_to_timestamp
+from planner.contracts.kernel import ContextBuilderName
 from planner.errors import ArtifactError
-from planner.history import HistoryIndex, Query
+from planner.history import KERNELS, HistoryIndex, Query
 
 N_SIMILAR = 16
 """Similar runs stored in a context; smaller numbers are views on it."""
+KERNEL_SIMILAR = 8
+"""Similar runs in a context of the kernel."""
 
 
 def planner_input(
@@ -26,6 +38,7 @@ def planner_input(
     created_ms: int,
     objective_id: str | None = None,
     system_state: dict[str, Any] | None = None,
+    builder: ContextBuilderName = "planner",
 ) -> dict[str, Any]:
     """One planner_input.v1. ``issue`` is its issue part; ``objective_id`` overrides the universe's default."""
     return {
@@ -37,44 +50,97 @@ def planner_input(
             "swarm_id": universe.default_swarm_id,
             "objective_id": objective_id or universe.default_objective_id,
         },
-        "issue": issue,
+        "issue": signed(issue, builder),
         "history": {"last_n_similar_runs": [run.summary for run in similar_runs]},
         "action_space": universe.action_space.to_document(),
         "system_state": system_state,
     }
 
 
+def signed(issue: dict[str, Any], builder: ContextBuilderName) -> dict[str, Any]:
+    """A context's issue part as ``builder`` gives it: the planner says that it is its own."""
+    if builder == "planner":
+        return {**issue, "context_builder": "planner"}
+    return {key: value for key, value in issue.items() if key != "context_builder"}
+
+
+class Past:
+    """A repo's runs, as each of the builders looks back on them. Calls must come in order of time."""
+
+    def __init__(self, runs: Sequence[RunRecord], start_failures: Sequence[StartFailure] = ()) -> None:
+        self._ours = HistoryIndex(runs, start_failures=start_failures)
+        self._kernels = HistoryIndex(as_the_kernel_knows(runs), KERNELS)
+
+    def attempts(self, issue_id: str | None, at_ms: int) -> int:
+        """How many attempts at the issue had ended without passing by ``at_ms``."""
+        return self._ours.attempts(issue_id, at_ms)
+
+    def similar_runs(self, query: Query, builder: ContextBuilderName) -> list[RunRecord]:
+        """The runs that ``builder`` puts into a context, in its order; each one's summary is the builder's own."""
+        if builder == "planner":
+            return self._ours.similar_runs(query, N_SIMILAR)
+        found = self._kernels.similar_runs(query, KERNEL_SIMILAR)
+        return sorted(found, key=lambda run: (-run.started_ms, run.run_id))
+
+
+def as_the_kernel_knows(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The archives of which the kernel has a summary, with its summary and its start.
+
+    It looks for them where they are archived, and only for starts before the moment of the decision.
+    """
+    return [
+        replace(
+            run,
+            summary=run.kernel_summary,
+            started_ms=run.kernel_summary["started_ms"],
+            ended_ms=run.archived_ms + 1,
+            _packed=None,
+        )
+        for run in runs
+        if run.kernel_summary is not None
+    ]
+
+
+def issue_of_run(issue: dict[str, Any], run: RunRecord, attempts: int) -> dict[str, Any]:
+    """The issue part of a run that recorded no context: of the tracker's issue, with the text that the run was given.
+
+    After a failure the kernel writes hints into the tracker's description, which no earlier run may know.
+    """
+    part = issue_context(issue, attempts)
+    return part if run.keywords is None else {**part, "keywords": run.keywords, "tags": run.summary["tags"]}
+
+
 class ContextBuilder:
     """Contexts for a repo's issues as of now. Calls must come in order of ``created_ms``."""
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(self, repo: Repo, builder: ContextBuilderName = "planner") -> None:
         self.repo = repo
+        self.builder: ContextBuilderName = builder
         self.universe = repo.universe
-        self._history = HistoryIndex(repo.runs)
+        self._past = Past(repo.runs, repo.start_failures)
+
+    def now(self, issue_id: str) -> dict[str, Any]:
+        """The context of one issue at this moment, with the tools that are there; ArtifactError as :meth:`build`."""
+        now_ms = round(time.time() * 1000)
+        tools = [tool.name for tool in find_toolchains(self.repo.config, self.repo.root)]
+        return self.build(issue_id, created_ms=now_ms, system_state=system_state(tools, now_ms))
 
     def build(self, issue_id: str, *, created_ms: int, system_state: dict[str, Any] | None = None) -> dict[str, Any]:
         """The context of one issue at ``created_ms``; ArtifactError when there is no such issue."""
         issue = self.repo.issues.get(issue_id)
         if issue is None:
             raise ArtifactError(f"{self.repo.root}: no issue {issue_id!r} in .beads/issues.jsonl")
-        part = issue_context(issue, self._history.attempts(issue_id, created_ms))
+        part = issue_context(issue, self._past.attempts(issue_id, created_ms))
         job_type, objective_id = job_type_of(issue), self.universe.default_objective_id
-        query = Query(
-            created_ms,
-            job_type,
-            DOMAIN_OF_JOB_TYPE[job_type],
-            frozenset(part["tags"]),
-            issue_id,
-            world_of(issue),
-            objective_id,
-        )
+        query = query_of(part, job_type, created_ms, world_of(issue), objective_id)
         return planner_input(
             issue=part,
             universe=self.universe,
             job_type=job_type,
-            similar_runs=self._history.similar_runs(query, N_SIMILAR),
+            similar_runs=self._past.similar_runs(query, self.builder),
             created_ms=created_ms,
             system_state=system_state,
+            builder=self.builder,
         )
 
     def last_action(self, issue_id: str, at_ms: int, space: ActionSpace) -> Action | None:
@@ -86,3 +152,21 @@ class ContextBuilder:
         if last is None or last.executed_plan is None:
             return None
         return executed_label(last.executed_plan, space, last.summary["job_type"])[0]
+
+
+def system_state(toolchains: Sequence[str], created_ms: int) -> dict[str, Any]:
+    """The machine as an execution will meet it: alone in its clone, so the only workcell is its own."""
+    return {
+        "active_workcells_bin": "1_2",
+        "queue_depth_bin": None,
+        "available_toolchains": list(toolchains),
+        "toolchain_health": None,
+        "hour_bucket": f"{datetime.fromtimestamp(created_ms / 1000, UTC).hour:02d}",
+        "budget_remaining_bin": None,
+    }
+
+
+def query_of(issue: dict[str, Any], job_type: str, at_ms: int, world_id: str | None, objective_id: str | None) -> Query:
+    """What runs are similar to the job of a context's issue part."""
+    domain = DOMAIN_OF_JOB_TYPE.get(job_type, "code")
+    return Query(at_ms, job_type, domain, frozenset(issue["tags"]), issue["issue_id"], world_id, objective_id)

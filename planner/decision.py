@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from planner.actions import FALLBACK, HEADS, Action, ActionSpace, action_document, executed_plan
 from planner.artifacts.versions import UnknownKeys, read
 from planner.contracts.document import timestamp_to_ms
-from planner.contracts.kernel import PlannerInput, input_hash
+from planner.contracts.kernel import ContextBuilderName, PlannerInput, context_builder, input_hash
 from planner.contracts.versions import BUNDLE
 from planner.dimensions import DIMENSIONS, Dimension
 from planner.encoding.encode import Encoded
@@ -84,6 +84,7 @@ class Bundle:
             self.temperatures = [float(calibration["temperatures"][head]) for head in self.metadata["outputs"]]
             self.threshold = float(calibration["threshold"])
             self._reads = self.metadata["reads"]
+            self.context_builder: ContextBuilderName | None = self.metadata.get("context_builder")
             self._for_kernel = self.metadata["token_profile"] == "kernel" and self._reads != "trials"
             self.checkpoint_id = str(self.metadata["checkpoint_id"])
             self.kernel_config = dict(self.metadata["kernel_config"])
@@ -158,6 +159,24 @@ class Bundle:
         same_values = all(set(offered.bins(head)) == set(self.space.bins(head)) for head in HEADS)
         return same_values and set(offered.valid_actions(job_type)) == set(self.space.valid_actions(job_type))
 
+    def refuses(self, context: Mapping[str, Any]) -> str | None:
+        """Why contexts such as this one are not what the bundle learned from; None when they are.
+
+        A bundle of an earlier program does not know which it learned from.
+        """
+        found = context_builder(context)
+        if self.context_builder in (None, found):
+            return None
+        if found == "kernel":
+            return (
+                "the bundle learned from contexts that the planner builds, and this is one of the kernel's: ask with "
+                "`planner decide BUNDLE --repo REPO --issue ID`"
+            )
+        return (
+            "the bundle learned from contexts that the kernel builds, and this is one of the planner's: let the kernel "
+            "load it"
+        )
+
     def _token_feeds(self, encoded: Encoded) -> dict[str, NDArray[Any]]:
         bounds, budget = encoded.segments[0], self._tokens_per_run
         ids = np.array([self._ids.get(token, self._unknown) for token in encoded.strings])[encoded.tokens]
@@ -196,9 +215,10 @@ def decide(
     """What to run for a planner_input.v1. Never raises on bad input.
 
     On a fallback the planner_action keeps the prediction, if there is one, and the executed_plan is the default with
-    ``fallback_reason``: mode_off, log_only, invalid_input, bundle_load_failed, action_space_mismatch, inference_failed,
-    low_confidence, max_candidates_exceeds_cap, timeout_exceeds_cap, max_iterations_exceeds_cap. ``kernel_config`` is
-    today's rule's; by default the one of the repo that the bundle was trained on.
+    ``fallback_reason``: mode_off, log_only, invalid_input, bundle_load_failed, context_builder_mismatch,
+    action_space_mismatch, inference_failed, low_confidence, max_candidates_exceeds_cap, timeout_exceeds_cap,
+    max_iterations_exceeds_cap. ``kernel_config`` is today's rule's; by default the one of the repo that the bundle was
+    trained on.
     """
     if kernel_config is None:
         kernel_config = bundle.kernel_config if isinstance(bundle, Bundle) else {}
@@ -212,6 +232,8 @@ def decide(
     if isinstance(bundle, BundleError):
         return _fallback(question, None, default, f"bundle_load_failed: {_brief(bundle)}", caps)
     try:
+        if (refusal := bundle.refuses(context)) is not None:
+            return _fallback(question, None, default, f"context_builder_mismatch: {refusal}", caps)
         if not bundle.same_space(context):
             return _fallback(question, None, default, "action_space_mismatch", caps)
         action, confidence, outputs = bundle.choose(bundle.logits(context), context["job_type"])

@@ -6,7 +6,7 @@ takes the best ones, and looks at no more than n runs of each. The result is exa
 
 import bisect
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +14,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
 
 HOUR_MS = 3_600_000
-RECENCY_LIMITS_MS = (HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS)
-RECENCY_SCORES = (0.4, 0.3, 0.2, 0.1, 0.0)
-"""Score by age of the run's start: under an hour, a day, a week, 30 days, older."""
-AGES = len(RECENCY_SCORES)
+DAY_MS = 24 * HOUR_MS
+RECENCY_LIMITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
+AGES = len(RECENCY_LIMITS_MS) + 1
 _Entry = tuple[int, int]
 _Head = tuple[float, int, int, float, int, list[_Entry]]
-_LIMITS_MS, _SCORES = np.array(RECENCY_LIMITS_MS), np.array(RECENCY_SCORES)
+_LIMITS_MS = np.array(RECENCY_LIMITS_MS)
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """What makes a past run similar: the score is a weighted sum of overlaps (Jaccard) and of recency."""
+
+    tags: float
+    """Weight of the overlap of tags."""
+    failures: float
+    """Weight of the overlap of failures with the issue's own; at 0 they are not looked at."""
+    limits_ms: tuple[int, ...]
+    recency: tuple[float, ...]
+    """Score by age of the run's start: below the first limit, below the second, and so on, and above all of them."""
+    of_one_world: bool
+    """Whether runs of a world are only similar to those of the same world and objective."""
+
+
+OURS = Similarity(1.0, 1.0, RECENCY_LIMITS_MS, (0.4, 0.3, 0.2, 0.1, 0.0), of_one_world=True)
+KERNELS = Similarity(
+    0.6, 0.0, (DAY_MS, 7 * DAY_MS, 30 * DAY_MS), tuple(0.1 * (1 / n) for n in (1, 2, 3, 4)), of_one_world=False
+)
+"""Of kernel 0.1.0 (docs/kernel-contract.md, section 7), which compares failures with an empty set."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +80,22 @@ def recency_buckets(since_ms: NDArray[Any]) -> NDArray[np.intp]:
 class HistoryIndex:
     """All runs, revealed in the order in which they ended. Queries must come in order of time."""
 
-    def __init__(self, runs: Sequence[RunRecord]) -> None:
+    def __init__(
+        self, runs: Sequence[RunRecord], similarity: Similarity = OURS, start_failures: Sequence[StartFailure] = ()
+    ) -> None:
+        """``start_failures`` are attempts that left no run."""
+        self._similarity = similarity
         self._by_end = sorted(runs, key=lambda run: (run.ended_ms, run.run_id))
         self._next = 0
         self._now = -1
         self._attempts: defaultdict[str, int] = defaultdict(int)
         self._issue_failures: defaultdict[str, set[str]] = defaultdict(set)
+        self._start_failures = deque(sorted(start_failures, key=lambda failure: failure.ended_ms))
         members: defaultdict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
-        keys = [_group_key(run) for run in self._by_end]
+        keys = [self._key(run.summary, run.world_id, run.objective_id) for run in self._by_end]
         for key, run in zip(keys, self._by_end, strict=True):
             members[key].append(run)
-        self._groups = {key: _Group(group) for key, group in members.items()}
+        self._groups = {key: _Group(group, similarity) for key, group in members.items()}
         self._group_of = [self._groups[key] for key in keys]
 
     def advance(self, at_ms: int) -> None:
@@ -83,20 +110,30 @@ class HistoryIndex:
             if run.issue_id is not None and not run.passed:
                 self._attempts[run.issue_id] += 1
                 self._issue_failures[run.issue_id] |= failures(run.summary)
+        while self._start_failures and self._start_failures[0].ended_ms <= at_ms:
+            self._attempts[self._start_failures.popleft().issue_id] += 1
 
     def similar_runs(self, query: Query, n: int) -> list[RunRecord]:
         """The ``n`` best runs known at ``query.at_ms``: score desc, started_ms desc, run_id asc."""
         self.advance(query.at_ms)
-        group = self._groups.get(_query_key(query))
+        asked = {"job_type": query.job_type, "domain": query.domain}
+        group = self._groups.get(self._key(asked, query.world_id, query.objective_id))
         if group is None or n == 0:
             return []
         known_failures = frozenset(self._issue_failures.get(query.issue_id or "", ()))
         return group.best(query, known_failures, n)
 
     def attempts(self, issue_id: str | None, at_ms: int) -> int:
-        """How many runs of the issue had ended without passing by ``at_ms``."""
+        """How many attempts at the issue had ended without passing by ``at_ms``."""
         self.advance(at_ms)
         return self._attempts.get(issue_id or "", 0)
+
+    def _key(self, asked: dict[str, Any], world_id: str | None, objective_id: str | None) -> tuple[Any, ...]:
+        """What runs must have in common to be similar at all; ``asked`` has a job type and a domain."""
+        if not self._similarity.of_one_world:
+            return (asked["job_type"],)
+        world = (world_id, objective_id) if asked["domain"] == "fab_world" else ()
+        return (asked["job_type"], asked["domain"], *world)
 
 
 class _Group:
@@ -107,8 +144,9 @@ class _Group:
     kinds, lists are numbered in the order in which they get their first run: those with any are the first ones.
     """
 
-    def __init__(self, runs: Sequence[RunRecord]) -> None:
+    def __init__(self, runs: Sequence[RunRecord], similarity: Similarity) -> None:
         """``runs`` in the order in which they will be revealed."""
+        self._similarity = similarity
         by_name = sorted(range(len(runs)), key=lambda i: runs[i].run_id)
         self._runs = [runs[i] for i in by_name]
         number = {i: number for number, i in enumerate(by_name)}
@@ -116,7 +154,8 @@ class _Group:
         signatures: dict[tuple[frozenset[str], int], int] = {}
         coming: list[tuple[_Entry, int, int]] = []
         for i, run in enumerate(runs):
-            failed = failure_sets.setdefault(failures(run.summary), len(failure_sets))
+            looked_at = failures(run.summary) if similarity.failures else frozenset()
+            failed = failure_sets.setdefault(looked_at, len(failure_sets))
             signature = frozenset(run.summary.get("tags") or ()), failed
             entry = run.started_ms, -number[i]
             coming.append((entry, signatures.setdefault(signature, len(signatures)), failed))
@@ -128,8 +167,8 @@ class _Group:
         """With the failure sets, of every set that was asked for: issues fail in few ways."""
         self._failures_of = np.array([failed for _, failed in signatures])
         """Of each signature."""
-        self._by_failures = _Lists(len(failure_sets))
-        self._by_signature = _Lists(len(signatures))
+        self._by_failures = _Lists(len(failure_sets), similarity)
+        self._by_signature = _Lists(len(signatures), similarity)
 
     def reveal_next(self) -> None:
         """From now on the next of the runs may be found."""
@@ -141,7 +180,7 @@ class _Group:
         """The ``n`` best known runs of this group."""
         by_failures = self._overlap_of_failures(known_failures)
         sharing, by_tags = self._tags.sharing(query.tags, self._by_signature.n_known)
-        of_sharing = by_failures[self._failures_of[sharing]] + by_tags
+        of_sharing = by_failures[self._failures_of[sharing]] + self._similarity.tags * by_tags
         heads = self._by_signature.heads(sharing, of_sharing, query.at_ms, n)
         every = np.arange(self._by_failures.n_known)
         heads += self._by_failures.heads(every, by_failures[every], query.at_ms, n)
@@ -153,15 +192,16 @@ class _Group:
             *_, number, overlap, taken, known = heads[0]
             found[number] = self._runs[number]
             if taken < len(known):
-                heapq.heapreplace(heads, _head(known, taken, overlap, query.at_ms))
+                heapq.heapreplace(heads, _head(known, taken, overlap, query.at_ms, self._similarity))
             else:
                 heapq.heappop(heads)
         return list(found.values())
 
     def _overlap_of_failures(self, known_failures: frozenset[str]) -> NDArray[np.float64]:
-        """Jaccard of these failures with every failure set."""
+        """Jaccard of these failures with every failure set, weighted."""
         if known_failures not in self._overlaps:
-            self._overlaps[known_failures] = np.array([jaccard(known_failures, f) for f in self._failure_sets])
+            overlaps = np.array([jaccard(known_failures, f) for f in self._failure_sets])
+            self._overlaps[known_failures] = self._similarity.failures * overlaps
         return self._overlaps[known_failures]
 
 
@@ -171,7 +211,8 @@ class _Lists:
     The lists are numbered in the order in which they get their first run.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, similarity: Similarity) -> None:
+        self._limits_ms, self._recency = np.array(similarity.limits_ms), np.array(similarity.recency)
         self.n_known = 0
         """The lists that have any run are the first ones."""
         self._known: list[list[_Entry]] = [[] for _ in range(count)]
@@ -188,7 +229,7 @@ class _Lists:
     def heads(self, places: NDArray[np.intp], overlap: NDArray[np.float64], at_ms: int, n: int) -> list[_Head]:
         """The best runs of those lists among ``places`` that can hold any of the n best runs."""
         latest = self._latest[places]
-        score = overlap + _SCORES[recency_buckets(at_ms - latest)]
+        score = overlap + self._recency[self._limits_ms.searchsorted(at_ms - latest, side="right")]
         if len(places) > n:
             leaders = _leaders(score, latest, n)
             places, overlap, latest, score = places[leaders], overlap[leaders], latest[leaders], score[leaders]
@@ -197,10 +238,10 @@ class _Lists:
         return [(-best, -started_ms, -known[-1][1], over, 1, known) for best, started_ms, over, known in values]
 
 
-def _head(known: list[_Entry], taken: int, overlap: float, at_ms: int) -> _Head:
+def _head(known: list[_Entry], taken: int, overlap: float, at_ms: int, similarity: Similarity) -> _Head:
     """What follows the ``taken`` best runs of a list: smallest first is best first."""
     started_ms, negative_number = known[-1 - taken]
-    score = overlap + RECENCY_SCORES[recency_bucket(at_ms, started_ms)]
+    score = overlap + similarity.recency[bisect.bisect_right(similarity.limits_ms, at_ms - started_ms)]
     return -score, -started_ms, -negative_number, overlap, taken + 1, known
 
 
@@ -240,13 +281,3 @@ def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
     """Shared over joint size, 0 for two empty sets."""
     shared = len(left & right)
     return shared / max(len(left) + len(right) - shared, 1)
-
-
-def _group_key(run: RunRecord) -> tuple[Any, ...]:
-    job_type, domain = run.summary["job_type"], run.summary["domain"]
-    return (job_type, domain, *((run.world_id, run.objective_id) if domain == "fab_world" else ()))
-
-
-def _query_key(query: Query) -> tuple[Any, ...]:
-    world = (query.world_id, query.objective_id) if query.domain == "fab_world" else ()
-    return (query.job_type, query.domain, *world)

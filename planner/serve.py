@@ -1,4 +1,4 @@
-"""`planner decide`: planner_input documents from a stream, decisions to a stream."""
+"""`planner decide`: planner_input documents from a stream, or an issue of a repo; decisions to a stream."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
+from planner.artifacts.repo import Repo
 from planner.artifacts.versions import said_of
-from planner.decision import Caps, Mode, decide, load_bundle
+from planner.context import ContextBuilder
+from planner.decision import Bundle, Caps, Mode, decide, load_bundle
 
 MAX_REPORTED = 100
 """Unknown keys that are named; a caller that makes up keys for ever does not fill a log."""
@@ -35,6 +37,26 @@ def decide_stream(
         for key in sorted(decision.unknown_keys.keys() - reported)[: MAX_REPORTED - len(reported)]:
             print(said_of(key), file=sys.stderr, flush=True)
             reported.add(key)
+
+
+def decide_issue(
+    bundle_path: Path,
+    repo: Repo,
+    issue_id: str,
+    sink: BinaryIO,
+    mode: str,
+    caps: tuple[int | None, int | None, int | None],
+) -> None:
+    """Decide now for an issue of ``repo``, in a context of the bundle's own builder; ArtifactError without that issue.
+
+    The answer has the context too, as ``planner_input``, for whoever records the decision.
+    """
+    bundle = load_bundle(bundle_path)
+    builder = (bundle.context_builder if isinstance(bundle, Bundle) else None) or "planner"
+    context = ContextBuilder(repo, builder).now(issue_id)
+    decision = decide(context, bundle, mode=cast(Mode, mode), caps=Caps(*caps), kernel_config=repo.config)
+    answer = {"planner_input": context, **decision.answer}
+    sink.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _parse(text: bytes) -> Any:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ def ray_cluster() -> Iterator[Any]:
 def corpus(tmp_path: Path) -> Path:
     """A writable copy of the excerpt of real kernel output (see tests/fixtures/README.md)."""
     return copy_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture
+def first_runs(tmp_path: Path) -> Path:
+    """A repo with the first 48 runs of the real kernel, whose histories are whole (see tests/fixtures/README.md)."""
+    with tarfile.open(FIXTURES / "first-runs.tar.gz") as archive:
+        archive.extractall(tmp_path / "repo", filter="data")
+    return tmp_path / "repo"
 
 
 @pytest.fixture(scope="session")

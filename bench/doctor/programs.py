@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.doctor.check import Check, attempt
-from bench.planning.toolchains import find_command, find_toolchains, toolchain_names
+from planner.artifacts.toolchains import find_command, find_toolchains, toolchain_names
 from planner.artifacts.universe import load_kernel_config
 
 

@@ -139,7 +139,7 @@ def _plan_text(fields: Iterable[str], plan: Mapping[str, Any]) -> str:
 def read_runs(clone: Path) -> list[RunRecord]:
     """The runs archived in a clone, by start; nothing else of it is read, for the run may have written it."""
     kernel, quarantine = clone / KERNEL_DIR, Quarantine(clone)
-    events = read_events(kernel / "logs" / "events.jsonl", quarantine)
+    events = read_events(kernel / "logs" / "events.jsonl", quarantine).cells
     runs = read_archives(list_archives(kernel, quarantine), events, quarantine)
     runs += read_world_runs(kernel / "runs", quarantine, {})
     return sorted(runs, key=lambda run: (run.started_ms, run.run_id))

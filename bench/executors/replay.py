@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from bench.containment.limits import Deadline
 from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.outcome import cut, fault
-from bench.planning.cases import CaseDraft, case_id_of, natural_order, system_state
+from bench.planning.cases import CaseDraft, case_id_of, natural_order
 from bench.planning.selections import Choice
 from planner.actions import Action, ActionSpace, executed_plan
 from planner.artifacts.beads import issue_context
 from planner.artifacts.universe import Universe
-from planner.context import planner_input
+from planner.context import planner_input, system_state
 from planner.contracts.bench import BenchCase, BenchOutcome, Launch
 from planner.errors import BenchError
 from planner.scoring.plan_outcome import plan_of, plan_outcomes

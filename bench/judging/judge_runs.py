@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from bench.judging.episodes import Ask, Context, episode_scores
 from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
 from bench.judging.provenance import Provenance, provenance
-from bench.judging.relabel import HOLDOUT, cases_dataset, repo_of
+from bench.judging.relabel import HOLDOUT, builder_of, cases_dataset, repo_of
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
 from bench.ledger import Ledger
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.repo import Repo
 from planner.contracts.dataset import DatasetInfo
+from planner.contracts.kernel import ContextBuilderName
 from planner.dataset.outcomes import Outcomes, make_outcomes
 from planner.dataset.storage import inputs_of_split
 from planner.encoding.inputs import Inputs, inputs_of_contexts
@@ -55,7 +56,8 @@ def score_runs(
 
     A policy that would choose an action that was not executed takes its favourite among the executed ones.
     ``max_run_minutes`` caps what the policies may do online (default: the universe's, where the ledger lies in its
-    repo). BenchError without a run, or with one that has learned from held-out cases;
+    repo). BenchError without a run, or with one that has learned from held-out cases or from the other builder's
+    contexts;
     DatasetError with one whose winners were judged by another objective than the ledger's.
     """
     if not runs:
@@ -68,6 +70,7 @@ def score_runs(
         if one.metrics is not None:
             check_metrics(one.metrics, bench.metrics, f"{name}, the winners that it learned from", str(ledger_path))
     policies = {name: load_run_policy(path) for name, path in runs.items()}
+    _check_builder(policies, builder_of(bench.cases, str(ledger_path)), ledger_path)
     minute_seconds = _minute_seconds(bench, policies)
     space, outcomes, fitted, asked = _fit_baselines(learning, held_out, minute_seconds, bench, by)
     cases = [result.case for result in held_out]
@@ -208,6 +211,17 @@ def _fit_baselines(
         fitted = fit_baselines("bench", dataset)
         preferences = {name: _preference(one, inputs, outcomes, space) for name, one in fitted.items()}
     return space, outcomes, preferences, {name: _ask_baseline(one, dataset.info) for name, one in fitted.items()}
+
+
+def _check_builder(policies: Mapping[str, RunPolicy], builder: ContextBuilderName | None, ledger_path: Path) -> None:
+    """BenchError for a run that would read other contexts than it learned from."""
+    for name, policy in policies.items():
+        own = policy.document.context_builder
+        if builder is not None and own not in (None, builder):
+            raise BenchError(
+                f"{name} learned from contexts of the profile {own}, {ledger_path} has those of {builder}: bench with "
+                f"--profile {own}, or name a run of the profile {builder}"
+            )
 
 
 def _ask_baseline(policy: Policy, info: DatasetInfo) -> Ask:

@@ -12,6 +12,7 @@ from planner.artifacts.rule_settings import decisive_part
 from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
+from planner.contracts.kernel import ContextBuilderName
 from planner.dataset.examples import Example
 from planner.dataset.storage import MANIFEST, Dataset, load_dataset
 from planner.dataset.write import write_dataset
@@ -35,6 +36,8 @@ class _Settings:
     minute_seconds: float
     token_profile: TokenProfile
     n_similar: int
+    context_builder: ContextBuilderName | None
+    """Who built the cases' contexts; None: an earlier program, which did not say."""
 
 
 def relabel(
@@ -61,7 +64,8 @@ def relabel(
     results = [*train, *validation, *held_out]
     bounds = [0, len(train), len(learning), len(results)]
     splits = {name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))}
-    settings = _fresh(bench, repo) if base_dataset is None else _of_base(load_dataset(base_dataset).info)
+    builder = builder_of(results, str(ledger_path))
+    settings = _fresh(bench, repo, builder) if base_dataset is None else _of_base(base_dataset, ledger_path, builder)
     base = settings.base
     space = action_space(learning) if base is None else ActionSpace.from_document(base.action_space.model_dump())
     if base is not None and base.label_source == "bench_winners":
@@ -87,7 +91,8 @@ def cases_dataset(
     splits = {"train": range(n), "val": range(n, n), "test": range(n, len(results))}
     config_path = None if repo is None else repo / ".cyntra" / "config.yaml"
     config = load_kernel_config(config_path) if config_path is not None and config_path.exists() else {}
-    settings = _Settings(None, config, minute_seconds, "planner", N_SIMILAR)
+    builder = builder_of(results, "the bench")
+    settings = _Settings(None, config, minute_seconds, builder or "planner", N_SIMILAR, builder)
     _write(out, results, splits, by, action_space(results), settings, metrics, {})
     return load_dataset(out)
 
@@ -121,6 +126,7 @@ def _write(
             "objective": [list(metric) for metric in metrics],
             "base_dataset_hash": None if base is None else base.dataset_hash,
             "token_profile": settings.token_profile,
+            "context_builder": settings.context_builder,
             "kernel_config": decisive_part(settings.kernel_config),
             "minute_seconds": settings.minute_seconds,
             "counts": {
@@ -154,11 +160,27 @@ def repo_of(ledger_path: Path) -> Path | None:
     return None if kernel is None else kernel.parent
 
 
-def _of_base(info: DatasetInfo) -> _Settings:
-    return _Settings(info, info.kernel_config, info.minute_seconds, info.token_profile, info.n_similar)
+def builder_of(results: Sequence[CaseResults], place: str) -> ContextBuilderName | None:
+    """Who built the contexts of these cases, which are from ``place``; BenchError when both did."""
+    found = {result.case.context_builder for result in results}
+    if found >= {"planner", "kernel"}:
+        raise BenchError(
+            f"{place} has contexts of the profiles planner and kernel: bench each into a ledger of its own"
+        )
+    return next(iter(found - {None}), None)
 
 
-def _fresh(bench: BenchResults, repo: Path | None) -> _Settings:
+def _of_base(dataset: Path, ledger_path: Path, builder: ContextBuilderName | None) -> _Settings:
+    info = load_dataset(dataset).info
+    if None not in (builder, info.context_builder) and builder != info.context_builder:
+        raise BenchError(
+            f"{ledger_path} has contexts of the profile {builder}, {dataset} of {info.context_builder}: bench again "
+            f"with --profile {info.context_builder}, or name a dataset of the profile {builder}"
+        )
+    return _Settings(info, info.kernel_config, info.minute_seconds, info.token_profile, info.n_similar, builder)
+
+
+def _fresh(bench: BenchResults, repo: Path | None, builder: ContextBuilderName | None) -> _Settings:
     repo = repo or (None if "replay" in bench.settings else repo_of(bench.path))
     config_path = None if repo is None else repo / ".cyntra" / "config.yaml"
     if repo is not None and config_path is not None and not config_path.exists():
@@ -170,7 +192,7 @@ def _fresh(bench: BenchResults, repo: Path | None) -> _Settings:
             f"{bench.path} has no record of how long a minute of budget lasted: name the repo that was benched with "
             "--repo, or a dataset of it with --dataset"
         )
-    return _Settings(None, config, seconds, "planner", N_SIMILAR)
+    return _Settings(None, config, seconds, builder or "planner", N_SIMILAR, builder)
 
 
 def _example(result: CaseResults, limit: int) -> Example:

@@ -7,21 +7,21 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.options import BenchOptions
 from bench.planning.git import git
 from bench.planning.selections import Choice, PlanLimits, Selection, runnable_actions
-from bench.planning.toolchains import find_toolchains
 from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.repo import Repo
+from planner.artifacts.toolchains import find_toolchains
 from planner.artifacts.tracked_issue import ESCALATION_TAGS, SCHEDULABLE, Neighbourhoods, TrackedIssue, passed_over
-from planner.context import ContextBuilder
+from planner.context import ContextBuilder, system_state
 from planner.contracts.bench import BenchCase
 from planner.contracts.document import validate
+from planner.contracts.kernel import ContextBuilderName, context_builder
 from planner.errors import BenchError
 from planner.policies.heuristic import HeuristicPolicy
 
@@ -75,15 +75,22 @@ def build_cases(
     """One case per issue, each with ``options.n_actions`` distinct actions (fewer if the space has no more).
 
     An issue that has a case in ``stored`` keeps it as it is. ``created_ms`` is the moment of the contexts for which
-    ``origin`` has none (default: now). BenchError when an issue in ``options.issue_ids`` cannot be benched.
+    ``origin`` has none (default: now). BenchError when an issue in ``options.issue_ids`` cannot be benched, or cases in
+    ``stored`` have contexts of another profile.
     """
     issue_ids = options.issue_ids or None
     wanted = select_issues(repo.issues, issue_ids).issue_ids
     kept = [case for case in stored if issue_ids is None or case.issue_id in wanted]
+    other = next((case.context_builder for case in kept if case.context_builder not in (None, options.profile)), None)
+    if other is not None:
+        raise BenchError(
+            f"the ledger's cases have contexts of the profile {other}, not {options.profile}: go on with --profile "
+            f"{other}, or name another --ledger"
+        )
     known = {case.issue_id for case in kept}
     new = [issue_id for issue_id in wanted if issue_id not in known]
     now_ms = round(time.time() * 1000) if created_ms is None else created_ms
-    drafts = _drafts(repo, new, origin, now_ms)
+    drafts = _drafts(repo, new, origin, now_ms, options.profile)
     return add_cases(kept, stored, drafts, selection, options.n_actions, options.limit)
 
 
@@ -106,6 +113,7 @@ def add_cases(
             "issue_id": draft.issue_id,
             "base_commit": draft.base_commit,
             "context": draft.choice.context,
+            "context_builder": context_builder(draft.choice.context),
             "actions": [action._asdict() for action in selection.choose(draft.choice, n_actions)],
             "selection": selection.name,
             **({} if draft.problem_id is None else {"problem_id": draft.problem_id}),
@@ -115,8 +123,10 @@ def add_cases(
     return cases[:limit]
 
 
-def _drafts(repo: Repo, issue_ids: Sequence[str], origin: CaseOrigin, now_ms: int) -> Iterator[CaseDraft]:
-    builder = ContextBuilder(repo)
+def _drafts(
+    repo: Repo, issue_ids: Sequence[str], origin: CaseOrigin, now_ms: int, whose: ContextBuilderName
+) -> Iterator[CaseDraft]:
+    builder = ContextBuilder(repo, whose)
     agent_limits = PlanLimits(len(origin.toolchains) or None, repo.universe.max_run_minutes)
     # A world's candidates are no agents: as many as wanted, whatever tools there are.
     world_limits = replace(agent_limits, max_candidates=None)
@@ -202,18 +212,6 @@ def case_id_of(issue_id: str, base_commit: str, universe_id: str) -> str:
     """A name for the case that is the same on every machine and safe as a file name."""
     key = "\0".join((issue_id, base_commit, universe_id))
     return "case-" + hashlib.sha256(key.encode()).hexdigest()[:16]
-
-
-def system_state(toolchains: Sequence[str], created_ms: int) -> dict[str, Any]:
-    """The machine as an execution will meet it: alone in its clone, so the only workcell is its own."""
-    return {
-        "active_workcells_bin": "1_2",
-        "queue_depth_bin": None,
-        "available_toolchains": list(toolchains),
-        "toolchain_health": None,
-        "hour_bucket": f"{datetime.fromtimestamp(created_ms / 1000, UTC).hour:02d}",
-        "budget_remaining_bin": None,
-    }
 
 
 def natural_order(issue_id: str) -> list[tuple[int, int, str]]:

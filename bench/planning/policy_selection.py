@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.planning.selections import Choice
 from planner.actions import Action
+from planner.contracts.kernel import context_builder
 from planner.encoding.inputs import inputs_of_contexts
 from planner.errors import BenchError
 from planner.runs.learned import LearnedPolicy
@@ -56,6 +57,11 @@ class PolicySelection:
     def _probabilities(self, policy: LearnedPolicy, choice: Choice, actions: Sequence[Action]) -> NDArray[np.float64]:
         """The run's probability of each action, (actions,); 0 for one that its space lacks."""
         document = policy.document
+        if document.context_builder not in (None, context_builder(choice.context)):
+            raise BenchError(
+                f"--policy {policy.name} learned from contexts of the profile {document.context_builder}: bench with "
+                f"--profile {document.context_builder}"
+            )
         inputs = inputs_of_contexts(
             [choice.context], policy.space, document.vocabulary, document.dataset_n_similar, document.token_profile
         )

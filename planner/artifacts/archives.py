@@ -9,7 +9,9 @@ from typing import Any
 
 import orjson
 
+from planner.artifacts.beads import issue_keywords
 from planner.artifacts.events import WorkcellEvents
+from planner.artifacts.kernel_summaries import kernel_summary
 from planner.artifacts.lenient import moment, number, section, strings
 from planner.artifacts.recorded_context import KnownRuns, PackedContext, parse_rollout
 from planner.artifacts.records import Quarantine, RunRecord
@@ -67,6 +69,8 @@ def read_archive(
     job_type = _first_string(*((d or {}).get("job_type") for d in (manifest, rollout, planner_input))) or "code"
     duration = number(section(proof, "metadata"), "duration_ms") or number(section(rollout, "scores"), "duration_ms")
     cost = number(section(proof, "metadata"), "cost_usd")
+    tags = strings(issue.get("tags"))
+    archived_ms = max(ended_ms, events.ended_ms or 0) if events else ended_ms
     return RunRecord(
         run_id=directory.name,
         kind="archive",
@@ -80,7 +84,7 @@ def read_archive(
             fail_codes=fail_codes,
             gates=_gates(proof),
             duration_ms=int(duration) if duration is not None else ended_ms - started_ms,
-            tags=strings(issue.get("tags")),
+            tags=tags,
             issue_id=issue_id,
             cost_usd=cost if cost is not None else number(section(rollout, "scores"), "cost_usd"),
         ),
@@ -96,6 +100,19 @@ def read_archive(
             (manifest or {}).get("toolchain"), section(proof, "metadata").get("toolchain"), events and events.toolchain
         ),
         agent_ms=int(duration) if duration is not None else None,
+        archived_ms=archived_ms,
+        kernel_summary=kernel_summary(
+            directory.name,
+            manifest=manifest,
+            proof=proof,
+            rollout=rollout,
+            plan=plan,
+            tags=[tag for tag in tags if tag],
+            issue_id=issue_id,
+            job_type=job_type,
+            archived_ms=archived_ms,
+        ),
+        keywords=issue_keywords(section(manifest, "issue")) if section(manifest, "issue") else None,
     )
 
 

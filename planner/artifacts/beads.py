@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,13 @@ from planner.errors import ContractError
 
 ISSUES_FILE, DEPS_FILE = Path(".beads/issues.jsonl"), Path(".beads/deps.jsonl")
 MAX_KEYWORDS = 16
-_WORD = re.compile(r"[a-z][a-z0-9_]{3,}")
+_WORD = re.compile(r"\w{3,}", re.ASCII)
+_COMMON = (
+    "add and are but can create fix for from had has have into make may must not our over should than that the then "
+    "these this those under update was were will with would you your"
+)
+_STOP_WORDS = frozenset(_COMMON.split())
+"""The words that kernel 0.1.0 passes over: they say nothing of what an issue is about."""
 _WORLD_JOB_TAG, _WORLD_TAG_PREFIX = "asset:world", "world:"
 _CHOICES = {
     "dk_priority": (get_args(Priority), "P2"),
@@ -132,10 +139,10 @@ def issue_context(issue: dict[str, Any], attempts: int) -> dict[str, Any]:
         **chosen,
         "dk_tool_hint": hint if isinstance(hint, str) else None,
         "dk_attempts": attempts,
-        "tags": strings(issue.get("tags")),
+        "tags": [tag for tag in strings(issue.get("tags")) if tag.strip()],
         "title": title,
         **({"dk_speculate": True} if issue.get("dk_speculate") else {}),
-        "keywords": keywords(f"{title} {issue.get('description') or ''}"),
+        "keywords": issue_keywords(issue),
     }
 
 
@@ -152,6 +159,16 @@ def world_of(issue: Mapping[str, Any]) -> str | None:
     return next((world_id for world_id in named if world_id), None)
 
 
+def issue_keywords(issue: Mapping[str, Any]) -> list[str]:
+    """The keywords of an issue's title and description."""
+    parts = (issue.get("title"), issue.get("description"))
+    return keywords("\n".join(part for part in parts if isinstance(part, str)))
+
+
 def keywords(text: str) -> list[str]:
-    """The distinct words of four letters and more, sorted, at most 16."""
-    return sorted(set(_WORD.findall(text.lower())))[:MAX_KEYWORDS]
+    """The 16 most frequent words of three characters and more, of equals the alphabet's first.
+
+    They are those of kernel 0.1.0 (docs/kernel-contract.md, section 7).
+    """
+    counts = Counter(word for word in map(str.lower, _WORD.findall(text)) if word not in _STOP_WORDS)
+    return sorted(counts, key=lambda word: (-counts[word], word))[:MAX_KEYWORDS]

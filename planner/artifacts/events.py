@@ -1,7 +1,8 @@
-"""The kernel's event log: when a workcell started, and how and when it ended."""
+"""The kernel's event log: when a workcell started, how and when it ended, and where none could be made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -31,16 +32,33 @@ class WorkcellEvents:
         return [code.strip() for code in codes if code.strip()]
 
 
-def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]:
-    """Workcell id -> what happened to it. Broken lines are set aside; a missing log is an empty one."""
-    cells: dict[str, WorkcellEvents] = {}
+@dataclass(frozen=True)
+class StartFailure:
+    """An attempt at an issue for which the kernel could make no workcell: it counts, and left no archive."""
+
+    issue_id: str
+    ended_ms: int
+
+
+@dataclass
+class EventLog:
+    """What the log says, in the order of its lines."""
+
+    cells: dict[str, WorkcellEvents] = field(default_factory=dict)
+    """Workcell id -> what happened to it."""
+    start_failures: list[StartFailure] = field(default_factory=list)
+
+
+def read_events(path: Path, quarantine: Quarantine) -> EventLog:
+    """The log at ``path``. Broken lines are set aside; a missing log is an empty one."""
+    log = EventLog()
     try:
         file = open_regular(path, MAX_LOG_BYTES, inside=path.parent.parent)
     except FileNotFoundError:
-        return cells
+        return log
     except ContractError as failure:
         quarantine.dropped(path, failure.reason)
-        return cells
+        return log
     foreign = 0
     with file:
         for number, line in read_lines(file):
@@ -49,8 +67,11 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
                 continue
             try:
                 event = orjson.loads(line or b"")
-                kind, cell_id = event["type"], event["workcell_id"]
-                cell = cells.setdefault(cell_id, WorkcellEvents())
+                kind = event["type"]
+                if kind == "workcell.create_failed":
+                    log.start_failures += _start_failures(event)
+                    continue
+                cell = log.cells.setdefault(event["workcell_id"], WorkcellEvents())
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 quarantine.dropped(path.with_name(f"{path.name}:{number}"), "broken event line")
                 continue
@@ -66,4 +87,18 @@ def read_events(path: Path, quarantine: Quarantine) -> dict[str, WorkcellEvents]
                 cell.error = error if isinstance(error, str) else None
     if foreign:
         quarantine.dropped(path, f"{foreign} lines are no events: an event is a JSON object on a line of its own")
-    return cells
+    return log
+
+
+def _start_failures(event: dict[str, Any]) -> list[StartFailure]:
+    """The attempt that ended before it had a workcell; none where only one candidate of several has none.
+
+    The kernel counts attempts of issues and not of candidates, and the event of a candidate has a speculate_tag.
+    KeyError when the event does not say of what and when.
+    """
+    if string(section(event, "data"), "speculate_tag"):
+        return []
+    issue_id, ended_ms = string(event, "issue_id"), moment(event, "timestamp")
+    if not issue_id or ended_ms is None:
+        raise KeyError("issue_id, timestamp")
+    return [StartFailure(issue_id, ended_ms)]

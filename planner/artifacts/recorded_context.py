@@ -10,7 +10,7 @@ import orjson
 from planner.actions import ActionSpace
 from planner.artifacts.versions import UnknownKeys, check
 from planner.contracts.document import canonical_json
-from planner.contracts.kernel import PlannerInput
+from planner.contracts.kernel import ContextBuilderName, PlannerInput, context_builder
 from planner.errors import ContractError
 
 
@@ -36,6 +36,12 @@ class PackedContext:
     job_type: str
     issue_id: str
     space: ActionSpace
+    builder: ContextBuilderName
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The context without the runs of its history, parsed."""
+        return orjson.loads(self.before + self.after)
 
     @property
     def text(self) -> bytes:
@@ -68,6 +74,7 @@ class PackedContext:
             document["job_type"],
             document["issue"]["issue_id"],
             ActionSpace.from_document(document["action_space"], "$.action_space"),
+            context_builder(document),
         )
 
 
@@ -100,10 +107,13 @@ class _Manifest(msgspec.Struct):
     issue: Any = None
     job_type: Any = None
     toolchain: Any = None
+    speculate_mode: Any = None
+    control: Any = None
     planner: _PlannerSection | None = None
 
 
 class _Rollout(msgspec.Struct):
+    schema_version: Any = None
     issue_id: Any = None
     job_type: Any = None
     outcomes: Any = None

@@ -45,6 +45,12 @@ class RunRecord:
     """How long that tool worked, without the gates; None where nobody recorded it."""
     score: float | None = None
     """The overall score of an evolution's selected candidate."""
+    archived_ms: int = 0
+    """When an archive was complete, by the event log where that says so: the kernel knows it from then on."""
+    kernel_summary: dict[str, Any] | None = None
+    """The run_summary.v1 that the kernel itself makes of an archive; None where it makes none."""
+    keywords: list[str] | None = None
+    """Of the issue's text as the run's manifest has it; None without a manifest."""
     _packed: PackedRun | None = None
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from planner.artifacts.archives import read_archive
 from planner.artifacts.beads import read_blocking, read_issues
 from planner.artifacts.dynamics import read_dynamics
-from planner.artifacts.events import WorkcellEvents, read_events
+from planner.artifacts.events import EventLog, StartFailure, WorkcellEvents, read_events
 from planner.artifacts.recorded_context import KnownRuns
 from planner.artifacts.records import Quarantine, RunRecord, list_entries
 from planner.artifacts.tracked_issue import Blocking
@@ -69,9 +69,18 @@ class Repo:
         return choose_universe(self.root, self._universe_id, self.universes)
 
     @cached_property
+    def _log(self) -> EventLog:
+        return read_events(self.kernel / "logs" / "events.jsonl", self.quarantine)
+
+    @property
     def events(self) -> dict[str, WorkcellEvents]:
         """Workcell id -> what the event log says of it."""
-        return read_events(self.kernel / "logs" / "events.jsonl", self.quarantine)
+        return self._log.cells
+
+    @property
+    def start_failures(self) -> list[StartFailure]:
+        """The attempts that ended before they had a workcell."""
+        return self._log.start_failures
 
     @cached_property
     def world_runs(self) -> list[RunRecord]:

@@ -26,8 +26,12 @@ def run_summary(
     tags: Iterable[str] = (),
     issue_id: str | None = None,
     cost_usd: float | None = None,
+    generation: int | None = None,
 ) -> dict[str, Any]:
-    """One run_summary.v1. ``plan`` is an executed_plan.v1 or None; failing gates are kept first when there are many."""
+    """One run_summary.v1. ``plan`` is an executed_plan.v1 or None; failing gates are kept first when there are many.
+
+    ``generation`` is that of the candidate which an evolution ended with, counted from 1.
+    """
     summary: dict[str, Any] = {
         "run_id": run_id,
         "started_ms": started_ms,
@@ -49,6 +53,8 @@ def run_summary(
         summary["issue_id"] = issue_id
     if cost_usd is not None:
         summary["cost_usd_est"] = float(cost_usd)
+    if generation is not None:
+        summary["generation"] = generation
     return summary
 
 

@@ -43,8 +43,8 @@ class Universe:
         return ActionSpace.default(self.swarms or DEFAULT_SWARMS)
 
 
-NO_UNIVERSE = Universe("default", "serial_handoff", None, {swarm: {} for swarm in DEFAULT_SWARMS}, {})
-"""What a repo without universes amounts to: both built-in swarms, serial by default."""
+NO_UNIVERSE = Universe("unknown", None, None, {swarm: {} for swarm in DEFAULT_SWARMS}, {})
+"""What the kernel calls a run without a universe: both built-in swarms, and no default but today's rule."""
 
 
 def load_universes(root: Path) -> dict[str, Universe]:

@@ -77,12 +77,9 @@ def _evolution(
             path, "an evolution needs population_size, generations, generated_at and a candidate's start"
         )
         return None
-    selected_id = next(
-        (generation.get("selected_run_id") for generation in reversed(mappings(document.get("history")))), None
-    )
-    selected: dict[str, Any] = next((c for c in reversed(_candidates(document)) if c["run_id"] == selected_id), {})
-    passed = selected.get("passed") is True
-    # Without a selected candidate, the best one shows what was missing.
+    generation, selected = _last_success(document)
+    passed = generation is not None
+    # Without a selected candidate that passed, the best one shows what was missing.
     judged = selected or max(ran, key=lambda candidate: _overall(candidate) or 0, default={})
     gates = _gates(_read_within(path.parent / judged["run_id"], "manifest.json", quarantine) if judged else None)
     world_id, swarm_id = string(document, "world_id"), string(document, "swarm_id")
@@ -113,7 +110,25 @@ def _evolution(
         ended_ms=max(ended_ms, min(starts)),
         duration_ms=int(sum(_stage_time(manifests[c["run_id"]], section(c, "metrics")) for c in ran)),
         score=_overall(selected),
+        generation=generation,
     )
+
+
+def _last_success(evolution: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
+    """The last candidate that passed and was selected, and the generation, counted from 1, that made it; else None, {}.
+
+    A later generation in which nothing passes does not undo it: what passed is there. The sandbox carries its best
+    candidate on from generation to generation, the kernel does not.
+    """
+    made: dict[str, tuple[int, dict[str, Any]]] = {}
+    found: tuple[int | None, dict[str, Any]] = None, {}
+    for count, generation in enumerate(mappings(evolution.get("history")), start=1):
+        for candidate in _candidates({"history": [generation]}):
+            made.setdefault(candidate["run_id"], (count, candidate))
+        selected = made.get(str(generation.get("selected_run_id")))
+        if selected is not None and selected[1].get("passed") is True:
+            found = selected
+    return found
 
 
 def _single_run(path: Path, quarantine: Quarantine, world_tags: dict[str, list[str]]) -> RunRecord | None:
@@ -163,6 +178,7 @@ def _record(
     ended_ms: int,
     duration_ms: int,
     score: float | None = None,
+    generation: int | None = None,
 ) -> RunRecord:
     issue_id = string(context, "issue_id") or None
     return RunRecord(
@@ -180,6 +196,7 @@ def _record(
             duration_ms=duration_ms,
             tags=tags,
             issue_id=issue_id,
+            generation=generation,
         ),
         issue_id=issue_id,
         started_ms=started_ms,

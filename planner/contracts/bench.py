@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from planner.contracts.document import Bin, Count, Document, Identifier, Milliseconds, with_further_dimensions
-from planner.contracts.kernel import GateResult, PlannerInput, RecordedPlan
+from planner.contracts.kernel import ContextBuilderName, GateResult, PlannerInput, RecordedPlan
 
 
 @with_further_dimensions(lambda d: d.name, lambda d: d.default)
@@ -72,6 +72,8 @@ class BenchCase(Document):
     base_commit: Identifier
     context: PlannerInput
     actions: Annotated[list[ActionDocument], Field(min_length=1)]
+    context_builder: ContextBuilderName | None = None
+    """Who built the context; None in cases of an earlier program."""
     selection: str | None = None
     problem_id: str | None = None
     trials: list[RecordedTrial] | None = None

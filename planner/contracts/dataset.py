@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from planner.contracts.document import Count, Document, Identifier, Milliseconds
-from planner.contracts.kernel import ActionSpaceDocument
+from planner.contracts.kernel import ActionSpaceDocument, ContextBuilderName
 
 TokenProfile = Literal["planner", "kernel"]
 """Whose token stream a dataset holds: ours, or the kernel's (docs/kernel-contract.md, section 4)."""
@@ -43,6 +43,8 @@ class DatasetInfo(Document):
     dataset_hash: Identifier
     label_source: Literal["executed_plans", "bench_winners"]
     token_profile: TokenProfile = "planner"
+    context_builder: ContextBuilderName | None = None
+    """Who built its contexts; None where an earlier program mixed those of both."""
     objective: list[list[str]] | None = None
     """The metrics that its utilities and winners were judged by, [name, "min" or "max"] each; None: the default ones,
     as in datasets of an earlier program, or none where no actions were compared."""

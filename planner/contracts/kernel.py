@@ -26,6 +26,8 @@ Domain = Literal["code", "fab_asset", "fab_world"]
 Priority = Literal["P0", "P1", "P2", "P3"]
 Risk = Literal["low", "medium", "high", "critical"]
 Size = Literal["XS", "S", "M", "L", "XL"]
+ContextBuilderName = Literal["planner", "kernel"]
+"""Whose contexts a dataset or a case holds: ours, or those of kernel 0.1.0 (docs/kernel-contract.md, section 7)."""
 
 
 @with_further_dimensions(lambda d: d.summary_field, lambda d: None)
@@ -75,6 +77,8 @@ class RunSummary(OpenDocument):
     cost_usd_est: float | None = None
     tokens_in: Count | None = None
     tokens_out: Count | None = None
+    generation: Count | None = None
+    """Of an evolution that passed: the generation, counted from 1, whose selected candidate it ended with."""
 
 
 class UniverseDefaults(OpenDocument):
@@ -96,6 +100,8 @@ class IssueContext(OpenDocument):
     tags: list[str]
     title: str | None = None
     keywords: Annotated[list[str], Field(max_length=16)] | None = None
+    context_builder: str | None = None
+    """"planner" in contexts that the planner built; the kernel does not say."""
 
 
 class History(Document):
@@ -190,6 +196,11 @@ class RecordedPlan(ExecutedPlan):
     """An executed_plan as a kernel recorded it, which may be a later one with further keys."""
 
     model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
+
+
+def context_builder(planner_input: Mapping[str, Any]) -> ContextBuilderName:
+    """Who built a context: the planner says so in its own, and the kernel does not."""
+    return "planner" if planner_input["issue"].get("context_builder") == "planner" else "kernel"
 
 
 def input_hash(planner_input: Mapping[str, Any]) -> str:

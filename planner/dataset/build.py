@@ -29,6 +29,7 @@ from planner.artifacts.versions import UnknownKeys
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
+from planner.contracts.kernel import context_builder
 from planner.dataset.examples import Example, ExampleSet, make_examples
 from planner.dataset.logged_trials import logged_trials
 from planner.dataset.split import time_split
@@ -71,7 +72,7 @@ def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> 
     archived, recorded = _read_all(repo, profile, progress)
     runs = [*repo.world_runs, *archived]
     progress("join with history", 0, len(runs))
-    found = make_examples(runs, issues, repo.universes)
+    found = make_examples(runs, issues, repo.universes, profile, repo.start_failures)
     progress("join with history", len(runs), len(runs))
     splits = time_split([example.decided_ms for example in found.examples])
     firsts_ms = {name: found.examples[span.start].decided_ms if span else None for name, span in splits.items()}
@@ -84,12 +85,13 @@ def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> 
         space=_joint_space(found.examples),
         vocabulary=None,
         seen_issues={found.examples[i].issue_id for i in splits["train"]},
-        trials=logged_trials(archived, repo.events, issues, firsts_ms),
+        trials=logged_trials(archived, repo.events, issues, firsts_ms, repo.start_failures),
         n_similar=N_SIMILAR,
         account={
             "label_source": "executed_plans",
             "base_dataset_hash": None,
             "token_profile": profile,
+            "context_builder": profile,
             "kernel_config": decisive_part(config),
             "minute_seconds": minute_seconds(config),
             "counts": {
@@ -137,7 +139,7 @@ def _read_all(repo: Repo, profile: TokenProfile, progress: Progress) -> tuple[li
         chunks, _read_chunk, arguments, "read archives", progress
     ):
         runs += records
-        recorded.packed += [record.planner_input for record in records if record.planner_input]
+        recorded.packed += [record.planner_input for record in records if _is_of(profile, record.planner_input)]
         recorded.parts.append(encoded)
         quarantine.entries += entries
         quarantine.unknown_keys.update(unknown_keys)
@@ -169,7 +171,14 @@ def _read_chunk(
         )
     contexts: list[dict[str, Any]] = []
     runs = read_archives([Path(path) for path in paths], events, quarantine, contexts)
-    return runs, encode(contexts, N_SIMILAR, profile), quarantine.entries, quarantine.unknown_keys
+    # What the other builder recorded is built anew where the whole history is known.
+    own = [context for context in contexts if context_builder(context) == profile]
+    return runs, encode(own, N_SIMILAR, profile), quarantine.entries, quarantine.unknown_keys
+
+
+def _is_of(profile: TokenProfile, context: PackedContext | None) -> bool:
+    """Whether a run recorded a context, and that of the profile's own builder."""
+    return context is not None and context.builder == profile
 
 
 def _encode_all(found: ExampleSet, recorded: _Recorded, profile: TokenProfile, progress: Progress) -> Encoded:

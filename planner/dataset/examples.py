@@ -1,6 +1,8 @@
 """Run records to examples: each run's context as of its decision, and the action it executed as the label.
 
-A run whose plan or context nobody recorded stays history: it may inform later contexts, it is never a label.
+All contexts of a set are of one builder, whatever the runs recorded: a context that the other one recorded is built
+anew, of what was recorded of issue, universe and machine. A run whose plan nobody recorded stays history: it may inform
+later contexts, it is never a label.
 """
 
 import itertools
@@ -12,13 +14,15 @@ from typing import Any
 import orjson
 
 from planner.actions import Action, ActionSpace, executed_label
-from planner.artifacts.beads import issue_context
+from planner.artifacts.beads import world_of
+from planner.artifacts.events import StartFailure
 from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
-from planner.context import N_SIMILAR, planner_input
+from planner.context import Past, issue_of_run, planner_input, query_of, signed
+from planner.contracts.kernel import ContextBuilderName
 from planner.dataset.outcomes import ActionOutcome
-from planner.history import HistoryIndex, Query
+from planner.encoding.profiles import token_segments
 
 
 @dataclass(slots=True)
@@ -72,28 +76,43 @@ class ExampleSet:
 
     examples: list[Example] = field(default_factory=list)
     contexts: Counter[str] = field(default_factory=Counter)
-    """How many contexts were recorded by the run, rebuilt by us, and how many neighbours were withdrawn as too new."""
+    """How many contexts are as the run recorded them, how many were built by us, how many neighbours were withdrawn as
+    too new; and of how many recorded ones we built our own beside, and how often that had the same tokens."""
     unlabelled: Counter[str] = field(default_factory=Counter)
     """Reason -> runs that are history only."""
     made: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Position of an example -> its context, parsed, wherever that is not the one that its run recorded."""
 
 
+MAX_CHECKED = 250
+"""Recorded contexts, evenly over time, that are set beside our own."""
+
+
 def make_examples(
-    runs: Sequence[RunRecord], issues: dict[str, dict[str, Any]], universes: dict[str, Universe]
+    runs: Sequence[RunRecord],
+    issues: dict[str, dict[str, Any]],
+    universes: dict[str, Universe],
+    builder: ContextBuilderName = "planner",
+    start_failures: Sequence[StartFailure] = (),
 ) -> ExampleSet:
-    """Every labelled run of a repo as an example."""
-    result = ExampleSet(contexts=Counter(recorded=0, rebuilt=0, neighbours_withdrawn=0))
-    history = HistoryIndex(runs)
-    ended = {run.run_id: run.ended_ms for run in runs}
-    for run in sorted(runs, key=lambda run: (run.decided_ms, run.run_id)):
+    """Every labelled run of a repo as an example, its context as ``builder`` builds it."""
+    result = ExampleSet(contexts=Counter(recorded=0, rebuilt=0, neighbours_withdrawn=0, checked=0, same_tokens=0))
+    rebuild = _Rebuild(Past(runs, start_failures), issues, universes)
+    ended = {run.run_id: max(run.ended_ms, run.archived_ms) for run in runs}
+    ordered = sorted(runs, key=lambda run: (run.decided_ms, run.run_id))
+    checked = _evenly([run.run_id for run in ordered if run.planner_input is not None], MAX_CHECKED)
+    for run in ordered:
+        if run.run_id in checked:
+            result.contexts["checked"] += 1
+            result.contexts["same_tokens"] += rebuild.agrees(run)
         if run.executed_plan is None:
             result.unlabelled["executed plan unknown"] += 1
             continue
-        if run.planner_input is not None:
+        kept = run.planner_input is not None and run.planner_input.builder == builder
+        if run.planner_input is not None and kept:
             context, document = _known_part(run.planner_input, ended, run.decided_ms, result.contexts)
         else:
-            rebuilt = _rebuild(run, issues, universes, history)
+            rebuilt = rebuild(run, builder)
             if rebuilt is None:
                 result.unlabelled["issue unknown"] += 1
                 continue
@@ -102,11 +121,16 @@ def make_examples(
         if label is None:
             result.unlabelled[reason] += 1
             continue
-        result.contexts["recorded" if run.planner_input is not None else "rebuilt"] += 1
+        result.contexts["recorded" if kept else "rebuilt"] += 1
         if document is not None:
             result.made[len(result.examples)] = document
         result.examples.append(_example(run, context, label))
     return result
+
+
+def _evenly(run_ids: Sequence[str], at_most: int) -> set[str]:
+    """So many of them, as far apart as can be."""
+    return set(run_ids[:: max(1, -(-len(run_ids) // at_most))])
 
 
 def _example(run: RunRecord, context: PackedContext, label: Action) -> Example:
@@ -140,42 +164,71 @@ def _known_part(
     return context, orjson.loads(context.text)
 
 
-def _rebuild(
-    run: RunRecord,
-    issues: dict[str, dict[str, Any]],
-    universes: dict[str, Universe],
-    history: HistoryIndex,
-) -> tuple[PackedContext, dict[str, Any]] | None:
-    """The context as it was at ``run.decided_ms``, packed and parsed; None for a code run of an unknown issue."""
-    universe = universes.get(run.universe_id or "")
-    if universe is None:
-        universe = next(iter(universes.values())) if len(universes) == 1 else NO_UNIVERSE
-    summary = run.summary
-    if run.world_id is not None and run.issue_id is None:
-        issue = {"id": f"world:{run.world_id}", "title": run.world_id, "tags": summary["tags"]}
-    elif run.issue_id in issues:
-        issue = issues[run.issue_id]
-    else:
-        return None
-    attempts = history.attempts(run.issue_id, run.decided_ms)
-    part = issue_context(issue, attempts)
-    query = Query(
-        run.decided_ms,
-        summary["job_type"],
-        summary["domain"],
-        frozenset(part["tags"]),
-        run.issue_id,
-        run.world_id,
-        run.objective_id,
-    )
-    similar_runs = history.similar_runs(query, N_SIMILAR)
-    context = planner_input(
-        issue=part,
-        universe=universe,
-        job_type=summary["job_type"],
-        similar_runs=similar_runs,
-        created_ms=run.decided_ms,
-        objective_id=run.objective_id,
-    )
-    # Each run's text is made once and not for every context that it is in.
-    return PackedContext.of(context, [similar.packed for similar in similar_runs]), context
+class _Rebuild:
+    """Contexts as they were when runs were decided, built of the artifacts. Calls must come in order of time."""
+
+    def __init__(self, past: Past, issues: dict[str, dict[str, Any]], universes: dict[str, Universe]) -> None:
+        self._past = past
+        self._issues = issues
+        self._universes = universes
+
+    def __call__(self, run: RunRecord, builder: ContextBuilderName) -> tuple[PackedContext, dict[str, Any]] | None:
+        """The context at ``run.decided_ms``, packed and parsed; None for a code run of an unknown issue."""
+        document = self._of_record(run, builder) if run.planner_input is not None else self._of_tracker(run, builder)
+        if document is None:
+            return None
+        issue, job_type = document["issue"], document["job_type"]
+        objective_id = document["universe_defaults"]["objective_id"]
+        world_id = run.world_id or world_of(issue)
+        similar_runs = self._past.similar_runs(
+            query_of(issue, job_type, run.decided_ms, world_id, objective_id), builder
+        )
+        document["history"] = {"last_n_similar_runs": [similar.summary for similar in similar_runs]}
+        # Each run's text is made once and not for every context that it is in.
+        return PackedContext.of(document, [similar.packed for similar in similar_runs]), document
+
+    def agrees(self, run: RunRecord) -> bool:
+        """Whether the context that the run recorded has the tokens of the one that we build in its builder's way."""
+        recorded = run.planner_input
+        assert recorded is not None
+        rebuilt = self(run, recorded.builder)
+        assert rebuilt is not None
+        return token_segments(orjson.loads(recorded.text), recorded.builder) == token_segments(
+            rebuilt[1], recorded.builder
+        )
+
+    def _of_record(self, run: RunRecord, builder: ContextBuilderName) -> dict[str, Any]:
+        """Issue, universe and machine as the run recorded them; who looks at the past is ``builder``."""
+        assert run.planner_input is not None
+        document = run.planner_input.facts
+        issue = document["issue"]
+        if run.keywords is not None:
+            issue["keywords"] = run.keywords
+        if builder == "planner":
+            issue["dk_attempts"] = self._past.attempts(issue["issue_id"], run.decided_ms)
+        return {**document, "issue": signed(issue, builder)}
+
+    def _of_tracker(self, run: RunRecord, builder: ContextBuilderName) -> dict[str, Any] | None:
+        """As far as tracker and universe say today, without what changes with time; None for an unknown issue."""
+        summary = run.summary
+        if run.world_id is not None and run.issue_id is None:
+            issue = {"id": f"world:{run.world_id}", "title": run.world_id, "tags": summary["tags"]}
+        elif run.issue_id in self._issues:
+            issue = self._issues[run.issue_id]
+        else:
+            return None
+        return planner_input(
+            issue=issue_of_run(issue, run, self._past.attempts(run.issue_id, run.decided_ms)),
+            universe=self._universe(run.universe_id),
+            job_type=summary["job_type"],
+            similar_runs=[],
+            created_ms=run.decided_ms,
+            objective_id=run.objective_id,
+            builder=builder,
+        )
+
+    def _universe(self, universe_id: str | None) -> Universe:
+        """The universe that the run named, its directory there or not; else the only one, if there is just one."""
+        if universe_id is None:
+            return next(iter(self._universes.values())) if len(self._universes) == 1 else NO_UNIVERSE
+        return self._universes.get(universe_id) or replace(NO_UNIVERSE, universe_id=universe_id)

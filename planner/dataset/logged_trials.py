@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from planner.artifacts.beads import issue_context
-from planner.artifacts.events import WorkcellEvents
+from planner.artifacts.events import StartFailure, WorkcellEvents
 from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
+from planner.context import issue_of_run
 from planner.dataset.trials import Trial, split_of
 from planner.encoding.subject import Subject, subject_of
 
@@ -20,14 +20,16 @@ def logged_trials(
     events: Mapping[str, WorkcellEvents],
     issues: Mapping[str, dict[str, Any]],
     firsts_ms: Mapping[str, int | None],
+    start_failures: Sequence[StartFailure] = (),
 ) -> list[Trial]:
     """A trial for every run of an agent; ``firsts_ms`` is the first decision of each split (dataset.trials.split_of).
 
+    ``start_failures`` are attempts that no agent worked on: later trials count them.
     Of a loser nobody recorded how long it worked. That it failed is known where the chosen candidate failed too, for
     the kernel chooses one that passed if there is any; otherwise it is known that one of the candidates passed.
     """
     archived = [run for run in runs if run.kind == "archive" and run.toolchain and run.issue_id]
-    attempts = _attempts(archived)
+    attempts = _attempts(archived, start_failures)
     losers = _losers(archived, events)
     trials = []
     for run in archived:
@@ -67,16 +69,15 @@ def logged_trials(
     return trials
 
 
-def _attempts(runs: Sequence[RunRecord]) -> dict[str, int]:
-    """Run id -> runs of its issue that had ended without passing when it was decided."""
-    of_issue: defaultdict[str, list[RunRecord]] = defaultdict(list)
+def _attempts(runs: Sequence[RunRecord], start_failures: Sequence[StartFailure]) -> dict[str, int]:
+    """Run id -> attempts at its issue that had ended without passing when it was decided."""
+    ends_ms: defaultdict[str, list[int]] = defaultdict(list)
     for run in runs:
-        of_issue[str(run.issue_id)].append(run)
-    return {
-        run.run_id: sum(other.ended_ms <= run.decided_ms and not other.passed for other in group)
-        for group in of_issue.values()
-        for run in group
-    }
+        if not run.passed:
+            ends_ms[str(run.issue_id)].append(run.ended_ms)
+    for failure in start_failures:
+        ends_ms[failure.issue_id].append(failure.ended_ms)
+    return {run.run_id: sum(end_ms <= run.decided_ms for end_ms in ends_ms[str(run.issue_id)]) for run in runs}
 
 
 def _losers(runs: Sequence[RunRecord], events: Mapping[str, WorkcellEvents]) -> dict[str, list[tuple[str, str]]]:
@@ -104,7 +105,7 @@ def _subject(run: RunRecord, issues: Mapping[str, dict[str, Any]]) -> Subject | 
     if run.planner_input is not None:
         return _recorded_subject(run.planner_input)
     issue = issues.get(str(run.issue_id))
-    return None if issue is None else subject_of({"issue": issue_context(issue, 0)})
+    return None if issue is None else subject_of({"issue": issue_of_run(issue, run, 0)})
 
 
 def _recorded_subject(context: PackedContext) -> Subject:

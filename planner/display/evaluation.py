@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 def print_check(report: "DatasetCheck") -> None:
     """What a dataset holds, the ceiling of imitation, losses on validation, and the verdict."""
+    say(f"contexts: built by the {report.context_builder or 'planner, or kept as the kernel recorded them'}")
+    checked, same = (report.contexts.get(name, 0) for name in ("checked", "same_tokens"))
+    if checked:
+        say(f"rebuilt with the same tokens: {same} of {checked} recorded contexts")
     for name, split in report.splits.items():
         say(f"{name}: {split.examples} examples, {_short(split.unseen_issues)} of them of issues unseen in train")
     table = Table("head", "possible", "in train", "rarest", "examples per value", title="action values", padding=(0, 0))

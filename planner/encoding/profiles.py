@@ -15,12 +15,17 @@ from planner.encoding.kernel_tokens import (
     kernel_runs,
     kernel_segments,
 )
-from planner.encoding.tokens import SPECIALS
+from planner.encoding.tokens import SPECIALS, context_segments
 
 
 def specials(profile: TokenProfile) -> tuple[str, ...]:
     """The tokens that a vocabulary begins with."""
     return KERNEL_SPECIALS if profile == "kernel" else SPECIALS
+
+
+def token_segments(context: Mapping[str, Any], profile: TokenProfile) -> list[list[str]]:
+    """The tokens of one planner_input.v1: its own, then those of each similar run."""
+    return kernel_segments(context) if profile == "kernel" else context_segments(context)
 
 
 def encode(contexts: Iterable[Mapping[str, Any]], n_similar: int, profile: TokenProfile) -> Encoded:

@@ -84,6 +84,10 @@ class DatasetCheck:
 
     dataset: str
     dataset_hash: str
+    context_builder: str | None
+    """Who built the contexts; None where an earlier program mixed those of both."""
+    contexts: dict[str, int]
+    """How many were kept as recorded or rebuilt, and how many of those that were checked have the same tokens."""
     splits: dict[str, SplitSize]
     values: dict[str, HeadValues]
     """Head, or JOINT -> its values."""
@@ -134,6 +138,8 @@ def check_dataset(dataset: Dataset, trained: Mapping[str, Policy] | None = None)
     return DatasetCheck(
         dataset=str(dataset.path),
         dataset_hash=dataset.info.dataset_hash,
+        context_builder=dataset.info.context_builder,
+        contexts=dataset.info.contexts,
         splits={
             name: SplitSize(len(split), float(np.mean(~split.seen)) if len(split) else None)
             for name, split in dataset.splits.items()

@@ -278,6 +278,7 @@ def bundle_metadata(policy: LearnedPolicy) -> dict[str, Any]:
     return {
         "schema_version": "cyntra.planner_bundle.v1",
         "token_profile": document.token_profile,
+        "context_builder": document.context_builder,
         "reads": policy.reads,
         "outputs": list(policy.outputs),
         "class_path": document.class_path,

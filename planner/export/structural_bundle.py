@@ -96,6 +96,7 @@ def _metadata(fitted: FittedPolicy) -> dict[str, Any]:
     return {
         "schema_version": "cyntra.planner_bundle.v1",
         "token_profile": document.token_profile,
+        "context_builder": document.context_builder,
         "reads": "trials",
         "outputs": list(fitted.outputs),
         "class_path": document.class_path,

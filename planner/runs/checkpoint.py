@@ -22,7 +22,7 @@ from planner.actions import HEADS
 from planner.artifacts.rule_settings import decisive_part
 from planner.config import TrainConfig
 from planner.contracts.dataset import DatasetInfo, FeatureInfo, TokenProfile
-from planner.contracts.kernel import ActionSpaceDocument
+from planner.contracts.kernel import ActionSpaceDocument, ContextBuilderName
 from planner.contracts.versions import CALIBRATION, POLICY, RUN, Format
 from planner.errors import CheckpointError, ContractError
 from planner.files import staged_directory, write_atomically
@@ -53,6 +53,8 @@ class PolicyDocument(BaseModel):
     kernel_config: dict[str, Any]
     minute_seconds: float
     token_profile: TokenProfile = "planner"
+    context_builder: ContextBuilderName | None = None
+    """Whose contexts it learned from; None: an earlier program mixed them."""
     vocabulary: list[str]
     context_features: list[FeatureInfo]
     run_features: list[FeatureInfo]
@@ -82,6 +84,7 @@ class PolicyDocument(BaseModel):
             kernel_config=decisive_part(info.kernel_config),
             minute_seconds=info.minute_seconds,
             token_profile=info.token_profile,
+            context_builder=info.context_builder,
             vocabulary=info.vocabulary,
             context_features=info.context_features,
             run_features=info.run_features,

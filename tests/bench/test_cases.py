@@ -1,14 +1,21 @@
 """Tests of the cases that a repo yields."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from bench.planning.cases import natural_order, select_issues
+from bench.planning.cases import CaseOrigin, natural_order, select_issues
 from bench.planning.selections import Coverage
 from planner.actions import ActionSpace, action_from_document
+from planner.artifacts.repo import Repo
+from planner.context import ContextBuilder, system_state
+from planner.contracts.document import timestamp_to_ms
+from planner.contracts.kernel import context_builder
+from planner.encoding.kernel_tokens import kernel_segments
 from planner.errors import ArtifactError, BenchError
 from tests.bench.benches import cases_of
 from tests.bench.conftest import KernelRepo
@@ -156,3 +163,47 @@ def test_plain_keys_of_an_issue_count_as_cyntras_own(kernel_repo: KernelRepo) ->
     )
     part = cases_of(kernel_repo.root)[0].context.issue
     assert (part.dk_priority, part.dk_risk, part.dk_size, part.dk_tool_hint) == ("P0", "high", "L", "codex")
+
+
+# --- whose contexts they have -----------------------------------------------------------------------------------------
+
+
+def decisions(root: Path) -> Iterator[dict[str, Any]]:
+    """What the kernel recorded of its decisions in the repo's universe, one for each issue that the tracker has."""
+    found = {}
+    for path in sorted(root.glob(".cyntra/archives/*/manifest.json")):
+        context = orjson.loads(path.read_bytes())["planner"]["planner_input"]
+        if context["universe_id"] == "medica":
+            found[context["issue"]["issue_id"]] = context
+    known = Repo(root).issues
+    return (context for issue_id, context in found.items() if issue_id in known)
+
+
+def test_cases_of_the_profile_kernel_have_the_contexts_that_the_kernel_built(first_runs: Path) -> None:
+    recorded = {context["issue"]["issue_id"]: context for context in decisions(first_runs)}
+    moments_ms = {issue_id: timestamp_to_ms(context["created_at"]) for issue_id, context in recorded.items()}
+    tools = ["codex", "claude", "opencode", "crush"]
+    origin = CaseOrigin("0" * 40, tools, moments_ms)
+    cases = cases_of(first_runs, origin=origin, profile="kernel", issue_ids=sorted(recorded))
+    for case in cases:
+        context = case.context.model_dump(exclude_unset=True)
+        assert case.context_builder == context_builder(context) == "kernel"
+        assert kernel_segments(context) == kernel_segments(recorded[case.issue_id])
+    assert len(cases) > 5
+
+
+def test_cases_have_the_planners_contexts_unless_the_kernels_are_asked_for(first_runs: Path) -> None:
+    origin = CaseOrigin("0" * 40, ["codex"])
+    (case,) = cases_of(first_runs, origin=origin, issue_ids=["2"], created_ms=NOW_MS)
+    state = system_state(["codex"], NOW_MS)
+    served = ContextBuilder(Repo(first_runs)).build("2", created_ms=NOW_MS, system_state=state)
+    assert case.context.model_dump(exclude_unset=True) == served
+    assert case.context_builder == context_builder(served) == "planner"
+
+
+def test_a_bench_goes_on_with_the_contexts_that_it_began_with(first_runs: Path) -> None:
+    origin = CaseOrigin("0" * 40, ["codex"])
+    stored = cases_of(first_runs, origin=origin, issue_ids=["2"], profile="kernel")
+    with pytest.raises(BenchError, match="contexts of the profile kernel, not planner: go on with --profile kernel"):
+        cases_of(first_runs, origin=origin, issue_ids=["2"], stored=stored)
+    assert cases_of(first_runs, origin=origin, issue_ids=["2"], stored=stored, profile="kernel") == stored

@@ -13,6 +13,10 @@ import yaml
 from bench.ledger import Ledger
 from bench.testbeds.sandbox.create import create_sandbox
 from planner.actions import action_from_document
+from planner.artifacts.repo import Repo
+from planner.context import ContextBuilder
+from planner.dataset.examples import make_examples
+from planner.encoding.profiles import token_segments
 from tests.bench.benches import bench_repo
 from tests.bench.conftest import SOLVES, KernelRepo
 
@@ -157,3 +161,52 @@ def write_world(repo: Path) -> None:
         issues.write(json.dumps(issue) + "\n")
     for command in (["add", "."], ["-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qm", "A world"]):
         subprocess.run(["git", *command], cwd=repo, check=True)
+
+
+def test_contexts_that_the_real_kernel_builds_live_are_ours_with_the_same_tokens(kernel_repo: KernelRepo) -> None:
+    """Of both builders: the kernel's own, and what was served beside it and what a later build makes for that run."""
+    kernel_repo.write_issues(
+        {"id": "1", "title": "Fix the API of the parser", "description": "The parser is slow", "tags": ["api", "slow"]},
+        {"id": "2", "title": "Add a UI", "tags": ["ui"], "dk_risk": "high", "dk_speculate": True},
+        {"id": "3", "title": "Never ends", "tags": ["slow"], "dk_tool_hint": "opencode"},
+    )
+    kernel_repo.write_config(
+        toolchains={
+            name: {"enabled": True, "path": name, "timeout_seconds": seconds}
+            for name, seconds in (("codex", 900), ("claude", 900), ("opencode", 1))
+        }
+    )
+    count = kernel_repo.tools / "count"
+    every_other = (
+        f"#!/bin/sh\necho >> {count}\n[ $(($(wc -l < {count}) % 2)) -eq 0 ] && echo done > solved.txt\nexit 0\n"
+    )
+    kernel_repo.write_tool("codex", every_other)
+    kernel_repo.write_tool("opencode", SOLVES.format(sleep=3, cost=0.2))
+    kernel_repo.write_tool("claude", "#!/bin/sh\nexit 3\n")
+    served: dict[str, dict[str, Any]] = {}
+    for issue_id in ("1", "2", "3", "1", "2", "1", "1", "2", "1", "1"):
+        repo = Repo(kernel_repo.root)
+        context = ContextBuilder(repo).now(issue_id)
+        before = {run.run_id for run in repo.runs}
+        command = [str(KERNEL), "run", "--once", "--issue", issue_id]
+        subprocess.run(command, cwd=kernel_repo.root, capture_output=True, check=True, timeout=60)
+        new = {run.run_id for run in Repo(kernel_repo.root).runs} - before
+        served |= dict.fromkeys(new, context)
+        reopen(kernel_repo.root)
+    repo = Repo(kernel_repo.root).read_all()
+    found = make_examples(repo.runs, repo.issues, repo.universes, "planner", repo.start_failures)
+    assert found.contexts["checked"] == found.contexts["same_tokens"] == len(served) >= 10
+    for example in found.examples:
+        hour = example.context["system_state"]["hour_bucket"]
+        context = served[example.example_id]
+        context = context | {"system_state": context["system_state"] | {"hour_bucket": hour}}
+        assert token_segments(example.context, "planner") == token_segments(context, "planner")
+    assert len(found.examples) >= 9
+    assert {run.summary["outcome"]["status"] for run in repo.runs} == {"success", "failed", "timeout"}
+
+
+def reopen(root: Path) -> None:
+    """Open every issue again, as a person would."""
+    path = root / ".beads" / "issues.jsonl"
+    issues = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**i, "status": "open", "dk_attempts": 0}) + "\n" for i in issues))

@@ -10,7 +10,9 @@ import pytest
 from bench.judging.judge_runs import score_runs
 from bench.judging.objective import Objective
 from bench.judging.relabel import dataset_beside, relabel, repo_of
+from planner.actions import Action
 from planner.config import load_config
+from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError, DatasetError
 from planner.evaluation.decisions import labels_of
@@ -169,3 +171,40 @@ def test_a_policy_trains_on_winners_from_another_runs_weights(ledger: Path, base
     train(tmp_path / "first")
     start_run(tmp_path / "second", config, tmp_path / "winners", init_from=tmp_path / "first", workers=1, resume=False)
     assert train(tmp_path / "second").finished
+
+
+# --- whose contexts the cases have ------------------------------------------------------------------------------------
+
+
+def cases_of_builder(builder: str | None) -> list[tuple[BenchCase, dict[Action, BenchOutcome]]]:
+    """Ten cases whose contexts that builder made."""
+    return [
+        (BenchCase.model_validate(case.model_dump() | {"context_builder": builder}), outcomes)
+        for case, outcomes in ten_cases()
+    ]
+
+
+@pytest.mark.parametrize("builder", ["planner", "kernel"])
+def test_winners_say_whose_contexts_they_have_and_keep_to_a_base_of_the_same(
+    builder: str, corpus_dataset: Path, kernel_dataset: Path, tmp_path: Path
+) -> None:
+    ledger = write_ledger(tmp_path / "ledger.sqlite", cases_of_builder(builder))
+    same, other = (corpus_dataset, kernel_dataset)[:: 1 if builder == "planner" else -1]
+    info = relabel(ledger, same, tmp_path / "winners")
+    assert (info.context_builder, info.token_profile) == (builder, builder)
+    with pytest.raises(BenchError, match=rf"has contexts of the profile {builder}, .*: bench again with --profile"):
+        relabel(ledger, other, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_is_not_judged_on_contexts_of_the_other_builder(kernel_dataset: Path, tmp_path: Path) -> None:
+    ledger = write_ledger(tmp_path / "ledger.sqlite", cases_of_builder("planner"))
+    run = trained(kernel_dataset, tmp_path / "run", "model.d_model=16", "model.layers=1", arch="transformer_planner")
+    with pytest.raises(BenchError, match=r"learned from contexts of the profile kernel, .* has those of planner"):
+        score_runs(ledger, {"run": run})
+
+
+def test_contexts_of_both_builders_are_no_winners_together(corpus_dataset: Path, tmp_path: Path) -> None:
+    mixed = [*cases_of_builder("planner")[:5], *cases_of_builder("kernel")[5:]]
+    with pytest.raises(BenchError, match="contexts of the profiles planner and kernel: bench each into a ledger"):
+        relabel(write_ledger(tmp_path / "ledger.sqlite", mixed), corpus_dataset, tmp_path / "winners")

@@ -184,7 +184,7 @@ def test_a_recorded_context_is_what_the_repo_gives_at_that_moment_and_holds_only
 ) -> None:
     artifacts = Repo(repo).read_all()
     ended = {run.run_id: run.ended_ms for run in artifacts.runs}
-    builder = ContextBuilder(Repo(repo))
+    builder = ContextBuilder(Repo(repo), "kernel")
     recorded = 0
     for run in sorted(artifacts.runs, key=lambda run: (run.decided_ms, run.run_id)):
         if run.planner_input is None:

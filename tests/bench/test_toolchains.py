@@ -11,7 +11,7 @@ import pytest
 
 from bench.containment import fast_python as programs
 from bench.executors.cyntra.toolchains import read_launches, write_wrappers
-from bench.planning.toolchains import Toolchain, find_toolchains
+from planner.artifacts.toolchains import Toolchain, find_toolchains
 from planner.contracts.bench import Launch
 
 ENDED_MS = 10**15

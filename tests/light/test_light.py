@@ -25,6 +25,7 @@ PUBLIC = [
     "CheckpointError",
     "ClusterError",
     "ConfigError",
+    "ContextBuilder",
     "ContractError",
     "Dataset",
     "DatasetError",

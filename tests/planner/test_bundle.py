@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from planner.actions import HEADS, Action
 from planner.config import load_config
+from planner.context import signed
 from planner.contracts.document import validate
-from planner.contracts.kernel import ExecutedPlan, PlannerAction
+from planner.contracts.kernel import ContextBuilderName, ExecutedPlan, PlannerAction
 from planner.dataset.storage import load_dataset
 from planner.decision import Bundle, BundleError, Caps, decide, load_bundle, objection, within
 from planner.encoding.kernel_tokens import kernel_segments
@@ -85,14 +86,41 @@ def kernel_bundle(kernel_dataset: Path, tmp_path_factory: pytest.TempPathFactory
     return directory / "bundle"
 
 
-@pytest.fixture(scope="module")
-def context(corpus_dataset: Path) -> dict[str, Any]:
+@pytest.fixture
+def context(request: pytest.FixtureRequest, corpus_dataset: Path) -> dict[str, Any]:
+    """A context of the builder that the test's bundle learned from."""
     contexts = load_dataset(corpus_dataset).splits["train"].contexts()
-    return next(
+    found = next(
         c
         for c in contexts
         if c["job_type"] == "code" and c["universe_defaults"]["swarm_id"] and c["history"]["last_n_similar_runs"]
     )
+    bundles = [name for name in ("bundle_path", "kernel_bundle") if name in request.fixturenames]
+    builders = {Bundle(request.getfixturevalue(name)).context_builder for name in bundles}
+    return {**found, "issue": signed(found["issue"], "kernel" if builders == {"kernel"} else "planner")}
+
+
+def test_a_bundle_refuses_contexts_of_the_other_builder_in_one_sentence(
+    bundle_path: Path, context: dict[str, Any]
+) -> None:
+    bundle = Bundle(bundle_path)
+    assert not decide(context, bundle).executed_plan["fallback_applied"]
+    other: ContextBuilderName = "planner" if bundle.context_builder == "kernel" else "kernel"
+    reason = decide({**context, "issue": signed(context["issue"], other)}, bundle).executed_plan["fallback_reason"]
+    assert reason.startswith("context_builder_mismatch: the bundle learned from contexts that the ")
+    assert "\n" not in reason and ". " not in reason
+
+
+def test_a_bundle_of_an_earlier_program_takes_the_contexts_of_both(
+    bundle_path: Path, context: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(bundle_path, tmp_path / "bundle")
+    metadata = orjson.loads((bundle_path / "metadata.json").read_bytes())
+    del metadata["context_builder"]
+    (tmp_path / "bundle" / "metadata.json").write_bytes(orjson.dumps(metadata))
+    for builder in get_args(ContextBuilderName):
+        decision = decide({**context, "issue": signed(context["issue"], builder)}, Bundle(tmp_path / "bundle"))
+        assert not decision.executed_plan["fallback_applied"]
 
 
 def test_a_decision_follows_the_contracts(bundle_path: Path, context: dict[str, Any]) -> None:
@@ -214,7 +242,7 @@ def test_decide_answers_whatever_it_is_given(bundle_path: Path, context: dict[st
     assert (
         {"decided", "invalid_input"}
         <= reasons
-        <= {"decided", "invalid_input", "action_space_mismatch"} | {"low_confidence"}
+        <= {"decided", "invalid_input", "action_space_mismatch", "context_builder_mismatch", "low_confidence"}
     )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from planner.actions import Action
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import timestamp_to_ms, validate
-from planner.contracts.kernel import PlannerInput, input_hash
+from planner.contracts.kernel import PlannerInput, context_builder, input_hash
 from planner.dataset import build
 from planner.dataset.build import build_dataset
 from planner.dataset.examples import Example
@@ -56,11 +56,24 @@ def test_dataset_json_follows_its_schema(corpus_dataset: Path) -> None:
     validate(DatasetInfo, document, "dataset.json")
 
 
-def test_every_context_is_a_planner_input_and_a_recorded_one_is_kept_to_the_letter(corpus_dataset: Path) -> None:
-    checked = 0
-    for split in load_dataset(corpus_dataset).splits.values():
+def test_every_context_of_the_planners_profile_is_built_by_the_planner(corpus_dataset: Path) -> None:
+    dataset = load_dataset(corpus_dataset)
+    assert (dataset.info.context_builder, dataset.info.contexts["recorded"]) == ("planner", 0)
+    for split in dataset.splits.values():
         for run_id, context in zip(split.table["example_id"], split.contexts(), strict=True):
             validate(PlannerInput, context, run_id)
+            assert context_builder(context) == "planner"
+
+
+def test_every_context_of_the_kernels_profile_is_the_kernels_and_a_recorded_one_is_kept_to_the_letter(
+    kernel_dataset: Path,
+) -> None:
+    checked = 0
+    assert load_dataset(kernel_dataset).info.context_builder == "kernel"
+    for split in load_dataset(kernel_dataset).splits.values():
+        for run_id, context in zip(split.table["example_id"], split.contexts(), strict=True):
+            validate(PlannerInput, context, run_id)
+            assert context_builder(context) == "kernel"
             manifest = CORPUS / ".cyntra" / "archives" / run_id / "manifest.json"
             if manifest.exists() and manifest.stat().st_size > 2000:
                 recorded = orjson.loads(manifest.read_bytes())["planner"]
@@ -113,10 +126,10 @@ def test_the_hash_changes_with_a_label(corpus_dataset: Path, corpus: Path, tmp_p
     assert build_dataset(corpus, tmp_path / "out").dataset_hash != load_dataset(corpus_dataset).info.dataset_hash
 
 
-@pytest.mark.parametrize("which", ["corpus", "synthetic"])
+@pytest.mark.parametrize("which", ["corpus", "kernel", "synthetic"])
 def test_no_context_knows_a_run_that_had_not_ended(which: str, request: pytest.FixtureRequest) -> None:
-    if which == "corpus":
-        root, dataset = CORPUS, request.getfixturevalue("corpus_dataset")
+    if which != "synthetic":
+        root, dataset = CORPUS, request.getfixturevalue(f"{which}_dataset")
     else:
         root, dataset = request.getfixturevalue("synthetic")
     ended = ends_by_the_artifacts(root)
@@ -128,7 +141,7 @@ def test_no_context_knows_a_run_that_had_not_ended(which: str, request: pytest.F
                 if run["run_id"] in ended:
                     assert ended[run["run_id"]] <= decided_ms
                     neighbours += 1
-    assert neighbours > (15 if which == "corpus" else 1000)
+    assert neighbours > (1000 if which == "synthetic" else 15)
 
 
 def ends_by_the_artifacts(root: Path) -> dict[str, int]:
@@ -161,7 +174,7 @@ def test_a_neighbour_that_ended_too_late_is_withdrawn_from_a_recorded_context(co
     rollout = corpus / ".cyntra/archives/wc-2-20261122T194554Z/rollout.json"
     document = orjson.loads(rollout.read_bytes())
     rollout.write_bytes(orjson.dumps({**document, "generated_at": "2026-11-22T23:00:00Z"}))
-    info = build_dataset(corpus, tmp_path / "out")
+    info = build_dataset(corpus, tmp_path / "out", profile="kernel")
     assert info.contexts["neighbours_withdrawn"] > 0
     for split in load_dataset(tmp_path / "out").splits.values():
         for context in split.contexts():

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
 from planner.artifacts.summaries import run_summary
-from planner.history import HistoryIndex, Query
+from planner.history import KERNELS, HistoryIndex, Query
 
 HOUR = 3_600_000
 NOW = 100 * 24 * HOUR
@@ -165,6 +166,40 @@ def test_attempts_are_the_issues_failed_runs_that_had_ended(runs: list[RunRecord
     for query in queries:
         failed = [r for r in runs if r.issue_id == "1" and r.ended_ms <= query.at_ms and not r.passed]
         assert index.attempts("1", query.at_ms) == len(failed)
+
+
+def scan_as_the_kernel(runs: list[RunRecord], query: Query, n: int) -> list[str]:
+    """The kernel's choice among the runs that had ended, written as a scan (docs/kernel-contract.md, section 7)."""
+
+    def order(run: RunRecord) -> tuple[float, int, str]:
+        days = (query.at_ms - run.started_ms) / (24 * HOUR)
+        recency = 0.1 / (1 + sum(days >= limit for limit in (1, 7, 30)))
+        return -(0.6 * jaccard(set(query.tags), set(run.summary["tags"])) + recency), -run.started_ms, run.run_id
+
+    known = [run for run in runs if run.ended_ms <= query.at_ms and run.summary["job_type"] == query.job_type]
+    return [run.run_id for run in sorted(known, key=order)[:n]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(RUNS, QUERIES, st.sampled_from([1, 8]))
+def test_the_index_can_choose_as_the_kernel_does(runs: list[RunRecord], queries: list[Query], n: int) -> None:
+    index = HistoryIndex(runs, KERNELS)
+    for query in queries:
+        assert [run.run_id for run in index.similar_runs(query, n)] == scan_as_the_kernel(runs, query, n)
+
+
+@pytest.mark.parametrize(("old_tags", "first"), [("abde", "run-000"), ("a-", "run-001")])
+def test_tags_weigh_six_times_as_much_as_recency_for_the_kernel(old_tags: str, first: str) -> None:
+    # 0.6 x 2/5 + 0.025 = 0.265 and 0.6 x 1/3 + 0.025 = 0.225, beside 0.6 x 1/4 + 0.1 = 0.25.
+    old = run_record(0, tags=tuple(old_tags.strip("-")), started_ms=NOW - 31 * 24 * HOUR)
+    young = run_record(1, tags=("a", "x"))
+    found = HistoryIndex([old, young], KERNELS).similar_runs(Query(NOW, "code", "code", frozenset("abc"), None), 2)
+    assert found[0].run_id == first
+
+
+def test_an_attempt_that_left_no_run_counts_from_its_end() -> None:
+    index = HistoryIndex([run_record(0)], start_failures=[StartFailure("1", NOW), StartFailure("2", NOW)])
+    assert [index.attempts("1", at_ms) for at_ms in (NOW - 1, NOW)] == [0, 1]
 
 
 def test_a_run_is_known_from_the_moment_in_which_it_ended() -> None:

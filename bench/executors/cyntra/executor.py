@@ -15,9 +15,9 @@ from bench.executors.cyntra.overlay import overlay_config, yaml_text
 from bench.executors.cyntra.toolchains import read_launches, write_wrappers
 from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_world
 from bench.executors.outcome import fault, read_outcome
-from bench.planning.toolchains import Toolchain, find_command, find_toolchains
 from planner.actions import Action
 from planner.artifacts.repo import Repo
+from planner.artifacts.toolchains import Toolchain, find_command, find_toolchains
 from planner.artifacts.universe import minute_seconds
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.errors import BenchError, PlannerError

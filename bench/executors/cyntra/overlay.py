@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from bench.planning.toolchains import Toolchain, toolchain_names
 from planner.actions import Action
+from planner.artifacts.toolchains import Toolchain, toolchain_names
 from planner.errors import BenchError
 
 SERIAL, SPECULATE = "serial_handoff", "speculate_vote"

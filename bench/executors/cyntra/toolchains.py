@@ -9,8 +9,8 @@ import orjson
 
 from bench.containment.fast_python import fast_script
 from bench.executors.cyntra import tool_launch
-from bench.planning.toolchains import Toolchain
 from planner.artifacts.files import open_regular
+from planner.artifacts.toolchains import Toolchain
 from planner.contracts.bench import Launch
 from planner.contracts.document import Milliseconds
 from planner.errors import BenchError, ContractError

@@ -121,7 +121,9 @@ class Kernel:
     ) -> tuple[Plan, dict[str, Any]]:
         """What is run, and the planner section that says so: the rule's plan, or with a bundle the planner's."""
         from bench.testbeds.sandbox.planning import build_context, decided_plan, ruled_section
+        from planner.decision import load_bundle
 
+        bundle = load_bundle(Path(self.options.planner_checkpoint)) if self.options.planner_enabled else None
         context = build_context(
             self.repo_root,
             self.kernel_dir,
@@ -129,10 +131,10 @@ class Kernel:
             self.options.universe,
             list(available),
             datetime.now(UTC),
+            bundle,
         )
-        if not self.options.planner_enabled:
+        if bundle is None:
             return ruled, ruled_section(context, ruled)
-        bundle = Path(self.options.planner_checkpoint)
         return decided_plan(context, bundle, ruled, self.config, issue, available, minutes_cap)
 
     def _open_cell(

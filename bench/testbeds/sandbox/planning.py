@@ -11,19 +11,26 @@ from bench.testbeds.sandbox.plan import SERIAL, SPECULATE, Plan, planned
 from planner.artifacts.repo import Repo
 from planner.context import ContextBuilder
 from planner.contracts.kernel import input_hash
-from planner.decision import Caps, decide, load_bundle
+from planner.decision import Bundle, BundleError, Caps, decide
 
 NOT_SCHEDULABLE, UNKNOWN_SWARM = "issue_not_schedulable", "swarm_unknown"
 _MINUTES_BINS = (15, 30, 45, 60, 120)
 
 
 def build_context(
-    repo_root: Path, kernel_dir: Path, issue_id: str, universe_id: str | None, available: list[str], now: datetime
+    repo_root: Path,
+    kernel_dir: Path,
+    issue_id: str,
+    universe_id: str | None,
+    available: list[str],
+    now: datetime,
+    bundle: Bundle | BundleError | None,
 ) -> dict[str, Any]:
-    """The planner_input.v1 of an issue."""
+    """The planner_input.v1 of an issue: as the kernel builds it, unless the bundle learned from the planner's own."""
+    builder = (bundle.context_builder if isinstance(bundle, Bundle) else None) or "kernel"
     history = repo_root / ".cyntra"
     repo = Repo(repo_root, history if history.is_dir() else kernel_dir, universe_id)
-    return ContextBuilder(repo).build(
+    return ContextBuilder(repo, builder).build(
         issue_id,
         created_ms=int(now.timestamp() * 1000),
         # The run that is being decided counts as active.
@@ -62,7 +69,7 @@ def ruled_section(context: dict[str, Any], plan: Plan) -> dict[str, Any]:
 
 def decided_plan(
     context: dict[str, Any],
-    bundle: Path,
+    bundle: Bundle | BundleError,
     ruled: Plan,
     config: dict[str, Any],
     issue: dict[str, Any],
@@ -76,7 +83,7 @@ def decided_plan(
     """
     most = int(config.get("speculation", {}).get("max_parallelism", len(available)))
     caps = Caps(max(1, min(most, len(available))), None if minutes_cap is None else max(1, int(minutes_cap)))
-    decision = decide(context, load_bundle(bundle), caps=caps, kernel_config=config)
+    decision = decide(context, bundle, caps=caps, kernel_config=config)
     executed = decision.executed_plan
     if ruled.one_shot or executed["swarm_id_executed"] not in (SERIAL, SPECULATE):
         reason = NOT_SCHEDULABLE if ruled.one_shot else UNKNOWN_SWARM

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 import yaml
 
-from bench.planning.cases import system_state
 from bench.testbeds.simulation.archive import event_lines, write_archive
 from bench.testbeds.simulation.history import History, HistoryRun, make_history
 from bench.testbeds.simulation.issues import SimulatedIssue
@@ -25,7 +24,7 @@ from bench.testbeds.simulation.operator import Operator
 from bench.testbeds.simulation.world import DAY_MS, START_MS, TOOLS, World
 from planner.artifacts.beads import issue_context
 from planner.artifacts.repo import Repo
-from planner.context import ContextBuilder, planner_input
+from planner.context import ContextBuilder, planner_input, system_state
 from planner.contracts.document import ms_to_timestamp
 from planner.errors import BenchError
 from planner.files import staged_directory
@@ -202,7 +201,7 @@ def _write_archives(root: Path, runs: list[HistoryRun], seed: int, progress: Pro
             progress("write runs", done, len(runs))
     progress("write runs", len(runs), len(runs))
     log.write_bytes(b"".join(map(event_lines, sorted(runs, key=lambda run: run.ended_ms))))
-    builder = ContextBuilder(Repo(root))
+    builder = ContextBuilder(Repo(root), "kernel")
     draw = random.Random(f"{seed}/recorded")
     for done, run in enumerate(runs):
         if draw.random() < RECORDED:
