@@ -29,12 +29,12 @@ from planner.runs.fitted import fit_run
 from planner.training.driver import train_with_ray
 from planner.training.loop import start_run
 
-HISTORY_SHARE = 0.4
+HISTORY_SHARE = 4 / 7
 """Share of the issues, the earliest, in which the history is made; the others go on the bench."""
 HOLDOUT = 2 / 3
 """Share of the benched issues, the latest, on which is judged: the policy that learns from the history alone needs none
 of the others."""
-RUNS_PER_ISSUE = 4
+RUNS_PER_ISSUE = 2
 RUNS_PER_CPU = 2
 """Runs of the history that go on at once: agents wait more than they compute."""
 ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"

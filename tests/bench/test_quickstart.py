@@ -14,7 +14,7 @@ from planner.policies.registry import baselines
 
 def quickstart(directory: Path) -> str:
     planner = Path(sys.executable).with_name("planner")
-    command = [str(planner), "quickstart", str(directory), "--issues", "10", "--k", "2"]
+    command = [str(planner), "quickstart", str(directory), "--issues", "14", "--k", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -25,7 +25,7 @@ def test_the_whole_loop_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> Non
     output = quickstart(directory)
     report = orjson.loads((directory / "results.json").read_bytes())
     names = [row["policy"] for row in report["policies"]]
-    # Ten runs are too few for the baselines that learn from single launches.
+    # Sixteen runs are too few for the baselines that learn from single launches.
     wanted = ["random", "heuristic", *(name for name, one in baselines("bench").items() if not one.needs_trials)]
     wanted += ["learned from logs alone", "mlp before retraining", "mlp after retraining", "best per case"]
     assert names == wanted
@@ -34,7 +34,7 @@ def test_the_whole_loop_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> Non
     assert report["learning_cases"] + report["held_out_cases"] == 6
     best = report["policies"][-1]
     assert all(row["regret"] >= best["regret"] == 0 for row in report["policies"])
-    assert read_document(DatasetInfo, directory / "dataset" / "dataset.json").counts["runs"] == 8
+    assert read_document(DatasetInfo, directory / "dataset" / "dataset.json").counts["runs"] == 16
     with Ledger.read(directory / "bench" / "ledger.sqlite") as ledger:
         executions = [execution.execution_id for execution in ledger.executions()]
     assert len(executions) == 12

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.containment.limits import GIB, Limits
 from bench.executors.places import ledger_in_repo
@@ -12,10 +11,6 @@ from bench.executors.registry import PreparedBench
 from bench.options import COST, RUN, BenchOptions
 from planner.errors import BenchError
 from planner.options import OptionsModel, option
-
-if TYPE_CHECKING:
-    from bench.planning.selections import Selection
-    from planner.contracts.bench import BenchCase
 
 TOOL_DIRECTORIES = "planner.tool_directories"
 """Entry points by name of a kernel's command: functions that return the directory of the tools it brings along."""
@@ -63,7 +58,8 @@ class CyntraKind:
     def prepare(self, source: Path, options: BenchOptions, own: CyntraOptions) -> PreparedBench:
         """The repo's schedulable issues from the commit of its branch main."""
         from bench.executors.cyntra.executor import CyntraExecutor
-        from bench.planning.cases import build_cases, git_origin, select_issues
+        from bench.executors.repo_bench import bench_of_repo
+        from bench.planning.cases import git_origin
         from planner.artifacts.repo import Repo
         from planner.artifacts.universe import NO_UNIVERSE
 
@@ -77,22 +73,9 @@ class CyntraKind:
             extra_path=tool_directories(own.command),
             pass_on=own.env,
         )
+        settings = {"command": [Path(own.command[0]).name, *own.command[1:]], "universe_id": universe_id}
         origin = git_origin(repo, executor.environment["PATH"])
-
-        def make_cases(stored: "Sequence[BenchCase]", selection: "Selection") -> "list[BenchCase]":
-            cases = build_cases(repo, options, selection, stored=stored, origin=origin)
-            executor.check_tools(cases)
-            return cases
-
-        return PreparedBench(
-            executor=executor,
-            settings={"command": [Path(own.command[0]).name, *own.command[1:]], "universe_id": universe_id},
-            universe=repo.universe,
-            read=len(repo.issues),
-            set_aside=select_issues(repo.issues, options.issue_ids or None).set_aside,
-            unreadable=repo.quarantine.entries,
-            make_cases=make_cases,
-        )
+        return bench_of_repo(repo, options, executor, settings, origin, check=executor.check_tools)
 
     def default_ledger(self, source: Path) -> Path:
         """Beside the repo's other artifacts."""
