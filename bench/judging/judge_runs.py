@@ -13,7 +13,7 @@ from bench.judging.provenance import Provenance, provenance
 from bench.judging.relabel import HOLDOUT, builder_of, cases_dataset, repo_of
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
 from bench.ledger import Ledger
-from planner.actions import Action, ActionSpace, action_from_document
+from planner.actions import HEADS, Action, ActionSpace, action_from_document
 from planner.artifacts.repo import Repo
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.kernel import ContextBuilderName
@@ -281,7 +281,7 @@ def _decide(
         joint = policy.space.joint_log_probs([head[at] for head in heads], job_type)
         actions.append(policy.space.valid_actions(job_type)[int(joint.argmax())])
         confidence[at] = np.exp(joint.max())
-    if document.token_profile == "kernel":
+    if document.token_profile == "kernel" and len(heads) == len(HEADS):
         confidence = kernel_confidence(heads, actions, policy.space)
     threshold = None if policy.calibration is None else policy.calibration.threshold
     preference = policy_preference(

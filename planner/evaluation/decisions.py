@@ -66,7 +66,12 @@ def decide_jointly(
 def as_the_kernel_sees_them(
     decisions: Decisions, head_log_probs: Sequence[NDArray[np.float64]], space: ActionSpace
 ) -> Decisions:
-    """The same decisions with the kernel's confidence: the smallest of an action's four probabilities."""
+    """The same decisions with the kernel's confidence: the smallest of an action's four probabilities.
+
+    One head over whole actions keeps its own: the kernel runs none.
+    """
+    if len(head_log_probs) != len(HEADS):
+        return decisions
     positions = np.array([space.index(action) for action in decisions.actions]).reshape(-1, len(HEADS))
     rows = np.arange(len(positions))
     chosen = np.array([head[rows, positions[:, i]] for i, head in enumerate(head_log_probs)])

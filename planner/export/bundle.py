@@ -68,6 +68,11 @@ def export_bundle(
     if is_fitted(run):
         return export_structural(run, out, dataset_path)
     policy = LearnedPolicy(run)
+    if policy.reading is not None:
+        raise ExportError(
+            f"{run}: no bundle holds a trial head: train a policy that decides as it does with --teacher {run}, and "
+            "export that one"
+        )
     _check_profile(policy, profile)
     dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
     contexts = _check_contexts(dataset)

@@ -13,31 +13,36 @@ from torch import Tensor, nn
 from planner.actions import HEADS, ActionSpace
 from planner.contracts.dataset import DatasetInfo, FeatureInfo
 from planner.models.heads import FourHeads, HeadSettings, JointHead, ValueHead, Values
+from planner.models.trial_head import TrialBeliefs, TrialHead
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a dataset fixes for a model: the action space, vocabulary, features with their normalisation."""
+    """What a dataset fixes for a model: action space, vocabulary, features with their normalisation, known tools."""
 
     space: ActionSpace
     vocabulary: Sequence[str]
     context_features: Sequence[FeatureInfo]
     run_features: Sequence[FeatureInfo]
+    tools: Sequence[str] = ()
+    """Those that a trial head tells apart."""
 
     @classmethod
-    def of(cls, info: DatasetInfo) -> "ModelSpec":
+    def of(cls, info: DatasetInfo, tools: Sequence[str] = ()) -> "ModelSpec":
         """The spec of a dataset."""
         space = ActionSpace.from_document(info.action_space.model_dump())
-        return cls(space, info.vocabulary, info.context_features, info.run_features)
+        return cls(space, info.vocabulary, info.context_features, info.run_features, tools)
 
 
 class Prediction(NamedTuple):
     """What a neural policy gives for a batch."""
 
     log_probs: list[Tensor]
-    """Four (batch, width of the head), or of a joint head one (batch, n_tuples)."""
+    """Four (batch, width of the head), or of a joint head one (batch, n_tuples); none of a trial head."""
     values: Values | None
     """None without a value head."""
+    trials: TrialBeliefs | None = None
+    """None without a trial head."""
 
 
 class NeuralPolicy(nn.Module, ABC):
@@ -49,22 +54,27 @@ class NeuralPolicy(nn.Module, ABC):
 
     reads: str
     Settings: type[HeadSettings]
-    heads: FourHeads | JointHead
+    heads: FourHeads | JointHead | TrialHead
     value: ValueHead | None
 
     def __init__(self, settings: HeadSettings, spec: ModelSpec) -> None:
         super().__init__()
-        self.settings, self.space = settings, spec.space
+        self.settings, self.space, self.tools = settings, spec.space, tuple(spec.tools)
 
     def end_in(self, width: int) -> None:
         """Add the heads that the settings ask for, over vectors of ``width``."""
-        joint = self.settings.action_head == "joint"
-        self.heads = JointHead(width, len(self.space.tuples)) if joint else FourHeads(width, self.space.widths)
+        if self.settings.action_head == "trials":
+            self.heads = TrialHead(width, self.tools)
+        elif self.settings.action_head == "joint":
+            self.heads = JointHead(width, len(self.space.tuples))
+        else:
+            self.heads = FourHeads(width, self.space.widths)
         self.value = ValueHead(width, self.space) if self.settings.value_head else None
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What each array of log-probabilities is about: the four heads' names, or "joint"."""
+        """What each array of log-probabilities is about: the four heads' names, or "joint", also where they follow from
+        trials."""
         return HEADS if isinstance(self.heads, FourHeads) else ("joint",)
 
     @property
@@ -84,12 +94,15 @@ class NeuralPolicy(nn.Module, ABC):
         """What the head reads, (batch, width)."""
 
     def forward(self, batch: dict[str, Tensor]) -> Prediction:
-        """Log-probabilities of the actions, and their values if there is a value head."""
+        """Log-probabilities of the actions, and their values if there is a value head; beliefs of a trial head."""
         hidden = self.hidden(batch).float()
         # Under bf16 the body alone is rounded: probabilities stay in fp32.
         with torch.autocast(hidden.device.type, enabled=False):
+            if isinstance(self.heads, TrialHead):
+                return Prediction([], None, self.heads(hidden))
             return Prediction(self.heads(hidden, batch), self.value(hidden) if self.value is not None else None)
 
     def logits(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        """The log-probabilities before masks and normalisation, for export."""
+        """The log-probabilities before masks and normalisation, for export; a trial head has none."""
+        assert not isinstance(self.heads, TrialHead)
         return self.heads.logits(self.hidden(batch))

@@ -25,11 +25,18 @@ BLOCK = 2000
 class Latents:
     """What is believed of m questions of some lanes each: pass logit, mean log time of passing and of failing trials.
 
-    mean (3, m, lanes), covariance (3, m, lanes, lanes).
+    mean (3, m, lanes), covariance (3, m, lanes, lanes); spread (2, m, lanes) is what the residuals of passing and of
+    failing trials are multiplied by, None leaves them as they are.
     """
 
     mean: Array
     covariance: Array
+    spread: Array | None = None
+
+    def take(self, rows: slice) -> "Latents":
+        """Those of these questions."""
+        spread = None if self.spread is None else self.spread[:, rows]
+        return Latents(self.mean[:, rows], self.covariance[:, rows], spread)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +89,7 @@ def expected_plans(latents: Latents, draws: Draws, plans: Sequence[Plan | PlanSe
     step = max(1, BLOCK // n)
     parts = []
     for start in range(0, latents.mean.shape[1], step):
-        trials = _trials(Latents(*(a[:, start : start + step] for a in (latents.mean, latents.covariance))), draws)
+        trials = _trials(latents.take(slice(start, start + step)), draws)
         parts.append(sequence_outcomes(sequences, *trials, lane_stride=attempts))
     return PlanOutcomes(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
 
@@ -101,7 +108,11 @@ def _trials(latents: Latents, draws: Draws) -> tuple[Array, Array, Array]:
     drawn = latents.mean[:, :, None] + np.einsum("kmij,knj->kmni", roots, draws.latents[..., :n_tools])
     shape = (drawn.shape[1], n, lanes, attempts)
     passed = np.broadcast_to(1 / (1 + np.exp(-drawn[0]))[..., None], (*drawn.shape[1:3], n_tools, attempts))
-    passing, failing = (np.exp(drawn[k][..., None] + kind) for k, kind in ((1, draws.passing), (2, draws.failing)))
+    spread = np.ones((2, 1, 1)) if latents.spread is None else latents.spread
+    passing, failing = (
+        np.exp(drawn[k][..., None] + spread[k - 1][:, None, :, None] * kind)
+        for k, kind in ((1, draws.passing), (2, draws.failing))
+    )
     flat = [np.broadcast_to(a, shape).reshape(*shape[:2], -1) for a in (passed, passing, failing)]
     return flat[0], flat[1], flat[2]
 

@@ -7,7 +7,7 @@ RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, po
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,7 +30,7 @@ from planner.models.load import ModelSource, model_source
 from planner.provenance import tool_versions
 
 Model = TypeVar("Model", bound=BaseModel)
-Selection = Literal["log_likelihood", "pass_log_likelihood", "regret"]
+Selection = Literal["log_likelihood", "pass_log_likelihood", "trial_log_likelihood", "regret"]
 """What the best epoch of a run is best in, on validation."""
 
 
@@ -58,13 +58,15 @@ class PolicyDocument(BaseModel):
     vocabulary: list[str]
     context_features: list[FeatureInfo]
     run_features: list[FeatureInfo]
+    tools: list[str] = []
+    """Those that a trial head tells apart."""
     dataset_hash: str
     dataset_n_similar: int
     epoch: int
     tool_versions: dict[str, str]
 
     @classmethod
-    def of(cls, config: TrainConfig, info: DatasetInfo) -> "PolicyDocument":
+    def of(cls, config: TrainConfig, info: DatasetInfo, tools: Sequence[str] = ()) -> "PolicyDocument":
         """The document of a run's policy; its epoch is filled in when it is saved."""
         return cls.on(
             info,
@@ -72,6 +74,7 @@ class PolicyDocument(BaseModel):
             source=model_source(config.class_path),
             model=config.model,
             n_similar=config.n_similar,
+            tools=list(tools),
             epoch=-1,
             tool_versions=tool_versions(),
         )
@@ -142,7 +145,8 @@ class RunState(BaseModel):
     """The best checkpoint's validation metric, per example, that ``selected_by`` names."""
     selected_by: Selection = "log_likelihood"
     """log_likelihood: joint, of the label; pass_log_likelihood: of passes, where only the value head is trained;
-    regret: utility lost against the best executed action. Regret is best when low, the others when high."""
+    trial_log_likelihood: per trial, of pass and time, of a trial head; regret: utility lost against the best executed
+    action. Regret is best when low, the others when high."""
     best_epoch: int = -1
     finished: bool = False
     note: str | None = None
@@ -232,13 +236,18 @@ def load_weights(
         ) from None
 
 
-def check_same_space(init_from: Path, info: DatasetInfo, *, reads_tokens: bool) -> None:
+def check_same_space(init_from: Path, info: DatasetInfo, tools: Sequence[str], *, reads_tokens: bool) -> None:
     """Weights mean the same only where heads and tokens list the same values: equal shapes are not enough."""
     policy = read_policy(checkpoint_path(init_from))
     theirs = policy.action_space
     if reads_tokens and policy.vocabulary != info.vocabulary:
         raise CheckpointError(
             f"{init_from}: its vocabulary is not the dataset's: start from a run on the same base dataset"
+        )
+    if policy.tools != list(tools):
+        raise CheckpointError(
+            f"{init_from}: it tells the tools {policy.tools} apart, the dataset {list(tools)}: start from a run with "
+            "the same head on trials of the same tools"
         )
     for head in (f"{head}s" for head in HEADS):
         found, wanted = getattr(theirs, head), getattr(info.action_space, head)

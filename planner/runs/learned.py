@@ -14,6 +14,7 @@ from planner.errors import CheckpointError
 from planner.models.base import ModelSpec, NeuralPolicy, Prediction
 from planner.models.heads import ValueHead, Values
 from planner.models.load import build_model, source_change
+from planner.models.trial_head import TrialHead, joined_beliefs
 from planner.runs.batches import batcher_for
 from planner.runs.checkpoint import (
     FITTED,
@@ -23,6 +24,7 @@ from planner.runs.checkpoint import (
     read_policy,
     read_run,
 )
+from planner.runs.trial_reading import TrialReading, read_reading
 from planner.scoring.calibration import scale
 
 _BATCH = 64
@@ -37,6 +39,9 @@ def predict(model: NeuralPolicy, inputs: Inputs, n_similar: int, device: torch.d
     starts = range(0, max(len(inputs), 1), _BATCH)
     parts: list[Prediction] = [model(batcher.batch(np.arange(i, min(i + _BATCH, len(inputs))))) for i in starts]
     log_probs = [torch.cat(heads) for heads in zip(*(part.log_probs for part in parts), strict=True)]
+    beliefs = [part.trials for part in parts if part.trials is not None]
+    if beliefs:
+        return Prediction(log_probs, None, joined_beliefs(beliefs))
     values = [part.values for part in parts if part.values is not None]
     if not values:
         return Prediction(log_probs, None)
@@ -69,7 +74,9 @@ class LearnedPolicy:
         self.document = read_policy(self.checkpoint)
         document = self.document
         self.space = ActionSpace.from_document(document.action_space.model_dump(), str(self.checkpoint))
-        spec = ModelSpec(self.space, document.vocabulary, document.context_features, document.run_features)
+        spec = ModelSpec(
+            self.space, document.vocabulary, document.context_features, document.run_features, document.tools
+        )
         self.model = build_model(document.class_path, document.model, spec)
         load_weights(self.checkpoint, self.model)
         self.model.eval()
@@ -77,6 +84,12 @@ class LearnedPolicy:
         self.name = document.class_path.partition("@")[2]
         self.outputs = self.model.outputs
         """What each array of :meth:`head_log_probs` is about; each has a temperature of its own."""
+        self.reading: TrialReading | None = None
+        """How actions follow from a trial head; None without one."""
+        if isinstance(self.model.heads, TrialHead):
+            self.reading = TrialReading(
+                self.space, document.tools, document.kernel_config, read_reading(self.checkpoint)
+            )
 
     @property
     def source_change(self) -> str | None:
@@ -85,7 +98,10 @@ class LearnedPolicy:
 
     def head_log_probs(self, inputs: Inputs) -> list[NDArray[np.float64]]:
         """Four arrays (n, width), or one (n, n_tuples) of a joint head; -inf where a context admits no such value."""
-        heads = [head.double().numpy() for head in self._predict(inputs).log_probs]
+        prediction = self._predict(inputs)
+        heads = [head.double().numpy() for head in prediction.log_probs]
+        if self.reading is not None and prediction.trials is not None:
+            heads = [self.reading.log_probs(prediction.trials, inputs)]
         if self.calibration is None:
             return heads
         temperatures = [self.calibration.temperatures[name] for name in self.outputs]

@@ -11,8 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 from planner.config import TrainConfig
 from planner.dataset.outcomes import Outcomes
 from planner.dataset.storage import Dataset
+from planner.dataset.trial_examples import trials_of_examples
 from planner.models.base import ModelSpec, NeuralPolicy
 from planner.models.load import build_model
+from planner.models.trial_head import TrialHead
 from planner.runs.checkpoint import (
     PolicyDocument,
     RunState,
@@ -25,6 +27,7 @@ from planner.training.ema import MovingAverage
 from planner.training.hardware import Worker, blocks_to_compile, check_precision
 from planner.training.losses import Loss, log_times
 from planner.training.optimizers import build_optimizer
+from planner.training.trial_loss import TrialLoss, known_tools, start_from_trials, trial_loss
 
 TRAINED = "trained.safetensors"
 """The trained weights in a checkpoint whose model.safetensors are averaged ones; needed to go on."""
@@ -38,7 +41,7 @@ class Learner:
     wrapped: nn.Module
     average: MovingAverage
     optimizer: torch.optim.Optimizer
-    loss: Loss
+    loss: Loss | TrialLoss
 
     @classmethod
     def start(cls, run: Path, state: RunState, config: TrainConfig, dataset: Dataset, worker: Worker) -> "Learner":
@@ -47,10 +50,12 @@ class Learner:
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
         torch.use_deterministic_algorithms(True, warn_only=worker.device.type == "cuda")
-        model = build_model(config.class_path, config.model, ModelSpec.of(dataset.info)).to(worker.device)
+        model = model_for(dataset, config).to(worker.device)
         if state.last is None:
             outcomes = dataset.splits["train"].outcomes
             standardise_times(model, outcomes)
+            if isinstance(model.heads, TrialHead):
+                start_from_trials(model.heads, trials_of_examples(dataset, "train"))
             if state.init_from is not None:
                 load_weights(checkpoint_path(Path(state.init_from)), model, may_lack="value.")
             count_tried(model, outcomes)
@@ -65,8 +70,7 @@ class Learner:
         for block in {*blocks_to_compile(model, config), *blocks_to_compile(average.model, config)}:
             block.compile(dynamic=True)
         wrapped = DistributedDataParallel(model) if worker.world > 1 else model
-        loss = Loss(dataset.splits["train"], model, config, worker.device)
-        return cls(model, wrapped, average, optimizer, loss)
+        return cls(model, wrapped, average, optimizer, loss_on(dataset, model, config, worker.device))
 
     def save(self, run: Path, policy: PolicyDocument) -> str:
         """Write the checkpoint of ``policy.epoch``; returns its path relative to the run."""
@@ -74,6 +78,20 @@ class Learner:
         if self.average.model is not self.model:
             models[TRAINED] = self.model
         return save_checkpoint(run, policy, models, self.optimizer)
+
+
+def model_for(dataset: Dataset, config: TrainConfig) -> NeuralPolicy:
+    """The model of these settings, untrained; ConfigError when they do not fit."""
+    tools = known_tools(dataset, config.model)
+    return build_model(config.class_path, config.model, ModelSpec.of(dataset.info, tools))
+
+
+def loss_on(dataset: Dataset, model: NeuralPolicy, config: TrainConfig, device: torch.device) -> Loss | TrialLoss:
+    """What the model minimises on train; ConfigError when the settings cannot be applied, DatasetError without trials
+    for a trial head."""
+    if isinstance(model.heads, TrialHead):
+        return trial_loss(dataset, model, config, device)
+    return Loss(dataset.splits["train"], model, config, device)
 
 
 def standardise_times(model: NeuralPolicy, outcomes: Outcomes) -> None:

@@ -15,8 +15,7 @@ from torch import nn
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, Split, inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError, DatasetError, TrainingError
-from planner.models.base import ModelSpec
-from planner.models.load import build_model
+from planner.models.trial_head import TrialHead
 from planner.runs.batches import batch_positions, batcher_for
 from planner.runs.checkpoint import (
     PolicyDocument,
@@ -29,10 +28,10 @@ from planner.runs.checkpoint import (
     write_run,
 )
 from planner.training.hardware import Worker, autocast, blocks_to_compile, check_precision
-from planner.training.learner import Learner, seed_epoch
+from planner.training.learner import Learner, loss_on, model_for, seed_epoch
 from planner.training.log import RunLog
-from planner.training.losses import Loss
 from planner.training.optimizers import set_learning_rate
+from planner.training.trial_gate import judge_reading
 from planner.training.validation import after_epoch, selection, validate
 
 BOOTSTRAP_STREAM = 2**32 - 1
@@ -66,11 +65,11 @@ def start_run(
         raise ConfigError(
             f"n_similar {config.n_similar}: the dataset stores {opened.info.n_similar} similar runs, take no more"
         )
-    model = build_model(config.class_path, config.model, ModelSpec.of(opened.info))
-    Loss(opened.splits["train"], model, config, torch.device("cpu"))
+    model = model_for(opened, config)
+    loss_on(opened, model, config, torch.device("cpu"))
     blocks_to_compile(model, config)
     if init_from is not None:
-        check_same_space(init_from, opened.info, reads_tokens=model.reads == "tokens")
+        check_same_space(init_from, opened.info, model.tools, reads_tokens=model.reads == "tokens")
         load_weights(checkpoint_path(init_from), model, may_lack="value.")
     wanted = RunState(
         config=config.model_dump(),
@@ -105,7 +104,7 @@ def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None
     worker = Worker.current(gpu)
     dataset = load_dataset(Path(state.dataset))
     learner = Learner.start(run, state, config, dataset, worker)
-    policy = PolicyDocument.of(config, dataset.info)
+    policy = PolicyDocument.of(config, dataset.info, learner.model.tools)
     log = RunLog(run, worker.rank)
     for epoch in range(state.epoch + 1, config.epochs):
         if state.finished:
@@ -121,6 +120,12 @@ def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None
         log.write(metrics)
         report(metrics)
     log.close()
+    if worker.rank == 0 and state.best is not None and isinstance(learner.model.heads, TrialHead):
+        best = model_for(dataset, config)
+        load_weights(run / state.best, best)
+        gates = judge_reading(run / state.best, best, dataset, config)
+        state.note = "; ".join(f"{mode} issues: {gate.sentence}" for mode, gate in gates.items())
+        write_run(run, state)
     if worker.world > 1:
         dist.barrier()
     return read_run(run)
@@ -135,12 +140,13 @@ def train_epoch(
     seed_epoch(config.seed, epoch, worker.rank)
     split = dataset.splits["train"]
     batcher = batcher_for(learner.model, inputs_of_split(split), config.n_similar, worker.device)
-    steps_per_epoch = math.ceil(len(split) / config.batch_size)
+    examples = learner.loss.examples
+    steps_per_epoch = math.ceil(len(examples) / config.batch_size)
     # On the worker's device, because nccl sums nothing that lies elsewhere.
     total = torch.zeros((), dtype=torch.float64, device=worker.device)
-    drawn = training_examples(len(split), config)
+    drawn = examples[training_examples(len(examples), config)]
     lengths = None if batcher.lengths is None else batcher.lengths[drawn]
-    batches = batch_positions(len(split), config.batch_size, config.seed, epoch, lengths)
+    batches = batch_positions(len(drawn), config.batch_size, config.seed, epoch, lengths)
     for step, positions in enumerate(batches, start=epoch * steps_per_epoch):
         batch = drawn[positions]
         share = batch[worker.rank :: worker.world]
@@ -163,7 +169,7 @@ def train_epoch(
         total += losses.detach().double().sum()
     if worker.world > 1:
         dist.all_reduce(total)
-    return {"train_loss": total.item() / len(split), "lr": learner.optimizer.param_groups[0]["lr"]}
+    return {"train_loss": total.item() / len(drawn), "lr": learner.optimizer.param_groups[0]["lr"]}
 
 
 def training_examples(n: int, config: TrainConfig) -> NDArray[np.int64]:

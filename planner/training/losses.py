@@ -31,6 +31,8 @@ class Loss:
         self._policy_weight = config.policy_weight
         self._value = ValueLoss(split.outcomes, model.space, device) if model.value is not None else None
         self._value_weight = config.value_weight
+        self.examples: NDArray[np.int64] = np.arange(len(split))
+        """Those that teach something."""
 
     def __call__(self, prediction: Prediction, positions: NDArray[np.int64]) -> Tensor:
         """Loss of each example (b,); the prediction is for the split's ``positions`` (b,)."""

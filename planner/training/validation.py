@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, inputs_of_split
+from planner.dataset.trial_examples import trials_of_examples
 from planner.errors import ConfigError
 from planner.models.base import NeuralPolicy
+from planner.models.trial_head import TrialBeliefs
 from planner.runs.checkpoint import RunState, Selection
 from planner.runs.learned import predict
 from planner.runs.value import action_values
 from planner.scoring.regret import regrets
 from planner.scoring.utility import DEFAULT_METRICS, check_metrics, recorded_metrics
 from planner.training.losses import ValueLoss
+from planner.training.trial_loss import TrialLoss
 
 MIN_COMPARED = 30
 """Validation examples with compared actions below which chance, not the policy, would decide the smallest regret."""
@@ -31,6 +34,7 @@ COLLAPSE_ENTROPY = 0.1
 def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device: torch.device) -> dict[str, float]:
     """Metrics on validation, all means over its examples; nothing when it is empty.
 
+    val_trial_log_likelihood: of a trial head, and nothing else: of a trial's pass and time.
     val_log_likelihood: joint log-likelihood of the label; val_pass_* and val_time_log_likelihood: of passes and times
     under the value head, if there is one. val_regret: over the examples whose actions have been compared, if any, the
     utility lost by what would be chosen among them: by the policy, or by expected utility where the value head alone is
@@ -44,6 +48,8 @@ def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device:
     model.eval()
     inputs = inputs_of_split(split)
     prediction = predict(model, inputs, config.n_similar, device)
+    if prediction.trials is not None:
+        return _foreseen_trials(prediction.trials, model, dataset)
     outputs = [head.double().cpu().numpy() for head in prediction.log_probs]
     labels = np.asarray(split.labels)
     likelihood = [head[np.arange(len(split)), model.targets(labels)[:, i]] for i, head in enumerate(outputs)]
@@ -69,6 +75,15 @@ def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device:
         metrics[f"val_decision_entropy_{name}"] = label_entropy(decided[:, i])
         metrics[f"val_label_entropy_{name}"] = label_entropy(labels[:, i])
     return metrics
+
+
+def _foreseen_trials(beliefs: TrialBeliefs, model: NeuralPolicy, dataset: Dataset) -> dict[str, float]:
+    """A mean over validation's trials; nothing when it has none."""
+    trials = trials_of_examples(dataset, "val")
+    if not len(trials.tools):
+        return {}
+    found = TrialLoss(trials, model.tools, beliefs.pass_logits.device).log_likelihood(beliefs, np.arange(len(trials)))
+    return {"val_trial_log_likelihood": float(found.double().sum()) / len(trials.tools)}
 
 
 def joint_over_tuples(
@@ -108,6 +123,8 @@ def collapse_note(metrics: dict[str, Any]) -> str | None:
 
 def selection(dataset: Dataset, config: TrainConfig) -> Selection:
     """What the best epoch of a run is best in; ConfigError when that cannot be known on this dataset."""
+    if config.model.get("action_head") == "trials":
+        return "trial_log_likelihood"
     compared = int(dataset.splits["val"].outcomes.comparable.sum())
     if config.select_by == "regret" and not compared:
         raise ConfigError("select_by regret: no validation example has compared actions; set select_by=log_likelihood")
@@ -126,7 +143,8 @@ def after_epoch(state: RunState, metrics: dict[str, Any], config: TrainConfig) -
     if score is None:
         state.best_epoch, state.note = epoch, "validation is empty: no early stopping, the last epoch counts as best"
     elif state.best_metric is None or _is_better(score, state.best_metric, state.selected_by):
-        state.best_metric, state.best_epoch, state.note = score, epoch, collapse_note(metrics)
+        state.best_metric, state.best_epoch = score, epoch
+        state.note = None if state.selected_by == "trial_log_likelihood" else collapse_note(metrics)
     state.finished = epoch + 1 == config.epochs or epoch - state.best_epoch >= config.patience
     return state
 

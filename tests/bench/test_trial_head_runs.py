@@ -1,0 +1,116 @@
+"""Networks with a trial head on recorded trials whose truth is planted: trained, judged on the bench, and compared."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import pytest
+
+from bench.containment.limits import Deadline
+from bench.executors.replay import ReplayExecutor
+from bench.judging.relabel import relabel
+from bench.planning.cases import add_cases
+from bench.planning.selections import AllActions
+from planner.actions import action_from_document
+from planner.dataset.storage import load_dataset
+from planner.dataset.trial_examples import trials_of_examples
+from planner.evaluation.compare import compare
+from planner.evaluation.evaluate import evaluate_run
+from planner.runs.checkpoint import read_run
+from planner.runs.learned import LearnedPolicy
+from tests.bench.ledgers import bound, judged, rows_of, trained, write_ledger
+from tests.bench.test_replay import write_tables
+
+N_TRIALS = 3
+SETTINGS = ("model.action_head=trials", "epochs=40", "batch_size=16", "n_similar=0", "lr=0.01")
+KINDS = {"quick": (0.9, 4, 12), "slow": (0.9, 50, 70), "hopeless": (0.0, 90, 110)}
+"""Group of problems -> chance to pass, least and most minutes."""
+
+
+@pytest.fixture(scope="session")
+def grouped_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty-five problems with two agents, each of a kind that its group shows."""
+    directory = tmp_path_factory.mktemp("grouped")
+    draw, names = np.random.default_rng(0), list(KINDS)
+    trials: dict[tuple[str, str], list[tuple[bool, float]]] = {}
+    for number in range(45):
+        passes, least, most = KINDS[names[number % 3]]
+        for agent in ("x", "y"):
+            came = [(bool(draw.random() < passes), float(draw.uniform(least, most))) for _ in range(N_TRIALS)]
+            trials[f"problem-{number}", agent] = came
+    tables = write_tables(directory / "tables", trials)
+    issues = pd.read_parquet(tables / "issues.parquet")
+    issues["issue_group"] = [names[int(issue.split("-")[1]) % 3] for issue in issues["issue_id"]]
+    issues.to_parquet(tables / "issues.parquet")
+    executor = ReplayExecutor.prepare(tables, n_trials=N_TRIALS)
+    cases = add_cases([], [], executor.drafts(None, "recorded"), AllActions(), 4, None)
+    told = []
+    for case in cases:
+        actions = [action_from_document(action.model_dump()) for action in case.actions]
+        told.append((case, {a: executor.execute(case, a, directory, 0, Deadline(None)) for a in actions}))
+    return bound(write_ledger(directory / "ledger.sqlite", told), replay="tables", minute_seconds=60.0)
+
+
+@pytest.fixture(scope="session")
+def grouped_winners(grouped_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the same, two agents of a problem wherever chance puts them. Tests must not change it."""
+    out = tmp_path_factory.mktemp("winners") / "winners"
+    relabel(grouped_ledger, None, out, by="pair")
+    return out
+
+
+def test_a_case_of_recorded_trials_is_learned_from_all_of_them(grouped_winners: Path) -> None:
+    dataset = load_dataset(grouped_winners)
+    found = trials_of_examples(dataset, "train")
+    assert (np.diff(found.bounds) == N_TRIALS).all()
+    hints = [context["issue"]["dk_tool_hint"] for context in dataset.splits["train"].contexts()]
+    assert found.tools.tolist() == [hint for hint in hints for _ in range(N_TRIALS)]
+
+
+def test_a_trial_head_beats_the_best_fixed_action_where_the_issues_group_tells(
+    grouped_ledger: Path, grouped_winners: Path, tmp_path: Path
+) -> None:
+    run = trained(grouped_winners, tmp_path / "run", *SETTINGS)
+    gates = LearnedPolicy(run).reading
+    assert gates is not None and gates.document.gates["known"].open
+    regret = {name: row["regret"] for name, row in rows_of(judged(grouped_ledger, {"head": run}, by="pair")).items()}
+    assert regret["head"] < 0.5 * regret["single best"]
+    assert regret["head"] < regret["heuristic"]
+    # The same on the dataset's test split.
+    of_test = evaluate_run(run).splits["test"]["all"].policies
+    assert of_test[LearnedPolicy(run).name]["regret"] == pytest.approx(regret["head"], abs=0.02)
+
+
+def test_a_recurrent_network_learns_to_foresee_trials(grouped_winners: Path, tmp_path: Path) -> None:
+    small = ("model.d_model=32", "model.layers=1", "model.loops=2", "epochs=12")
+    run = trained(grouped_winners, tmp_path / "run", *SETTINGS, *small, arch="urm_planner")
+    first = orjson.loads((run / "metrics.jsonl").read_bytes().splitlines()[0])
+    best = read_run(run).best_metric
+    assert best is not None and best > first["val_trial_log_likelihood"] + 0.5
+
+
+def test_where_the_gate_is_shut_the_best_fixed_action_is_taken(grouped_winners: Path, tmp_path: Path) -> None:
+    # Trained for one step, it knows the issues no better than all of them together.
+    run = trained(grouped_winners, tmp_path / "run", *SETTINGS[:1], "epochs=1", "batch_size=1000", "n_similar=0")
+    policy = LearnedPolicy(run)
+    assert policy.reading is not None
+    document = policy.reading.document
+    assert not document.gates["known"].open and not document.gates["new"].open
+    contexts = load_dataset(grouped_winners).splits["test"].contexts()
+    fixed = policy.space.valid_actions("code")[int(np.argmax(document.fixed))]
+    heads = policy.log_probs_of(contexts)
+    assert {policy.space.decode([head[at] for head in heads], "code") for at in range(len(contexts))} == {fixed}
+
+
+def test_compare_trains_and_judges_it_like_any_other_policy(
+    ray_cluster: Any, grouped_winners: Path, tmp_path: Path
+) -> None:
+    report = compare(
+        grouped_winners, tmp_path, policies=["single_best", "mlp_planner"], seeds=1, overrides=list(SETTINGS)
+    )
+    regret = {
+        row.policy: row.numbers["regret"] or 0.0 for row in report.rows if (row.split, row.issues) == ("test", "all")
+    }
+    assert regret["mlp_planner"] < 0.6 * regret["single best"]
