@@ -1,9 +1,10 @@
 """From what a trial head believes to actions: plans by the rule that values all plans, read by utility, with a gate.
 
 The gate is judged on validation, which training learned nothing from but when to stop: where following the network was
-not shown to pay there, the plan that fared best on average is taken.
+not shown to pay there, the plan that fared best on average is taken, or today's rule where only logs are known.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,15 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from planner.actions import ActionSpace
 from planner.encoding.inputs import Inputs
-from planner.encoding.subject import Question, question_of
+from planner.encoding.subject import Question, question_of, subject_of
 from planner.errors import CheckpointError
 from planner.files import write_atomically
 from planner.models.trial_head import TrialBeliefs
 from planner.policies.gains import log_probs_of
-from planner.policies.readings import by_utility, settled
+from planner.policies.readings import Gate, Reference, by_utility, settled
 from planner.policies.structural import Mode
 from planner.policies.trial_draws import DRAWS, Draws, Latents, Residuals, expected_plans, normal_quantiles
-from planner.policies.trial_plans import CODE, plans_of_space
+from planner.policies.trial_plans import CODE, plans_of_rule, plans_of_space, scores_of_rule
 from planner.scoring.episodes import PlanSequence, runs_of
 from planner.scoring.plan_outcome import Plan, PlanOutcomes
 from planner.scoring.utility import LIMIT_MINUTES, recorded_metrics
@@ -35,23 +36,32 @@ STANDARD = Residuals(normal_quantiles(DRAWS), normal_quantiles(DRAWS))
 
 
 class GateDocument(BaseModel):
-    """Whether the network is followed, and what it gained on validation over the best fixed plan, with its standard
-    error; None where nothing could be compared."""
+    """Whether the network is followed, as planner.policies.readings.Gate says it; None where nothing could be
+    compared."""
 
     open: bool
+    over: Reference
     gain: float | None
     error: float | None
+    doubt: float | None
     cases: int
+
+    @classmethod
+    def of(cls, gate: Gate) -> "GateDocument":
+        """A gate as it is stored."""
+        gain, error, doubt = (value if math.isfinite(value) else None for value in (gate.gain, gate.error, gate.doubt))
+        return cls(open=bool(gate.open), over=gate.over, gain=gain, error=error, doubt=doubt, cases=gate.cases)
 
     @property
     def sentence(self) -> str:
         """The same in words."""
         if self.gain is None or self.error is None:
-            return "nothing to compare on validation, gate shut"
-        state = "open" if self.open else "shut: the best fixed action is taken"
+            return f"nothing to compare with {self.over} on validation: gate shut, {self.over} is kept"
+        state = "open: the network is followed" if self.open else f"shut: {self.over} is kept"
+        doubt = f" and {self.doubt:.4f} by which it may be wrong about what was run" if self.doubt else ""
         return (
-            f"{self.gain:+.4f} utility over the best fixed action on {self.cases} cases of validation (standard error "
-            f"{self.error:.4f}), gate {state}"
+            f"{self.gain:+.4f} utility over {self.over} on {self.cases} cases of validation, less an error of "
+            f"{self.error:.4f}{doubt}; gate {state}"
         )
 
 
@@ -64,8 +74,10 @@ class ReadingDocument(BaseModel):
     metrics: list[tuple[str, str]]
     """Of the objective by which outcomes were judged."""
     gates: dict[Mode, GateDocument]
+    keeps_rule: bool
+    """Whether a shut gate leaves the choice to today's rule."""
     fixed: list[float]
-    """Mean worth of each valid code action, which decides where a gate is shut."""
+    """Mean worth of each valid code action, which decides where a gate is shut and today's rule not kept."""
     known_issues: list[str]
     """Issues whose trials were learned from: the others are new."""
     label_shares: dict[str, list[float]]
@@ -126,11 +138,14 @@ class TrialReading:
     def utilities(self, beliefs: TrialBeliefs, contexts: Sequence[Mapping[str, Any]]) -> Array:
         """The gated utilities of every valid plan of code contexts, (n, n_valid)."""
         found = settled(self._worth(self.values(beliefs, contexts)))
-        for row, question in enumerate(self._questions(contexts)):
-            mode: Mode = "known" if question.subject.issue_id in self._known else "new"
-            if not self.document.gates[mode].open:
-                found[row] = self.document.fixed
-        return found
+        modes: list[Mode] = ["known" if subject_of(one).issue_id in self._known else "new" for one in contexts]
+        shut = np.array([not self.document.gates[mode].open for mode in modes], dtype=bool)
+        if self.document.keeps_rule:
+            rule = plans_of_rule(contexts, self._space, self._kernel_config)
+            kept = scores_of_rule(rule, len(self._plans))
+        else:
+            kept = np.broadcast_to(np.array(self.document.fixed), found.shape)
+        return np.where(shut[:, None], kept, found)
 
     def log_probs(self, beliefs: TrialBeliefs, inputs: Inputs) -> Array:
         """Log-probabilities over ``space.tuples``, (n, n_tuples): a softmax of utilities, of other jobs by train's

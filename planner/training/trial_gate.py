@@ -1,6 +1,5 @@
 """How far a trained network with a trial head may be followed: judged on validation when its training has ended."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from planner.dataset.storage import Dataset, inputs_of_split
 from planner.dataset.trial_examples import trials_of_examples
 from planner.encoding.subject import question_of
 from planner.models.base import NeuralPolicy
-from planner.policies.readings import Gate
 from planner.policies.structural import MODES, Mode
 from planner.policies.trial_plans import CODE
 from planner.policies.trial_policy import MAX_QUESTIONS, TrialPolicy
@@ -42,12 +40,13 @@ def judge_reading(
         "new": n - n_judged + np.flatnonzero(~is_known),
     }
     found = replace(judged, foreseen=dict.fromkeys(MODES, padded), rows=rows).gates(reading)
-    gates = {mode: _document(gate) for mode, gate in found.items()}
+    gates = {mode: GateDocument.of(gate) for mode, gate in found.items()}
     write_reading(
         checkpoint,
         ReadingDocument(
             metrics=list(judge.metrics),
             gates=gates,
+            keeps_rule=judged.keeps_rule,
             fixed=judged.fixed_scores(reading).tolist(),
             known_issues=sorted(_learned_issues(dataset)),
             label_shares={job_type: shares.tolist() for job_type, shares in judge.label_shares.items()},
@@ -78,8 +77,3 @@ def _learned_issues(dataset: Dataset) -> set[str]:
     counts = np.diff(trials_of_examples(dataset, "train").bounds)
     config = dataset.info.kernel_config
     return {question_of(contexts[row], config).subject.issue_id for row in np.flatnonzero(counts).tolist()}
-
-
-def _document(gate: Gate) -> GateDocument:
-    numbers = [value if math.isfinite(value) else None for value in (gate.gain, gate.error)]
-    return GateDocument(open=bool(gate.open), gain=numbers[0], error=numbers[1], cases=gate.cases)

@@ -10,7 +10,7 @@ import torch
 
 from planner.actions import ActionSpace
 from planner.config import load_config
-from planner.dataset.storage import load_dataset
+from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.dataset.trial_examples import ExampleTrials, trials_of_examples
 from planner.dataset.trials import read_trials
 from planner.encoding.subject import Question, Subject
@@ -19,11 +19,13 @@ from planner.export.bundle import export_bundle
 from planner.models.base import ModelSpec, NeuralPolicy, Prediction
 from planner.models.load import build_model
 from planner.models.trial_head import TrialBeliefs
-from planner.runs.learned import LearnedPolicy
+from planner.policies.trial_plans import plans_of_rule
+from planner.runs.learned import LearnedPolicy, predict
 from planner.runs.trial_reading import foreseen_plans
 from planner.scoring.plan_outcome import Plan
 from planner.training.loop import start_run, train
 from planner.training.trial_loss import TrialLoss, logits_of_issues, trial_log_likelihood
+from tests.planner.test_frozen_formats import DATASET
 
 CPU = torch.device("cpu")
 TOOLS = ("x", "y")
@@ -186,9 +188,6 @@ def test_every_architecture_gives_beliefs_about_the_known_tools_and_an_unknown_o
     small = [] if arch == "mlp_planner" else ["model.d_model=32", "model.layers=1"]
     config = load_config(arch, None, [SETTING, *small])
     model: NeuralPolicy = build_model(config.class_path, config.model, ModelSpec.of(dataset.info, TOOLS))
-    from planner.dataset.storage import inputs_of_split
-    from planner.runs.learned import predict
-
     prediction: Prediction = predict(model, inputs_of_split(dataset.splits["train"]), 2, CPU)
     assert prediction.trials is not None
     assert prediction.trials.log_minutes.shape == (len(dataset.splits["train"]), 3, 2)
@@ -228,8 +227,6 @@ def test_what_a_trial_head_cannot_use_is_refused_before_anything_is_written(
 
 
 def test_a_dataset_of_an_earlier_program_has_no_trials_to_learn_from(tmp_path: Path) -> None:
-    from tests.planner.test_frozen_formats import DATASET
-
     with pytest.raises(DatasetError, match="no table of trials"):
         start(DATASET, tmp_path / "run")
 
@@ -242,6 +239,17 @@ def test_a_run_decides_once_its_training_has_ended_and_is_no_bundle(corpus_datas
     assert state.note is not None and "gate" in state.note
     policy = LearnedPolicy(run)
     assert policy.document.tools == list(trials_of_examples(load_dataset(corpus_dataset), "train").known_tools)
+    # Taught by logs alone and shown nothing on validation, it keeps today's rule.
+    dataset = load_dataset(corpus_dataset)
+    contexts = [c for c in dataset.splits["train"].contexts() if c["job_type"] == "code"]
+    assert policy.reading is not None and policy.reading.document.keeps_rule
+    assert not any(gate.open for gate in policy.reading.document.gates.values())
+    (found,) = policy.log_probs_of(contexts)
+    rule = [
+        dataset.space.valid_actions("code")[at]
+        for at in plans_of_rule(contexts, dataset.space, dataset.info.kernel_config)
+    ]
+    assert [policy.space.decode([row], "code") for row in found] == rule
     with pytest.raises(ExportError, match="--teacher"):
         export_bundle(run, tmp_path / "bundle")
     (policy.checkpoint / "trial_reading.json").unlink()
