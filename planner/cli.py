@@ -14,7 +14,7 @@ from planner.command_options import BuildOptions, TrainOptions
 from planner.contracts.dataset import TokenProfile
 from planner.errors import CheckpointError, PlannerError, UsageError
 from planner.files import check_writable
-from planner.options import COMMANDS, Options, resolve, with_options
+from planner.options import COMMANDS, DEFAULT, Options, resolve, with_options
 from planner.standard_output import survive_closed_stdout
 from tune.cli import add_commands as add_tune
 
@@ -113,6 +113,9 @@ def train(
     from planner.training.loop import start_run
 
     chosen = options.of(TrainOptions)
+    if chosen.teacher is not None:
+        _teach(dataset, chosen, resume, arch_given=options.settings["arch"].origin != DEFAULT)
+        return
     if chosen.arch in FITTED_ARCHITECTURES:
         from planner.display.training import print_fitted
         from planner.runs.fitted import fit_run
@@ -129,6 +132,46 @@ def train(
         start_run(run, settings, dataset, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
         require_sight(ray, run)
         state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
+    print_run(run, state)
+
+
+def _teach(dataset: Path, chosen: TrainOptions, resume: bool, *, arch_given: bool) -> None:
+    """Train a pupil of --teacher."""
+    from cluster.connect import connect
+    from cluster.nodes import require_sight
+    from planner.config import FITTED_ARCHITECTURES, load_config
+    from planner.display.console import EpochBar
+    from planner.display.training import print_pupil, print_run
+    from planner.training.driver import train_with_ray
+    from planner.training.lessons import ARCH, DEFAULTS, report_pupil, write_lessons
+    from planner.training.loop import start_run
+
+    assert chosen.teacher is not None
+    arch = chosen.arch if arch_given else ARCH
+    if arch in FITTED_ARCHITECTURES:
+        raise UsageError(f"--arch {arch}: is fitted to trials and has no teacher: take a network, for instance {ARCH}")
+    settings = load_config(arch, chosen.config, chosen.settings, defaults=DEFAULTS)
+    run = chosen.out or (_latest_run() if resume else _new_run(f"{Path(arch).stem}-pupil"))
+    workers, gpu = chosen.workers, chosen.gpu
+    check_writable(run)
+    if (run / "run.json").exists() and not resume:
+        raise CheckpointError(f"{run} holds a run already: pass --resume to go on, or another --out")
+    lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
+    with EpochBar(settings.epochs) as bar, connect(chosen.address, None if gpu else workers) as ray:
+        start_run(
+            run,
+            settings,
+            lessons,
+            init_from=chosen.init_from,
+            workers=workers,
+            resume=resume,
+            gpu=gpu,
+            teacher=chosen.teacher,
+            judged_on=dataset,
+        )
+        require_sight(ray, run)
+        state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
+    print_pupil(report_pupil(run, chosen.teacher))
     print_run(run, state)
 
 

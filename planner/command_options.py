@@ -26,6 +26,10 @@ class TrainOptions(OptionsModel):
     out: Path | None = option(None, "Directory of the run. [default: .cyntra/planner/runs/ARCH-N]")
     config: Path | None = option(None, "YAML of settings, for instance from `planner tune`.")
     settings: list[str] = option([], "Override one setting, as key=value.", flag="--set")
+    teacher: Path | None = option(
+        None, "Run whose decisions are taught: --arch structural, or any that values every action. [default arch: urm]"
+    )
+    perturbed: int = option(1000, "With --teacher: contexts made of parts of others, beside the dataset's.", ge=0)
     init_from: Path | None = option(None, "Run whose best weights to start from.")
     workers: int = option(2, "DDP workers.", ge=1)
     gpu: bool = option(False, "One GPU per worker, nccl instead of gloo.")

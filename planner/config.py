@@ -91,13 +91,19 @@ def arch_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in (files("planner.configs") / "arch").iterdir())
 
 
-def load_config(arch: str, config_file: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """The settings of ``arch`` (a name, or the path of a YAML file), then those of ``config_file``, then ``overrides``.
+def load_config(
+    arch: str, config_file: Path | None = None, overrides: Sequence[str] = (), *, defaults: Sequence[str] = ()
+) -> TrainConfig:
+    """The settings of ``arch`` (a name, or the path of a YAML file), then ``defaults``, then those of ``config_file``,
+    then ``overrides``.
 
     An override is ``key=value`` with dots for nesting and a YAML value, for instance ``model.hidden=64``. ConfigError
     names the setting that does not exist or has a wrong value.
     """
     settings = _read_yaml(_arch_text(arch), arch)
+    for default in defaults:
+        key, _, value = default.partition("=")
+        _merge(settings, _nest(key.split("."), parse_value(value)))
     if config_file is not None:
         try:
             text = config_file.read_text("utf-8")

@@ -1,5 +1,6 @@
 """What a trained run has learned from, so that nobody is judged by what they have seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from planner.scoring.utility import Metrics, recorded_metrics
 
 @dataclass(frozen=True)
 class Provenance:
-    """The examples that a run, and those from whose weights it started, trained on or stopped by."""
+    """The examples that a run, those from whose weights it started, and its teacher trained on or stopped by."""
 
     from_winners: bool = False
     """Whether the run itself, not only one that it started from, learned from a bench's winners."""
@@ -33,7 +34,7 @@ def provenance(path: Path) -> Provenance:
     except CheckpointError:
         return Provenance(unknown=(f"{path} is a checkpoint without its run",))
     started_from = None if state.init_from is None else Path(state.init_from)
-    earlier = Provenance() if started_from is None else provenance(started_from)
+    earlier = _all_of([path for path in (started_from, state.teacher and Path(state.teacher)) if path])
     try:
         dataset = load_dataset(Path(state.dataset))
     except DatasetError as error:
@@ -52,4 +53,14 @@ def provenance(path: Path) -> Provenance:
         earlier.issue_ids.union(*(table["issue_id"] for table in tables)),
         unknown,
         recorded_metrics(dataset.info.objective) if from_winners else None,
+    )
+
+
+def _all_of(runs: Sequence[Path]) -> Provenance:
+    """What all these runs have learned from, together."""
+    parts = [provenance(run) for run in runs]
+    return Provenance(
+        example_ids=frozenset().union(*(part.example_ids for part in parts)),
+        issue_ids=frozenset().union(*(part.issue_ids for part in parts)),
+        unknown=tuple(reason for part in parts for reason in part.unknown),
     )

@@ -41,7 +41,7 @@ class DatasetInfo(Document):
 
     schema_version: Literal["cyntra.planner_dataset.v1"]
     dataset_hash: Identifier
-    label_source: Literal["executed_plans", "bench_winners"]
+    label_source: Literal["executed_plans", "bench_winners", "teacher"]
     token_profile: TokenProfile = "planner"
     context_builder: ContextBuilderName | None = None
     """Who built its contexts; None where an earlier program mixed those of both."""

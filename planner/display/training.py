@@ -11,6 +11,7 @@ from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import ms_to_timestamp
 from planner.display.console import console, say
 from planner.policies.readings import Gate
+from planner.runs.checkpoint import PupilReport
 
 
 def print_dataset(info: DatasetInfo, path: Path) -> None:
@@ -48,6 +49,18 @@ def print_run(run: Path, state: Any) -> None:
     if state.note:
         say(f"note: {state.note}")
     say(f"run: {run}; next: planner evaluate {run}")
+
+
+def print_pupil(report: PupilReport) -> None:
+    """How far a pupil decides as its teacher does."""
+    if report.agreement is None:
+        say(f"pupil of {report.teacher}: no context is left to compare them on: give a dataset with val or test")
+        return
+    say(
+        f"on {report.contexts} contexts of {report.split} it takes its teacher's action, or one as good to .001, in "
+        f"{report.agreement:.0%}, and by the teacher's values loses {report.utility_lost:.4f} of utility on average "
+        f"(at most {report.utility_lost_at_most:.4f}): {report.utility:.4f}"
+    )
 
 
 def describe_gate(gate: Gate) -> str:

@@ -28,7 +28,7 @@ def calibrate_run(
     validation is empty.
     """
     policy = LearnedPolicy(run, calibrated=False)
-    dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
+    dataset = load_dataset(dataset_path or read_run(run).own_dataset)
     check_same_space(policy.space, dataset)
     split = dataset.splits["val"]
     if not len(split):

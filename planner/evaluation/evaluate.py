@@ -77,7 +77,7 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
     calibration = policy.calibration
     if abstain_below is None:
         abstain_below = calibration.threshold if calibration else ABSTAIN_BELOW
-    dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
+    dataset = load_dataset(dataset_path or read_run(run).own_dataset)
     check_same_space(policy.space, dataset)
     fitted = list(fit_baselines("evaluate", dataset).values())
     return Evaluation(

@@ -74,7 +74,7 @@ def export_bundle(
             "export that one"
         )
     _check_profile(policy, profile)
-    dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
+    dataset = load_dataset(dataset_path or read_run(run).own_dataset)
     contexts = _check_contexts(dataset)
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").exists():
         raise ExportError(f"{out} holds other files than a bundle: give an empty or new directory as --out")

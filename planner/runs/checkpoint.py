@@ -2,6 +2,7 @@
 
 RUN/run.json                        settings, dataset, progress, which checkpoints are last and best
 RUN/metrics.jsonl                   one line per epoch, keyed by epoch
+RUN/lessons/                        of a pupil: what its teacher says, as a dataset
 RUN/checkpoints/epoch-NNN/          model.safetensors, optimizer.safetensors, policy.json; with averaged weights also
                                     trained.safetensors
 """
@@ -34,6 +35,8 @@ Selection = Literal["log_likelihood", "pass_log_likelihood", "trial_log_likeliho
 """What the best epoch of a run is best in, on validation."""
 
 
+LESSONS = "lessons"
+"""A pupil's dataset, in its run's directory: planner.training.lessons."""
 FITTED = "fitted_policy"
 """In the config of a run that is fitted in one go (planner.runs.fitted): the policy's name."""
 
@@ -126,6 +129,23 @@ class CalibrationDocument(BaseModel):
     dataset_hash: str
 
 
+class PupilReport(BaseModel):
+    """How a pupil does by its teacher's values, on code contexts that it was not trained on."""
+
+    teacher: str
+    """The run that it was taught by."""
+    split: str | None
+    """Whose contexts these are: test, or where that is empty, val; None where both are."""
+    contexts: int
+    agreement: float | None = None
+    """Share in which it takes its teacher's action, or one that this values less by a thousandth of a pass at most."""
+    utility: float | None = None
+    """Mean of what it takes."""
+    utility_lost: float | None = None
+    """Mean below what its teacher takes."""
+    utility_lost_at_most: float | None = None
+
+
 class RunState(BaseModel):
     """run.json: what a run is made from and how far it came."""
 
@@ -136,6 +156,11 @@ class RunState(BaseModel):
     dataset: str
     dataset_hash: str
     init_from: str | None
+    teacher: str | None = None
+    """The run whose decisions it was taught; its dataset are the lessons then."""
+    judged_on: str | None = None
+    """The dataset whose contexts the lessons are of; None: ``dataset``."""
+    pupil: PupilReport | None = None
     workers: int
     epoch: int = -1
     """Last finished epoch, from 0; -1 before the first."""
@@ -151,6 +176,11 @@ class RunState(BaseModel):
     finished: bool = False
     note: str | None = None
     """What a reader of the result must know, for instance that validation was empty."""
+
+    @property
+    def own_dataset(self) -> Path:
+        """What the run is judged, calibrated and checked on unless another dataset is named."""
+        return Path(self.judged_on or self.dataset)
 
 
 def read_run(run: Path) -> RunState:

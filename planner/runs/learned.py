@@ -14,7 +14,7 @@ from planner.errors import CheckpointError
 from planner.models.base import ModelSpec, NeuralPolicy, Prediction
 from planner.models.heads import ValueHead, Values
 from planner.models.load import build_model, source_change
-from planner.models.trial_head import TrialHead, joined_beliefs
+from planner.models.trial_head import TrialBeliefs, TrialHead, joined_beliefs
 from planner.runs.batches import batcher_for
 from planner.runs.checkpoint import (
     FITTED,
@@ -132,9 +132,17 @@ class LearnedPolicy:
 
     def log_probs_of(self, contexts: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float64]]:
         """The same for planner_input.v1 documents."""
+        return self.head_log_probs(self._inputs_of(contexts))
+
+    def beliefs_of(self, contexts: Sequence[Mapping[str, Any]]) -> TrialBeliefs:
+        """What a trial head believes about planner_input.v1 documents; CheckpointError when the policy has none."""
+        beliefs = self._predict(self._inputs_of(contexts)).trials
+        if beliefs is None:
+            raise CheckpointError(f"{self.checkpoint}: no trial head; train it with model.action_head=trials")
+        return beliefs
+
+    def _inputs_of(self, contexts: Sequence[Mapping[str, Any]]) -> Inputs:
         document = self.document
-        return self.head_log_probs(
-            inputs_of_contexts(
-                contexts, self.space, document.vocabulary, document.dataset_n_similar, document.token_profile
-            )
+        return inputs_of_contexts(
+            contexts, self.space, document.vocabulary, document.dataset_n_similar, document.token_profile
         )

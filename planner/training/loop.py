@@ -18,6 +18,7 @@ from planner.errors import CheckpointError, ConfigError, DatasetError, TrainingE
 from planner.models.trial_head import TrialHead
 from planner.runs.batches import batch_positions, batcher_for
 from planner.runs.checkpoint import (
+    LESSONS,
     PolicyDocument,
     RunState,
     check_same_space,
@@ -50,8 +51,12 @@ def start_run(
     workers: int,
     resume: bool,
     gpu: bool = False,
+    teacher: Path | None = None,
+    judged_on: Path | None = None,
 ) -> RunState:
     """Make the directory of a new run, or check that the one to resume is the same run; returns its state.
+
+    With a ``teacher``, ``dataset`` are the lessons in the run's own directory, made of the dataset ``judged_on``.
 
     Settings that cannot work are refused here, before any worker starts.
     """
@@ -76,6 +81,8 @@ def start_run(
         dataset=str(dataset.resolve()),
         dataset_hash=opened.info.dataset_hash,
         init_from=str(init_from.resolve()) if init_from else None,
+        teacher=str(teacher.resolve()) if teacher else None,
+        judged_on=str(judged_on.resolve()) if judged_on else None,
         workers=workers,
         selected_by=selection(opened, config),
     )
@@ -87,7 +94,7 @@ def start_run(
             if getattr(state, key) != getattr(wanted, key):
                 raise CheckpointError(f"{run}: --resume needs the run's own {key}, these differ; give another --out")
         return state
-    if run.exists() and any(run.iterdir()):
+    if run.exists() and {path.name for path in run.iterdir()} - {LESSONS}:
         raise CheckpointError(f"{run} holds other files than a run: give an empty or new directory as --out")
     run.mkdir(parents=True, exist_ok=True)
     write_run(run, wanted)

@@ -123,3 +123,21 @@ def processes_with() -> Callable[[str], list[str]]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def grouped_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See tests.bench.grouped. Tests must not change it."""
+    from tests.bench.grouped import write_grouped_ledger
+
+    return write_grouped_ledger(tmp_path_factory.mktemp("grouped"))
+
+
+@pytest.fixture(scope="session")
+def grouped_winners(grouped_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the same, the agents of a problem wherever chance puts them. Tests must not change it."""
+    from bench.judging.relabel import relabel
+
+    out = tmp_path_factory.mktemp("winners") / "winners"
+    relabel(grouped_ledger, None, out, by="pair")
+    return out

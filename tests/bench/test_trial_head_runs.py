@@ -5,60 +5,18 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
 import pytest
 
-from bench.containment.limits import Deadline
-from bench.executors.replay import ReplayExecutor
-from bench.judging.relabel import relabel
-from bench.planning.cases import add_cases
-from bench.planning.selections import AllActions
-from planner.actions import action_from_document
 from planner.dataset.storage import load_dataset
 from planner.dataset.trial_examples import trials_of_examples
 from planner.evaluation.compare import compare
 from planner.evaluation.evaluate import evaluate_run
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
-from tests.bench.ledgers import bound, judged, rows_of, trained, write_ledger
-from tests.bench.test_replay import write_tables
+from tests.bench.grouped import N_TRIALS
+from tests.bench.ledgers import judged, rows_of, trained
 
-N_TRIALS = 3
 SETTINGS = ("model.action_head=trials", "epochs=40", "batch_size=16", "n_similar=0", "lr=0.01")
-KINDS = {"quick": (0.9, 4, 12), "slow": (0.9, 50, 70), "hopeless": (0.0, 90, 110)}
-"""Group of problems -> chance to pass, least and most minutes."""
-
-
-@pytest.fixture(scope="session")
-def grouped_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty-five problems with two agents, each of a kind that its group shows."""
-    directory = tmp_path_factory.mktemp("grouped")
-    draw, names = np.random.default_rng(0), list(KINDS)
-    trials: dict[tuple[str, str], list[tuple[bool, float]]] = {}
-    for number in range(45):
-        passes, least, most = KINDS[names[number % 3]]
-        for agent in ("x", "y"):
-            came = [(bool(draw.random() < passes), float(draw.uniform(least, most))) for _ in range(N_TRIALS)]
-            trials[f"problem-{number}", agent] = came
-    tables = write_tables(directory / "tables", trials)
-    issues = pd.read_parquet(tables / "issues.parquet")
-    issues["issue_group"] = [names[int(issue.split("-")[1]) % 3] for issue in issues["issue_id"]]
-    issues.to_parquet(tables / "issues.parquet")
-    executor = ReplayExecutor.prepare(tables, n_trials=N_TRIALS)
-    cases = add_cases([], [], executor.drafts(None, "recorded"), AllActions(), 4, None)
-    told = []
-    for case in cases:
-        actions = [action_from_document(action.model_dump()) for action in case.actions]
-        told.append((case, {a: executor.execute(case, a, directory, 0, Deadline(None)) for a in actions}))
-    return bound(write_ledger(directory / "ledger.sqlite", told), replay="tables", minute_seconds=60.0)
-
-
-@pytest.fixture(scope="session")
-def grouped_winners(grouped_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of the same, two agents of a problem wherever chance puts them. Tests must not change it."""
-    out = tmp_path_factory.mktemp("winners") / "winners"
-    relabel(grouped_ledger, None, out, by="pair")
-    return out
 
 
 def test_a_case_of_recorded_trials_is_learned_from_all_of_them(grouped_winners: Path) -> None:
