@@ -11,7 +11,6 @@ from torch.nn.parallel import DistributedDataParallel
 from planner.config import TrainConfig
 from planner.dataset.outcomes import Outcomes
 from planner.dataset.storage import Dataset
-from planner.dataset.trial_examples import trials_of_examples
 from planner.models.base import ModelSpec, NeuralPolicy
 from planner.models.load import build_model
 from planner.models.trial_head import TrialHead
@@ -27,6 +26,7 @@ from planner.training.ema import MovingAverage
 from planner.training.hardware import Worker, blocks_to_compile, check_precision
 from planner.training.losses import Loss, log_times
 from planner.training.optimizers import build_optimizer
+from planner.training.trial_examples import trials_of_examples
 from planner.training.trial_loss import TrialLoss, known_tools, start_from_trials, trial_loss
 
 TRAINED = "trained.safetensors"

@@ -23,7 +23,8 @@ from planner.policies.trial_plans import CODE
 from planner.runs.checkpoint import LESSONS, PupilReport, read_run, write_run
 from planner.runs.learned import LearnedPolicy
 from planner.runs.teacher import Teacher
-from planner.scoring.regret import MOSTLY, chosen_rows, lost_utility, policy_preference
+from planner.scoring.preferences import policy_preference
+from planner.scoring.regret import MOSTLY, chosen_rows, lost_utility
 from planner.training.perturbed_contexts import perturbed_contexts
 
 DEFAULTS = ("labels=soft", "label_temperature=0.005")

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, inputs_of_split
-from planner.dataset.trial_examples import trials_of_examples
 from planner.encoding.subject import question_of
 from planner.models.base import NeuralPolicy
 from planner.policies.structural import MODES, Mode
@@ -19,6 +18,7 @@ from planner.policies.trial_values import MIN_JUDGED
 from planner.runs.learned import predict
 from planner.runs.trial_reading import GateDocument, ReadingDocument, foreseen_plans, write_reading
 from planner.scoring.plan_outcome import PlanOutcomes
+from planner.training.trial_examples import trials_of_examples
 
 JUDGE = "structural"
 """The model that, knowing train's and validation's trials, says what plans come to that nobody tried."""

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset
-from planner.dataset.trial_examples import ExampleTrials, trials_of_examples
 from planner.errors import ConfigError, DatasetError
 from planner.models.base import NeuralPolicy, Prediction
 from planner.models.trial_head import TrialBeliefs, TrialHead
 from planner.policies.trial_values import MIN_TRIALS
+from planner.training.trial_examples import ExampleTrials, trials_of_examples
 
 NODES = 31
 """Of the Gauss-Hermite rule over how hard an issue is."""
@@ -38,7 +38,7 @@ class TrialLoss:
         of_trials = [places.get(tool, len(tools)) for tool in trials.tools.tolist()]
         self._tool = torch.tensor(of_trials, dtype=torch.int64, device=device)
         self._unknown = torch.full_like(self._tool, len(tools))
-        self._passed = torch.tensor(np.nan_to_num(trials.passed), dtype=torch.float32, device=device) > 0.5
+        self._passed = torch.tensor(np.nan_to_num(trials.passed), dtype=torch.float32, device=device)
         self._cut = torch.tensor(trials.cut, device=device)
         self._log_minutes = torch.tensor(trials.log_minutes, dtype=torch.float32, device=device)
         self._per_example = max(len(trials.tools) / max((np.diff(trials.bounds) > 0).sum(), 1), 1.0)
@@ -84,8 +84,8 @@ def trial_log_likelihood(
 ) -> Tensor:
     """Log-likelihood of t trials at each of several pass logits (t, nodes), the result has the same shape.
 
-    Times are log-normal, ``means`` and ``log_deviations`` (t, 2) of passing and of failing trials; ``log_minutes`` (t,)
-    is NaN where nobody knows how long a trial took.
+    ``passed`` (t,) is 1 or 0, or the share of a pass where nobody knows. Times are log-normal, ``means`` and
+    ``log_deviations`` (t, 2) of passing and of failing trials; ``log_minutes`` (t,) is NaN where no time is known.
     """
     known = log_minutes.isfinite()
     time = torch.where(known, log_minutes, means.detach()[:, 0])
@@ -93,7 +93,8 @@ def trial_log_likelihood(
     density = torch.where(known[:, None], -0.5 * z**2 - log_deviations, 0.0)
     beyond = torch.special.log_ndtr(-z)
     log_pass, log_fail = F.logsigmoid(logits), F.logsigmoid(-logits)
-    whole = torch.where(passed[:, None], log_pass + density[:, :1], log_fail + density[:, 1:])
+    share = passed[:, None]
+    whole = share * (log_pass + density[:, :1]) + (1 - share) * (log_fail + density[:, 1:])
     either = torch.logaddexp(log_pass + beyond[:, :1], log_fail + beyond[:, 1:])
     return torch.where(cut[:, None], either, whole)
 
@@ -121,9 +122,10 @@ def trial_loss(dataset: Dataset, model: NeuralPolicy, config: TrainConfig, devic
         raise ConfigError("select_by regret: a trial head is selected by how it foresees trials: leave it out")
     trials = trials_of_examples(dataset, "train")
     whole = np.isfinite(trials.log_minutes) & ~trials.cut
-    if len(trials.tools) < MIN_TRIALS or not whole.any():
+    told = int((trials.cut | np.isin(trials.passed, (0, 1))).sum())
+    if told < MIN_TRIALS or not whole.any():
         raise DatasetError(
-            f"{dataset.path}: train holds {len(trials.tools)} trials of known contexts, {int(whole.sum())} of them "
+            f"{dataset.path}: train holds {told} trials of known contexts, {int(whole.sum())} of them "
             f"with a time: a trial head needs {MIN_TRIALS} and one; let Cyntra run more issues, or bench some"
         )
     return TrialLoss(trials, model.tools, device)

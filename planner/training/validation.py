@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from planner.actions import ActionSpace
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, inputs_of_split
-from planner.dataset.trial_examples import trials_of_examples
 from planner.errors import ConfigError
 from planner.models.base import NeuralPolicy
 from planner.models.trial_head import TrialBeliefs
@@ -20,6 +19,7 @@ from planner.runs.value import action_values
 from planner.scoring.regret import regrets
 from planner.scoring.utility import DEFAULT_METRICS, check_metrics, recorded_metrics
 from planner.training.losses import ValueLoss
+from planner.training.trial_examples import trials_of_examples
 from planner.training.trial_loss import TrialLoss
 
 MIN_COMPARED = 30

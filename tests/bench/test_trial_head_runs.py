@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from planner.dataset.storage import load_dataset
-from planner.dataset.trial_examples import trials_of_examples
 from planner.evaluation.compare import compare
 from planner.evaluation.evaluate import evaluate_run
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
+from planner.training.trial_examples import trials_of_examples
 from tests.bench.grouped import N_TRIALS
 from tests.bench.ledgers import judged, rows_of, trained
 

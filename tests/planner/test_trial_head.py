@@ -11,7 +11,6 @@ import torch
 from planner.actions import ActionSpace
 from planner.config import load_config
 from planner.dataset.storage import inputs_of_split, load_dataset
-from planner.dataset.trial_examples import ExampleTrials, trials_of_examples
 from planner.dataset.trials import read_trials
 from planner.encoding.subject import Question, Subject
 from planner.errors import ConfigError, DatasetError, ExportError
@@ -24,6 +23,7 @@ from planner.runs.learned import LearnedPolicy, predict
 from planner.runs.trial_reading import foreseen_plans
 from planner.scoring.plan_outcome import Plan
 from planner.training.loop import start_run, train
+from planner.training.trial_examples import ExampleTrials, trials_of_examples
 from planner.training.trial_loss import TrialLoss, logits_of_issues, trial_log_likelihood
 from tests.planner.test_frozen_formats import DATASET
 
@@ -106,7 +106,7 @@ def gradients(minutes: float, *, passed: bool = False, cut: bool = False) -> tup
         logits,
         means,
         torch.full((1, 2), math.log(0.5), dtype=torch.float64),
-        passed=torch.tensor([passed]),
+        passed=torch.tensor([float(passed)]),
         cut=torch.tensor([cut]),
         log_minutes=torch.tensor([math.log(minutes)], dtype=torch.float64),
     )
@@ -127,6 +127,21 @@ def test_a_trial_that_was_cut_teaches_that_it_would_have_taken_longer_and_no_mor
     assert logit == pytest.approx(-0.5) and passing == 0 and failing < 0
     logit, passing, failing = gradients(30.0, passed=True)
     assert logit == pytest.approx(0.5) and passing > 0 and failing == 0
+
+
+def test_a_candidate_of_which_nobody_knows_whether_it_passed_teaches_its_share_and_no_time() -> None:
+    logits = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    found = trial_log_likelihood(
+        logits,
+        torch.zeros(1, 2, dtype=torch.float64),
+        torch.zeros(1, 2, dtype=torch.float64),
+        passed=torch.tensor([0.7]),
+        cut=torch.tensor([False]),
+        log_minutes=torch.tensor([math.nan], dtype=torch.float64),
+    )
+    found.sum().backward()
+    assert logits.grad is not None and logits.grad.item() == pytest.approx(0.7 - 0.5)
+    assert found.item() == pytest.approx(math.log(0.5))
 
 
 def question(*tools: str, repeats: bool = True) -> Question:

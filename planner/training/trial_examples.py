@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from planner.dataset.storage import Dataset
 from planner.dataset.trials import Trials, read_trials
 from planner.encoding.subject import Question, question_of
+from planner.policies.unseen_candidates import pass_shares
 
 
 @dataclass(frozen=True)
 class ExampleTrials:
     """t trials of n examples; those of example i are the rows bounds[i] to bounds[i + 1].
 
-    bounds (n + 1,) int64; tools (t,); passed (t,), NaN where a trial was cut; log_minutes (t,), of budget, NaN where
+    bounds (n + 1,) int64; tools (t,); passed (t,), NaN where a trial was cut, a share of a pass where nobody knows, and
+    then without a time; log_minutes (t,), of budget, NaN where
     nobody knows how long it took; cut (t,).
     """
 
@@ -47,18 +49,19 @@ def trials_of_examples(dataset: Dataset, split: str) -> ExampleTrials:
     where none would, to the latest of its issue. One without an example is left out: nobody recorded its context.
     """
     trials = read_trials(dataset.path)
-    trials = trials.take(trials.usable & (trials.job_type == "code") & (trials.split == split))
+    told = trials.usable | trials.one_of_several
+    trials = trials.take(told & (trials.job_type == "code") & (trials.split == split))
     owner = _owners(dataset, split, trials)
     order = np.argsort(owner, kind="stable")
     order = order[owner[order] >= 0]
     counts = np.bincount(owner[order], minlength=len(dataset.splits[split]))
     kept = trials.take(order)
     minute_ms = 1000 * dataset.info.minute_seconds
-    times = np.where(kept.timed, kept.duration_ms, np.nan)
+    times = np.where(kept.timed & kept.usable, kept.duration_ms, np.nan)
     return ExampleTrials(
         bounds=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         tools=kept.tool,
-        passed=np.where(kept.cut, np.nan, kept.passed),
+        passed=np.where(kept.cut, np.nan, pass_shares(kept)),
         log_minutes=np.log(times / minute_ms),
         cut=kept.cut,
     )
