@@ -137,7 +137,8 @@ def grouped_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def grouped_winners(grouped_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the same, the agents of a problem wherever chance puts them. Tests must not change it."""
     from bench.judging.relabel import relabel
+    from tests.bench.grouped import HOLDOUT
 
     out = tmp_path_factory.mktemp("winners") / "winners"
-    relabel(grouped_ledger, None, out, by="pair")
+    relabel(grouped_ledger, None, out, by="pair", holdout=HOLDOUT)
     return out

@@ -14,6 +14,8 @@ from tests.bench.ledgers import bound, write_ledger
 from tests.bench.test_replay import write_tables
 
 N_TRIALS = 3
+HOLDOUT = 0.2
+"""Share of the cases that is judged: judging by every baseline is what takes time."""
 KINDS = {"quick": (0.9, 4, 12), "slow": (0.9, 50, 70), "hopeless": (0.0, 90, 110)}
 """Group of problems -> chance to pass, least and most minutes."""
 

@@ -14,6 +14,7 @@ from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.dataset.trials import read_trials
 from planner.encoding.subject import Question, Subject
 from planner.errors import ConfigError, DatasetError, ExportError
+from planner.evaluation.evaluate import evaluate_run
 from planner.export.bundle import export_bundle
 from planner.models.base import ModelSpec, NeuralPolicy, Prediction
 from planner.models.load import build_model
@@ -265,6 +266,8 @@ def test_a_run_decides_once_its_training_has_ended_and_is_no_bundle(corpus_datas
         for at in plans_of_rule(contexts, dataset.space, dataset.info.kernel_config)
     ]
     assert [policy.space.decode([row], "code") for row in found] == rule
+    evaluation = evaluate_run(run, corpus_dataset)
+    assert policy.name in evaluation.splits["train"]["all"].policies
     with pytest.raises(ExportError, match="--teacher"):
         export_bundle(run, tmp_path / "bundle")
     (policy.checkpoint / "trial_reading.json").unlink()
