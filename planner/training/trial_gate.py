@@ -39,7 +39,7 @@ def judge_reading(
         "known": n - n_judged + (np.flatnonzero(is_known) if is_known.sum() >= MIN_JUDGED else np.arange(n_judged)),
         "new": n - n_judged + np.flatnonzero(~is_known),
     }
-    found = replace(judged, foreseen=dict.fromkeys(MODES, padded), rows=rows).gates(reading)
+    found = replace(judged, of_members=dict.fromkeys(MODES, (padded,)), rows=rows).gates(reading)
     gates = {mode: GateDocument.of(gate) for mode, gate in found.items()}
     write_reading(
         checkpoint,
