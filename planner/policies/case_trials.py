@@ -26,7 +26,7 @@ class Times:
 @dataclass(frozen=True)
 class CaseTrials:
     """Sums over the trials of n cases. passes and trials (n,): a trial that was cut counts with the share of a pass
-    that it may have become; times of passing and of failing trials."""
+    that it may have become, and for the times of passing and of failing trials with these shares."""
 
     passes: Array
     trials: Array
@@ -57,7 +57,7 @@ def sum_trials(
     passed: then its time counts for neither; ``log_time`` is NaN where nobody knows it.
 
     A trial that was ``cut`` has neither passed nor failed: its log time is that of the cut, and its case gets the share
-    of a pass, and the failing time, that are to be expected beyond it.
+    of a pass, and the times, that are to be expected beyond it.
     """
     passed = pass_share == 1
     timed = np.isfinite(log_time) & (cut | passed | (pass_share == 0))
@@ -65,28 +65,29 @@ def sum_trials(
     residuals = Residuals(
         *(_residuals(case[kind], log_time[kind], n_cases) for kind in (whole & passed, whole & ~passed))
     )
-    share, log_time = pass_share.copy(), log_time.copy()
+    share, times_passed, times_failed = pass_share.copy(), log_time.copy(), log_time.copy()
     if cut.any():
-        share[cut], log_time[cut] = beyond_cut(log_time[whole & passed], log_time[whole & ~passed], log_time[cut])
-    fails = timed & ~passed
+        share[cut], times_passed[cut], times_failed[cut] = beyond_cut(
+            log_time[whole & passed], log_time[whole & ~passed], log_time[cut]
+        )
     counted = CaseTrials(
         np.bincount(case, share, n_cases),
         np.bincount(case, minlength=n_cases).astype(np.float64),
-        _times(case[whole & passed], log_time[whole & passed], n_cases),
-        _times(case[fails], log_time[fails], n_cases),
+        _times(case[timed], times_passed[timed], share[timed], n_cases),
+        _times(case[timed], times_failed[timed], 1 - share[timed], n_cases),
     )
     return counted, residuals
 
 
-def _times(case: NDArray[np.int64], log_time: Array, n_cases: int) -> Times:
-    counts = np.bincount(case, minlength=n_cases).astype(np.float64)
+def _times(case: NDArray[np.int64], log_time: Array, weight: Array, n_cases: int) -> Times:
+    counts = np.bincount(case, weight, n_cases)
     with np.errstate(invalid="ignore"):
-        return Times(counts, np.bincount(case, log_time, n_cases) / counts)
+        return Times(counts, np.bincount(case, weight * log_time, n_cases) / counts)
 
 
 def _residuals(case: NDArray[np.int64], log_time: Array, n_cases: int) -> Array:
     """(x - case mean) · sqrt(n / (n - 1)), pooled over the cases with two trials or more."""
-    times = _times(case, log_time, n_cases)
+    times = _times(case, log_time, np.ones(len(case)), n_cases)
     several = times.counts[case] > 1
     n = times.counts[case][several]
     found = (log_time[several] - times.means[case][several]) * np.sqrt(n / (n - 1))
@@ -95,9 +96,9 @@ def _residuals(case: NDArray[np.int64], log_time: Array, n_cases: int) -> Array:
     return np.sort(found - found.mean())
 
 
-def beyond_cut(passing: Array, failing: Array, limits: Array) -> tuple[Array, Array]:
+def beyond_cut(passing: Array, failing: Array, limits: Array) -> tuple[Array, Array, Array]:
     """What is to be expected of trials that were cut at ``limits``, beside whole ones that passed and failed; all are
-    log times. For each that was cut the share of a pass, and its log time if it would have failed.
+    log times. For each that was cut the share of a pass, and its log time if it would have passed, and if failed.
 
     A share of trials passes, after a log-normal time, the others fail after another one; both and the share are fitted
     to all trials, the cut ones included (expectation-maximisation): these are mostly the long and hopeless ones, so
@@ -120,7 +121,7 @@ def beyond_cut(passing: Array, failing: Array, limits: Array) -> tuple[Array, Ar
             spread = math.sqrt((scatter + PRIOR_SPREADS * TYPICAL_SPREAD**2) / (total + PRIOR_SPREADS))
             moments[kind] = float(mean), max(spread, MIN_SPREAD)
     weight, means, _ = _foresee_cut(pass_share, moments, limits)
-    return weight[0], means[1]
+    return weight[0], means[0], means[1]
 
 
 def _foresee_cut(

@@ -26,9 +26,7 @@ class Prior(NamedTuple):
     """Variance of the level that all cases share; it is not fitted."""
 
 
-PASS_PRIOR = Prior(2.5, 1.2, 1.0)
-"""Trials of one case mostly end alike: on recorded runs of real agents all kernels together have a variance of 20 to
-30. Where each case was tried once, as in logs, the prior alone says so."""
+PASS_PRIOR = Prior(0.7, 1.2, 1.0)
 TIME_PRIOR = Prior(0.15, 1.5, 0.3)
 
 
