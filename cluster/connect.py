@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.head_watch import HeadWatch
+from cluster.raylet_workers import end_workers, workers_of_raylets
 from planner.errors import ClusterError
 
 EMBEDDED_OBJECT_STORE_BYTES = 512 * 1024 * 1024
@@ -84,7 +85,9 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
     finally:
         if watch is not None:
             watch.close()
+        workers = workers_of_raylets() if address is None else {}
         ray.shutdown()
+        end_workers(workers)
 
 
 def usable_cpus() -> int:

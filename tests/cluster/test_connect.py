@@ -22,6 +22,18 @@ def wait(ready):
 with connect(num_cpus=1) as ray:
     ray.get(ray.remote(wait).remote(sys.argv[1]))
 """
+LEAVES_STRAYS = """
+import subprocess, sys, time
+from cluster.connect import connect
+STRAY = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], start_new_session=True)"
+def start():
+    # Each in a session of its own: nobody ends them with the worker.
+    subprocess.Popen([sys.executable, "-c", PARENT, STRAY], start_new_session=True)
+with connect(num_cpus=1) as ray:
+    ray.get(ray.remote(start).remote())
+    time.sleep(2)
+"""
 IN_A_THREAD = """
 import threading
 from cluster.connect import connect
@@ -69,6 +81,13 @@ def test_ctrl_c_ends_a_command_and_the_ray_inside_it(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert errors.strip().endswith("KeyboardInterrupt")
+    assert_nothing_left(environment)
+
+
+def test_what_a_worker_leaves_behind_ends_with_the_ray_inside_the_command() -> None:
+    environment = new_environment()
+    done = subprocess.run([sys.executable, "-c", LEAVES_STRAYS], env=environment, capture_output=True, timeout=90)
+    assert done.returncode == 0, done.stderr
     assert_nothing_left(environment)
 
 

@@ -234,7 +234,7 @@ def test_a_model_learns_a_small_dataset_by_heart(tmp_path: Path, ray_cluster: An
 
     write_repo(tmp_path / "repo", 30, seed=1)
     build_dataset(tmp_path / "repo", tmp_path / "dataset")
-    settings = ("epochs=90", "patience=1000", "lr=0.02", "weight_decay=0", "model.hidden=64", "batch_size=32")
+    settings = ("epochs=200", "patience=1000", "lr=0.02", "weight_decay=0", "model.hidden=64", "batch_size=32")
     run = begin(tmp_path / "run", tmp_path / "dataset", *settings)
     train(run)
     found = [line["train_loss"] for line in curve(run)]
