@@ -134,12 +134,12 @@ def folds_of(table: Table, setting: str, seed: int) -> list[Fold]:
         if setting == "logs":
             trials = trials_of([_logged(table, row) for row in learning.tolist()])
         else:
-            trials = trials_of([trial for row in learning.tolist() for trial in _trials(table, row)])
+            trials = trials_of([trial for row in learning.tolist() for trial in trials_of_case(table, row)])
         found.append(Fold(learning, judged, trials, compared=setting != "logs"))
     return found
 
 
-def _trials(table: Table, row: int, before_ms: float = np.inf) -> list[Trial]:
+def trials_of_case(table: Table, row: int, before_ms: float = np.inf) -> list[Trial]:
     """A case's trials that had ended by then."""
     case, question = table.cases[row], table.questions[row]
     return [
@@ -163,7 +163,7 @@ def _trials(table: Table, row: int, before_ms: float = np.inf) -> list[Trial]:
 
 def _logged(table: Table, row: int) -> Trial:
     """The one trial that a run of today's rule leaves."""
-    first = _trials(table, row)[0]
+    first = trials_of_case(table, row)[0]
     limit_ms = table.plans[table.today][0].limit * table.minute_ms
     if first.duration_ms is None or first.duration_ms <= limit_ms:
         return first
@@ -177,7 +177,7 @@ def _time_blocks(table: Table) -> list[Fold]:
     found = []
     for start, end in itertools.pairwise(bounds.tolist()):
         begins = table.cases[start].trials[0].started_ms
-        known = {row: _trials(table, row, begins) for row in range(start)}
+        known = {row: trials_of_case(table, row, begins) for row in range(start)}
         whole = [row for row, trials in known.items() if len(trials) == len(table.cases[row].trials)]
         trials = trials_of([trial for trials in known.values() for trial in trials])
         found.append(Fold(np.array(whole, dtype=np.intp), np.arange(start, end), trials, compared=True))

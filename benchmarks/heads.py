@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.executors.replay import SPACE, ReplayExecutor
-from benchmarks.decisions import FOLDS, Fold, Table, _figures, fit_fold, folds_of, read_table
+from benchmarks.decisions import FOLDS, Fold, Table, _figures, fit_fold, folds_of, read_table, trials_of_case
 from planner.config import load_config
 from planner.dataset.examples import Example
 from planner.dataset.outcomes import ActionOutcome
@@ -87,23 +87,7 @@ def write_fold(recorded: Recorded, fold: Fold, out: Path, by_group: bool, seed: 
 
 
 def _trials(recorded: Recorded, row: int, split: str) -> list[Trial]:
-    case, question = recorded.table.cases[row], recorded.table.questions[row]
-    return [
-        Trial(
-            f"{case.case_id}-{at}",
-            "bench",
-            "code",
-            case.agent,
-            question.subject,
-            at,
-            trial.passed,
-            trial.duration_ms,
-            False,
-            trial.started_ms + trial.duration_ms,
-            split,
-        )
-        for at, trial in enumerate(case.trials)
-    ]
+    return [trial._replace(split=split) for trial in trials_of_case(recorded.table, row)]
 
 
 def _example(recorded: Recorded, row: int) -> Example:
@@ -145,7 +129,7 @@ def measure(recorded: Recorded, setting: str, archs: dict[str, str], seeds: int)
         chosen: dict[str, NDArray[np.intp]] = {}
 
         def take(name: str, rows: NDArray[np.intp], at: Any) -> None:
-            chosen.setdefault(name, np.zeros(len(table.cases), dtype=np.intp))[rows] = at  # noqa: B023
+            chosen.setdefault(name, np.zeros(len(table.cases), dtype=np.intp))[rows] = at  # noqa: B023 - called within this turn of the loop alone
 
         for number, fold in enumerate(folds_of(table, setting, seed)):
             judged = fold.judged

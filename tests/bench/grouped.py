@@ -33,6 +33,11 @@ def write_grouped_ledger(directory: Path) -> Path:
     issues = pd.read_parquet(tables / "issues.parquet")
     issues["issue_group"] = [names[int(issue.split("-")[1]) % 3] for issue in issues["issue_id"]]
     issues.to_parquet(tables / "issues.parquet")
+    return bench_tables(tables, directory)
+
+
+def bench_tables(tables: Path, directory: Path) -> Path:
+    """The ledger of a bench of all actions on recorded trials, in ``directory``."""
     executor = ReplayExecutor.prepare(tables, n_trials=N_TRIALS)
     cases = add_cases([], [], executor.drafts(None, "recorded"), AllActions(), 4, None)
     told = []

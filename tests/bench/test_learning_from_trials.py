@@ -8,12 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from bench.containment.limits import Deadline
-from bench.executors.replay import ReplayExecutor
 from bench.judging.relabel import relabel
-from bench.planning.cases import add_cases
-from bench.planning.selections import AllActions
-from planner.actions import action_from_document
 from planner.dataset.storage import load_dataset
 from planner.dataset.trials import read_trials
 from planner.decision import decide, load_bundle
@@ -22,10 +17,9 @@ from planner.export.bundle import export_bundle
 from planner.runs.checkpoint import checkpoint_path
 from planner.runs.fitted import fit_run, load_run_policy
 from planner.scoring.utility import limit_ms
-from tests.bench.ledgers import bound, judged, rows_of, write_ledger
+from tests.bench.grouped import N_TRIALS, bench_tables
+from tests.bench.ledgers import judged, rows_of
 from tests.bench.test_replay import write_tables
-
-N_TRIALS = 3
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +34,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for agent in ("x", "y", "z"):
             came = [(bool(draw.random() < passes), float(draw.uniform(least, most))) for _ in range(N_TRIALS)]
             trials[f"problem-{number}", agent] = came
-    executor = ReplayExecutor.prepare(write_tables(directory / "tables", trials), n_trials=N_TRIALS)
-    cases = add_cases([], [], executor.drafts(None, "recorded"), AllActions(), 4, None)
-    told = []
-    for case in cases:
-        actions = [action_from_document(action.model_dump()) for action in case.actions]
-        told.append((case, {a: executor.execute(case, a, directory, 0, Deadline(None)) for a in actions}))
-    return bound(write_ledger(directory / "ledger.sqlite", told), replay="tables", minute_seconds=60.0)
+    return bench_tables(write_tables(directory / "tables", trials), directory)
 
 
 def test_what_trials_teach_beats_the_best_fixed_action_and_decides_without_scipy_or_torch(

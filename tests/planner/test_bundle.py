@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,15 +14,15 @@ import orjson
 import pytest
 from safetensors.torch import load_file, save_file
 
-from planner.actions import HEADS, Action
+from planner.actions import HEADS
 from planner.config import load_config
 from planner.context import signed
 from planner.contracts.document import validate
 from planner.contracts.kernel import ContextBuilderName, ExecutedPlan, PlannerAction
 from planner.dataset.storage import load_dataset
-from planner.decision import Bundle, BundleError, Caps, decide, load_bundle, objection, within
+from planner.decision import Bundle, BundleError, Caps, decide, load_bundle
 from planner.encoding.kernel_tokens import kernel_segments
-from planner.errors import ConfigError, PlannerError
+from planner.errors import PlannerError
 from planner.export.bundle import ExportError, compare, export_bundle
 from planner.runs.checkpoint import CalibrationDocument, checkpoint_path, write_calibration
 from planner.runs.learned import LearnedPolicy
@@ -264,30 +263,6 @@ def test_every_cap_is_kept_by_decision_and_fallback(bundle_path: Path, context: 
             ("max_iterations_executed", caps.max_iterations),
         ):
             assert cap is None or plan[name] is None or plan[name] <= cap
-
-
-def test_a_decision_at_its_threshold_and_at_its_caps_is_followed() -> None:
-    # The threshold is the confidence of an example that was accepted, and a cap is what may be used up.
-    action, caps = Action("speculate_vote", 3, 60, 2), Caps(max_candidates=3, max_minutes=60, max_iterations=2)
-    assert objection(action, 0.75, 0.75, caps) is None
-    assert objection(action, 0.7499, 0.75, caps) == "low_confidence"
-    assert objection(action, 0.75, 0.75, replace(caps, max_candidates=2)) == "max_candidates_exceeds_cap"
-    assert objection(action, 0.75, 0.75, replace(caps, max_minutes=59)) == "timeout_exceeds_cap"
-    assert objection(action, 0.75, 0.75, replace(caps, max_iterations=1)) == "max_iterations_exceeds_cap"
-    assert objection(Action("speculate_vote", 3, "NA", "NA"), 0.75, 0.75, replace(caps, max_minutes=1)) is None
-
-
-def test_a_plan_is_cut_where_it_exceeds_a_cap_and_nowhere_else() -> None:
-    action = Action("speculate_vote", 3, 60, "NA")
-    assert within(Caps(), action) == action
-    assert within(Caps(max_minutes=15), action._replace(max_minutes_bin="NA")) == action._replace(max_minutes_bin=15)
-    for caps in ({"max_minutes": -5}, {"max_candidates": 0}):
-        with pytest.raises(ConfigError, match="1 or more"):
-            Caps(**caps)
-    assert within(Caps(max_candidates=2, max_minutes=90, max_iterations=1), action) == action._replace(
-        max_candidates_bin=2
-    )
-    assert within(Caps(max_minutes=30), action) == action._replace(max_minutes_bin=30)
 
 
 @pytest.mark.parametrize(
