@@ -15,6 +15,7 @@ import select
 import time
 from signal import SIGCONT
 
+from bench.containment.mounts import detach_mounts
 from bench.containment.process_tree import (
     Deadlines,
     ProcessTree,
@@ -103,8 +104,10 @@ def is_open(control: int, patience_s: float = 0.0) -> bool:
 
 
 def remove(work_dir: str) -> None:
-    """Remove the directory of a run whose worker is dead."""
+    """Remove the directory of a run whose worker is dead, unless something is mounted there that we may not detach."""
     os.chdir("/")
+    if detach_mounts(work_dir):
+        return
     # Unlike Python's, it removes directories however deep they are.
     os.waitpid(os.posix_spawnp("rm", ["rm", "-rf", "--", work_dir], os.environ), 0)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.containment.mounts import detach_mounts
 from bench.containment.process_identity import ProcessIdentity
 from bench.containment.strays import kill_strays
 from planner.errors import BenchError
@@ -77,7 +78,13 @@ def remove_stale_roots(base: Path, patience_s: float) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory even if a tool has made parts of it unwritable; what is already gone is fine."""
+    """Remove a directory even if a tool has made parts of it unwritable; what is already gone is fine.
+
+    What a tool has mounted there is detached first, for it may be a directory of the user's; one that holds a mount
+    which we may not detach stays as it is.
+    """
+    if detach_mounts(str(path)):
+        return
     try:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
