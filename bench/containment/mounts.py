@@ -20,10 +20,16 @@ def detach_mounts(directory: str) -> list[str]:
 
 def mount_points_below(directory: str) -> list[str]:
     """Where something is mounted below ``directory``, by proc_pid_mountinfo(5): the deepest and the latest first."""
-    inside = os.fsencode(os.path.join(os.path.realpath(directory), ""))
-    with open("/proc/self/mountinfo", "rb") as file:
-        points = [_unescaped(line.split()[4]) for line in file]
+    inside = os.fsencode(os.path.realpath(directory)) + b"/"
+    points = [_unescaped(line.split()[4]) for line in read_whole("/proc/self/mountinfo").splitlines()]
     return [os.fsdecode(point) for point in reversed(points) if point.startswith(inside)]
+
+
+def read_whole(path: str) -> bytes:
+    """A file of /proc, as large as it is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 def _unescaped(point: bytes) -> bytes:
