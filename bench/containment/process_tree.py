@@ -28,7 +28,9 @@ OOM_SCORE = 500
 class ProcessTree:
     """All descendants of this process, which must be their subreaper: :func:`become_subreaper` makes it so."""
 
-    def __init__(self) -> None:
+    def __init__(self, enclosed: bool = False) -> None:
+        """``enclosed``: the command only stands before the real one, and all ends in an instant if it does."""
+        self._enclosed = enclosed
         self.cpu_s = 0.0
         """Of the processes that have ended and were waited for by their parents, or by us."""
         self.status: int | None = None
@@ -71,7 +73,7 @@ class ProcessTree:
         """End every process: SIGTERM, then after the grace, or when the watch finds too much, :meth:`kill`."""
         if self.is_over():
             return
-        _send(SIGTERM, descendants())
+        _send(SIGTERM, [found for found in descendants() if not (self._enclosed and found.number == self.root)])
         grace_ends = time.monotonic() + grace_s
         while time.monotonic() < grace_ends and watch.exceeded() is None:
             if self.is_over():

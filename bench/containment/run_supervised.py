@@ -14,6 +14,7 @@ import orjson
 from bench.containment import process_tree
 from bench.containment.forkserver_client import FORK_SERVER
 from bench.containment.limits import Deadline, Limits, StopReason
+from bench.containment.namespaces import Namespaces, find_bubblewrap
 from bench.containment.strays import MARK, kill_strays
 from bench.containment.workdirs import in_use
 from planner.errors import BenchError
@@ -44,20 +45,24 @@ def run_supervised(
     limits: Limits,
     deadline: Deadline | None = None,
     grace_s: float = 2.0,
+    namespaces: Namespaces | None = None,
 ) -> RunReport:
     """Run ``command`` in ``run_dir`` with ``environment`` and nothing more, within ``limits``.
 
     Its output goes to ``log_path``. ``deadline`` shortens the limit of time from another thread. When this process dies
-    in any way, the supervisor kills the command's whole tree and removes ``work_dir``. BenchError when the command
-    cannot be started or the supervisor is lost.
+    in any way, the supervisor kills the command's whole tree and removes ``work_dir``. With ``namespaces`` it runs in
+    these, with TMPDIR as its /tmp. BenchError when the command cannot be started or the supervisor is lost.
     """
+    if namespaces is not None:
+        command = _enclosed(command, namespaces, work_dir, environment)
     control_read, control_write = os.pipe()
     report_read, report_write = os.pipe()
     os.set_blocking(control_write, False)
     try:
         with log_path.open("ab") as log, in_use(work_dir) as mark:
             most = ["none" if n is None else n for n in (limits.memory_bytes, limits.processes, limits.file_bytes)]
-            arguments = map(str, [limits.wall_s, grace_s, *most, run_dir, work_dir, *command])
+            settings = [limits.wall_s, grace_s, *most, run_dir, work_dir, int(namespaces is not None)]
+            arguments = map(str, [*settings, *command])
             descriptors = (control_read, report_write, mark, log.fileno())
             FORK_SERVER.start_supervisor(list(arguments), {**environment, MARK: str(work_dir)}, descriptors)
         # Ours was a copy: when the supervisor's own is closed too, it is gone.
@@ -76,6 +81,15 @@ def run_supervised(
         for descriptor in (control_read, control_write, report_read, report_write):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _enclosed(
+    command: Sequence[str], namespaces: Namespaces, work_dir: Path, environment: Mapping[str, str]
+) -> list[str]:
+    program = find_bubblewrap()
+    if program is None:
+        raise BenchError("bubblewrap does not work on this machine any more: see `planner bench --doctor`")
+    return namespaces.command(program, command, work_dir, Path(environment.get("TMPDIR", work_dir)))
 
 
 def _read_report(source: int, deadline: float) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """The program that stands over one kernel run: limits it and leaves none of its processes behind.
 
 Started by ``forkserver`` with the arguments ``CONTROL REPORT LOCK WALL_S GRACE_S MEMORY_BYTES PROCESSES
-FILE_BYTES RUN_DIR WORK_DIR COMMAND...``: the first three are inherited file descriptors, and a limit may be "none".
+FILE_BYTES RUN_DIR WORK_DIR ENCLOSED COMMAND...``: the first three are inherited file descriptors, a limit may be
+"none", and 1 as ENCLOSED says that the command is bubblewrap, which runs the real one in namespaces.
 
 It is two processes. The supervisor starts the command, is the subreaper of its tree, and ends it. The guard, its
 parent, is a subreaper too and does nothing, unless the supervisor is killed: then the tree becomes its own and it ends
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> None:
     supervisor = os.fork()
     if supervisor:
         guard(supervisor, control, work_dir)
-    supervise(control, report, arguments[3:9], work_dir, arguments[10:])
+    supervise(control, report, arguments[3:9], work_dir, arguments[10] == "1", arguments[11:])
 
 
 def guard(supervisor: int, control: int, work_dir: str) -> None:
@@ -62,7 +63,7 @@ def guard(supervisor: int, control: int, work_dir: str) -> None:
     os._exit(0)
 
 
-def supervise(control: int, report: int, limits: list[str], work_dir: str, command: list[str]) -> None:
+def supervise(control: int, report: int, limits: list[str], work_dir: str, enclosed: bool, command: list[str]) -> None:
     """Run the command and write the report, unless nobody would read it."""
     take_name("run-supervisor")
     become_subreaper()
@@ -70,7 +71,7 @@ def supervise(control: int, report: int, limits: list[str], work_dir: str, comma
     guard_handle = os.pidfd_open(os.getppid())
     wall_s, grace_s = map(float, limits[:2])
     memory_bytes, max_tasks, file_bytes = (None if limit == "none" else int(limit) for limit in limits[2:5])
-    tree, watch = ProcessTree(), Watch(memory_bytes, max_tasks, work_dir)
+    tree, watch = ProcessTree(enclosed), Watch(memory_bytes, max_tasks, work_dir)
     started = time.monotonic()
     try:
         limit_resources(file_bytes, max_tasks)

@@ -1,0 +1,185 @@
+"""Runs in namespaces of their own: what they see, what they can write, and that nothing of them is left."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench.containment.limits import Limits
+from bench.containment.namespaces import Namespaces, find_bubblewrap, name_service, why_not
+from bench.containment.run_supervised import RunReport, run_supervised
+from bench.containment.workdirs import remove_tree
+from planner.errors import BenchError
+from tests.bench.test_supervised import parent_of, until
+
+pytestmark = pytest.mark.skipif(find_bubblewrap() is None, reason=f"no namespaces here: {why_not()}")
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    (tmp_path / "work" / "tmp").mkdir(parents=True)
+    return tmp_path / "work"
+
+
+def run(work_dir: Path, namespaces: Namespaces, script: str, wall_limit_s: float = 20, grace_s: float = 5) -> RunReport:
+    """Run a shell script in namespaces; what it prints is in work_dir/log."""
+    return run_supervised(
+        ["sh", "-c", script],
+        run_dir=work_dir,
+        work_dir=work_dir,
+        environment={"PATH": os.environ["PATH"], "TMPDIR": str(work_dir / "tmp")},
+        log_path=work_dir / "log",
+        limits=Limits(wall_limit_s),
+        grace_s=grace_s,
+        namespaces=namespaces,
+    )
+
+
+def output(work_dir: Path) -> str:
+    return (work_dir / "log").read_text()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A user's home with a key, a repo, and in it a directory that the repo's runs need."""
+    for name in ("key", "repo/secret", "repo/objects/one", "tool/login"):
+        (tmp_path / "home" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "home" / name).write_text(f"this is {name}\n")
+    return tmp_path / "home"
+
+
+def test_it_sees_and_writes_what_it_needs_and_nothing_else_of_the_users(home: Path, work_dir: Path) -> None:
+    # The places of tests lie below /tmp, which is the run's own: all is hidden that is not named.
+    repo = home / "repo"
+    namespaces = Namespaces(hidden=(home, repo), shown=(repo / "objects",), writable=(home / "tool",))
+    script = f"""
+        cat {home}/key {repo}/secret && echo READ
+        cat {repo}/objects/one {home}/tool/login
+        for place in {repo}/objects/one {repo}/secret /etc/passwd /usr/new; do
+            (echo changed > $place) 2>/dev/null && echo WROTE $place
+        done
+        echo renewed > {home}/tool/login && echo result > result
+        ls -A {home} {repo}
+    """
+    assert run(work_dir, namespaces, script).exit_code == 0
+    found = output(work_dir)
+    assert "READ" not in found and "this is repo/objects/one\nthis is tool/login\n" in found
+    # What stands in for a hidden directory is the run's own; nothing that it writes there is kept.
+    assert [line for line in found.splitlines() if line.startswith("WROTE")] == [f"WROTE {repo}/secret"]
+    assert (repo / "secret").read_text() == "this is repo/secret\n"
+    assert (repo / "objects" / "one").read_text() == "this is repo/objects/one\n"
+    assert (home / "tool" / "login").read_text() == "renewed\n"
+    assert (work_dir / "result").read_text() == "result\n"
+
+
+def test_a_hidden_place_within_one_that_is_shown_stays_hidden(home: Path, work_dir: Path) -> None:
+    run(work_dir, Namespaces(hidden=(home / "repo",), shown=(home,)), f"cat {home}/key; cat {home}/repo/secret")
+    assert "this is key" in output(work_dir) and "this is repo" not in output(work_dir)
+
+
+def test_it_sees_its_own_processes_alone_and_signals_no_other(work_dir: Path) -> None:
+    script = f"ls -d /proc/[0-9]* | wc -l; kill -9 {os.getpid()} || echo nobody; cat /proc/{os.getpid()}/environ"
+    run(work_dir, Namespaces(hidden=()), script)
+    lines = output(work_dir).splitlines()
+    # Bubblewrap, the shell, and the two programs of the pipe.
+    assert int(lines[0]) <= 4 and "nobody" in lines
+    assert "PYTEST_CURRENT_TEST" not in output(work_dir)
+
+
+def test_what_it_left_in_the_background_ends_with_it(work_dir: Path) -> None:
+    script = "(setsid sh -c 'trap \"\" TERM; cd /; exec sleep 307' >/dev/null 2>&1 &) ; sleep 0.2; exit 7"
+    report = run(work_dir, Namespaces(hidden=()), script)
+    assert (report.exit_code, report.left) == (7, 0)
+    assert not running("sleep\x00307")
+
+
+def running(command_line: str) -> list[int]:
+    """Processes of this machine with such a command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if command_line.encode() in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_guard_and_supervisor_killed_in_one_instant_leave_nothing(work_dir: Path) -> None:
+    """Without namespaces, a process that forgot its environment outlives that."""
+    script = "exec env -i setsid sleep 308"
+    thread = threading.Thread(target=lambda: run_lost(work_dir, script))
+    thread.start()
+    until(lambda: running("sleep\x00308"))
+    supervisor = running("sleep\x00308")[0]
+    while comm(supervisor) != "run-supervisor":
+        supervisor = parent_of(supervisor)
+    guard = parent_of(supervisor)
+    os.kill(guard, signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGKILL)
+    os.kill(guard, signal.SIGKILL)
+    thread.join(20)
+    until(lambda: not running("sleep\x00308"))
+
+
+def run_lost(work_dir: Path, script: str) -> None:
+    with pytest.raises(BenchError, match="was lost"):
+        run(work_dir, Namespaces(hidden=()), script)
+
+
+def comm(process: int) -> str:
+    return Path(f"/proc/{process}/comm").read_text().strip()
+
+
+def test_at_its_limit_it_has_its_grace(work_dir: Path) -> None:
+    script = "trap 'echo writes what it has > kept; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+    report = run(work_dir, Namespaces(hidden=()), script, wall_limit_s=0.7)
+    assert (report.stopped_by, report.exit_code, report.left) == ("walltime", 3, 0)
+    assert (work_dir / "kept").read_text() == "writes what it has\n"
+
+
+def test_it_is_counted_against_its_limits(work_dir: Path) -> None:
+    script = f"exec {sys.executable} -S -c \"kept = b'x' * 300_000_000; import time; time.sleep(60)\""
+    report = run_supervised(
+        ["sh", "-c", script],
+        run_dir=work_dir,
+        work_dir=work_dir,
+        environment={"PATH": os.environ["PATH"]},
+        log_path=work_dir / "log",
+        limits=Limits(30, memory_bytes=100_000_000),
+        namespaces=Namespaces(hidden=(), shown=(Path(sys.prefix), Path(sys.base_prefix))),
+    )
+    assert report.stopped_by == "memory"
+
+
+def test_files_in_shared_memory_and_temporary_ones_are_its_own(work_dir: Path) -> None:
+    name = f"planner-test-{os.getpid()}"
+    run(work_dir, Namespaces(hidden=()), f"echo x > /dev/shm/{name}; echo y > /tmp/{name}; cat /tmp/{name}")
+    assert output(work_dir) == "y\n"
+    assert not Path("/dev/shm", name).exists() and not Path("/tmp", name).exists()
+    assert (work_dir / "tmp" / name).read_text() == "y\n"
+
+
+def test_it_can_neither_mount_into_its_clone_nor_make_a_file_that_stays(work_dir: Path, home: Path) -> None:
+    script = f"""
+        mkdir mine; mount --bind {home} mine; unshare -Urm mount --bind {home} mine
+        touch file; chattr +i file
+    """
+    run(work_dir, Namespaces(hidden=(), writable=(home,)), script)
+    assert not list((work_dir / "mine").iterdir())
+    remove_tree(work_dir)
+    assert not work_dir.exists() and (home / "key").exists()
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_without_a_network_no_port_of_this_machine_answers(work_dir: Path, network: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        program = f'import socket; socket.create_connection(("127.0.0.1", {port}))'
+        script = f"exec {Path(sys.executable).resolve()} -S -c '{program}'"
+        namespaces = Namespaces(hidden=(), shown=(Path(sys.base_prefix), *name_service()), network=network)
+        assert (run(work_dir, namespaces, script).exit_code == 0) is network, output(work_dir)
