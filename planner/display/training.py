@@ -61,6 +61,11 @@ def print_pupil(report: PupilReport) -> None:
         f"{report.agreement:.0%}, and by the teacher's values loses {report.utility_lost:.4f} of utility on average "
         f"(at most {report.utility_lost_at_most:.4f}): {report.utility:.4f}"
     )
+    if report.utility_lost_untaught is not None:
+        say(
+            f"{report.untaught} of them ask of an issue and tool that no lesson asked of: there it loses "
+            f"{report.utility_lost_untaught:.4f}"
+        )
 
 
 def describe_gate(gate: Gate) -> str:

@@ -130,7 +130,7 @@ class CalibrationDocument(BaseModel):
 
 
 class PupilReport(BaseModel):
-    """How a pupil does by its teacher's values, on code contexts that it was not trained on."""
+    """How a pupil does by its teacher's values, on code contexts that were not among its lessons."""
 
     teacher: str
     """The run that it was taught by."""
@@ -144,6 +144,10 @@ class PupilReport(BaseModel):
     utility_lost: float | None = None
     """Mean below what its teacher takes."""
     utility_lost_at_most: float | None = None
+    untaught: int = 0
+    """Contexts of whose issue with this tool hint no lesson was, a perturbed one neither."""
+    utility_lost_untaught: float | None = None
+    """Mean over these."""
 
 
 class RunState(BaseModel):

@@ -4,7 +4,7 @@ RUN/lessons/    a dataset like any other: train holds the contexts of the base's
                 those of the base; the outcomes are the teacher's, so that regret is what the pupil loses against it
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from planner.runs.learned import LearnedPolicy
 from planner.runs.teacher import Teacher
 from planner.scoring.preferences import policy_preference
 from planner.scoring.regret import MOSTLY, chosen_rows, lost_utility
-from planner.training.perturbed_contexts import perturbed_contexts
+from planner.training.perturbed_contexts import asked, perturbed_contexts
 
 DEFAULTS = ("labels=soft", "label_temperature=0.005")
 """Settings of a pupil, unless the user has others: a softmax of the teacher's utilities is its label."""
@@ -59,7 +59,6 @@ def write_lessons(
         _code(dataset.splits["train"].contexts()),
         perturbed,
         new_share=_new_share(dataset),
-        held_out=[c for name in ("val", "test") for c in dataset.splits[name].contexts()],
         seed=seed,
     )
     taught = _taught(made, teacher, dataset.info.minute_seconds)
@@ -69,22 +68,30 @@ def write_lessons(
 
 
 def report_pupil(run: Path, teacher_run: Path) -> PupilReport:
-    """How a trained pupil does on the contexts that it was not trained on; kept in its run.json.
+    """How a trained pupil does on contexts that were not among its lessons; kept in its run.json.
 
-    Those are of test, or where that is empty, of validation, by which training was stopped.
+    Those are of test, or where that is empty, of validation, by which training was stopped. A perturbed context may
+    have asked of the same issue and tool: how the pupil does where none did is said as well.
     """
     state = read_run(run)
     lessons = load_dataset(Path(state.dataset))
     name = next((name for name in ("test", "val") if lessons.splits[name].outcomes.comparable.any()), None)
     report = PupilReport(teacher=str(teacher_run.resolve()), split=name, contexts=0)
     if name is not None:
-        report = _judged(report, LearnedPolicy(run), lessons.space, lessons.splits[name])
+        taught = {asked(context) for context in lessons.splits["train"].contexts()}
+        report = _judged(report, LearnedPolicy(run), lessons.space, lessons.splits[name], taught)
     state.pupil = report
     write_run(run, state)
     return report
 
 
-def _judged(report: PupilReport, pupil: LearnedPolicy, space: ActionSpace, split: Split) -> PupilReport:
+def _judged(
+    report: PupilReport,
+    pupil: LearnedPolicy,
+    space: ActionSpace,
+    split: Split,
+    taught: Collection[tuple[str, str | None]],
+) -> PupilReport:
     outcomes, heads = split.outcomes, pupil.head_log_probs(inputs_of_split(split))
     preference = policy_preference(
         lambda rows, job_type: space.joint_log_probs([head[rows] for head in heads], job_type),
@@ -95,9 +102,13 @@ def _judged(report: PupilReport, pupil: LearnedPolicy, space: ActionSpace, split
     )
     rows = chosen_rows(preference.of_action, outcomes)
     lost = lost_utility(outcomes)[rows]
+    contexts = split.contexts()
+    untaught = np.array([asked(contexts[at]) not in taught for at in np.flatnonzero(outcomes.comparable)], dtype=bool)
     return report.model_copy(
         update={
             "contexts": len(rows),
+            "untaught": int(untaught.sum()),
+            "utility_lost_untaught": float(lost[untaught].mean()) if untaught.any() else None,
             "agreement": float((lost < ALIKE).mean()),
             "utility": float(outcomes.utility[rows].mean()),
             "utility_lost": float(lost.mean()),

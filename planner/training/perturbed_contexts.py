@@ -13,22 +13,18 @@ SIZE = ("dk_size", "estimated_minutes")
 Contexts = Sequence[Mapping[str, Any]]
 
 
-def perturbed_contexts(
-    contexts: Contexts, n: int, *, new_share: float, held_out: Contexts = (), seed: int = 0
-) -> list[dict[str, Any]]:
-    """At most ``n`` code contexts: each is one of ``contexts`` in which some parts are another one's.
+def perturbed_contexts(contexts: Contexts, n: int, *, new_share: float, seed: int = 0) -> list[dict[str, Any]]:
+    """``n`` code contexts: each is one of ``contexts`` in which some parts are another one's; none if these are none.
 
     Parts are the tools (hint and system state), and the history (with attempts and time). A share of ``new_share`` also
-    has another's size, or is about another's subject, or both: that is another issue, which nobody knows. Those that
-    ask of the same issue and tool as one that is ``held_out`` are left out.
+    has another's size, or is about another's subject, or both: that is another issue, which nobody knows.
     """
     draw = np.random.default_rng(seed)
-    asked = {_asked(context) for context in held_out}
-    made = (_perturbed(contexts, number, new_share, draw) for number in range(n if contexts else 0))
-    return [context for context in made if _asked(context) not in asked]
+    return [_perturbed(contexts, number, new_share, draw) for number in range(n if contexts else 0)]
 
 
-def _asked(context: Mapping[str, Any]) -> tuple[str, str | None]:
+def asked(context: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The issue and the tool hint of a context."""
     return str(context["issue"]["issue_id"]), context["issue"].get("dk_tool_hint")
 
 

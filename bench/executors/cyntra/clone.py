@@ -43,6 +43,18 @@ def make_clone(repo: Path, case: BenchCase, issue: Mapping[str, Any], clone: Pat
         shutil.copytree(repo / "universes", clone / "universes", symlinks=True)
 
 
+def borrowed_from(repo: Path) -> list[Path]:
+    """What clones of ``repo`` read of it and of the user's home: objects, LFS files, the user's list of excludes."""
+    places = [_source(repo).objects]
+    for place in places:
+        # Objects may be borrowed in turn, as by a clone made with --reference.
+        alternates = place / "info" / "alternates"
+        lines = alternates.read_text().splitlines() if alternates.is_file() else []
+        places += [path for line in lines if line and (path := (place / line).resolve()) not in places]
+    excludes = _setting(repo, "core.excludesFile")
+    return [*places, places[0].parent / "lfs", *([Path(excludes).expanduser()] if excludes else [])]
+
+
 def _remove(path: Path) -> None:
     """Remove what the repo has under a name that is ours, and not what a link there leads to."""
     if path.is_symlink() or path.is_file():

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.containment.limits import Deadline, Limits
+from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewrap, why_not
 from bench.containment.run_supervised import run_supervised
-from bench.executors.cyntra.clone import make_clone
+from bench.executors.cyntra.clone import borrowed_from, make_clone
+from bench.executors.cyntra.needed_places import namespaces_for
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
 from bench.executors.cyntra.toolchains import read_launches, write_wrappers
 from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_world
@@ -46,6 +48,8 @@ class CyntraExecutor:
     limits: Limits
     """What every execution may use; its time is bounded by the action's minutes as well."""
     environment: dict[str, str] = field(repr=False)
+    namespaces: Namespaces | None = None
+    """Those of every run, where bubblewrap works; None leaves all to the supervisor."""
 
     @classmethod
     def prepare(
@@ -57,11 +61,17 @@ class CyntraExecutor:
         limits: Limits = LONGEST_RUN,
         extra_path: Sequence[Path] = (),
         pass_on: Sequence[str] = (),
+        sandbox: SandboxMode = "off",
+        allowed: Sequence[str] = (),
+        network: bool = True,
     ) -> "CyntraExecutor":
         """Read the repo's config and issues and find the tools; BenchError when the kernel is missing.
 
         ``extra_path`` directories come before the user's PATH; ``pass_on`` names more variables that runs may see.
+        ``sandbox`` "require" raises BenchError where bubblewrap does not work; see namespaces_for for what follows it.
         """
+        if sandbox == "require" and find_bubblewrap() is None:
+            raise BenchError(f"--sandbox require: {why_not()}")
         search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
         program = find_command(command[0], search_path)
         if program is None:
@@ -73,17 +83,22 @@ class CyntraExecutor:
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
         names = dict.fromkeys([*PASSED_ON, *pass_on])
         environment = {name: os.environ[name] for name in names if name in os.environ}
+        words = (str(Path(program).absolute()), *command[1:])
+        toolchains = tuple(find_toolchains(repo.config, repo.root, search_path))
         return cls(
             repo=repo.root,
-            command=(str(Path(program).absolute()), *command[1:]),
+            command=words,
             base_config=repo.config,
             base_text=yaml_text(repo.config),
             issues=repo.issues,
-            toolchains=tuple(find_toolchains(repo.config, repo.root, search_path)),
+            toolchains=toolchains,
             universe_id=universe_id,
             limits=limits,
             # Without any locale, Python would set one itself and hand it down.
             environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
+            namespaces=None
+            if sandbox == "off"
+            else namespaces_for(repo, words, toolchains, search_path, allowed=allowed, network=network),
         )
 
     def check_tools(self, cases: Iterable[BenchCase]) -> None:
@@ -108,10 +123,13 @@ class CyntraExecutor:
 
         Every ``repeat`` is a run of its own; its number seeds the evolution of a world job.
         """
+        # Looked for where the execution runs: another node may have none.
+        namespaces = None if find_bubblewrap() is None else self.namespaces
         try:
-            return self._execute(case, action, work_dir, repeat, deadline)
+            outcome = self._execute(case, action, work_dir, repeat, deadline, namespaces)
         except (PlannerError, OSError) as error:
-            return fault(str(error))
+            outcome = fault(str(error))
+        return outcome.model_copy(update={"isolation": "supervisor" if namespaces is None else "namespaces"})
 
     def lane_limit_ms(self, action: Action) -> int | None:
         """How long each agent of ``action`` may work; None for "NA" minutes."""
@@ -133,9 +151,17 @@ class CyntraExecutor:
         return 60.0 if Path(self.command[0]).name == "cyntra" else minute_seconds(self.base_config)
 
     def _execute(
-        self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline | None
+        self,
+        case: BenchCase,
+        action: Action,
+        work_dir: Path,
+        repeat: int,
+        deadline: Deadline | None,
+        namespaces: Namespaces | None,
     ) -> BenchOutcome:
         self._check_feasible(case, action)
+        if namespaces is not None:
+            namespaces = namespaces.with_shown(borrowed_from(self.repo))
         if case.context.job_type == WORLD_JOB_TYPE:
             return execute_world(
                 case,
@@ -149,6 +175,7 @@ class CyntraExecutor:
                 environment=self.environment,
                 limits=self._limits(action, START_S),
                 deadline=deadline,
+                namespaces=namespaces,
             )
         clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
         temporary.mkdir()
@@ -166,6 +193,7 @@ class CyntraExecutor:
             log_path=log_path,
             limits=self._limits(action),
             deadline=deadline,
+            namespaces=namespaces,
         )
         launches = read_launches(launch_log, started_ms + report.wall_ms)
         return read_outcome(clone, action, report, launches, log_path)

@@ -4,8 +4,10 @@ import shlex
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Literal
 
 from bench.containment.limits import GIB, Limits
+from bench.containment.namespaces import SandboxMode
 from bench.executors.places import ledger_in_repo
 from bench.executors.registry import PreparedBench
 from bench.options import COST, RUN, BenchOptions
@@ -31,6 +33,18 @@ class CyntraOptions(OptionsModel):
     )
     max_memory: float = option(8.0, "GiB that all processes of an execution may use together.", section=COST, ge=0.1)
     max_processes: int = option(2048, "Processes and threads of an execution together.", section=COST, ge=4)
+    sandbox: SandboxMode = option(
+        "auto",
+        "Whether bubblewrap gives every execution namespaces of its own, which hide your home, the repo and other "
+        "processes: auto (where it works, see --doctor), require, or off.",
+        section=RUN,
+    )
+    allow_path: list[str] = option(
+        [],
+        "Place in your home that executions need to read, or with :rw after it to write; may be repeated.",
+        section=RUN,
+    )
+    network: Literal["on", "off"] = option("on", "Whether executions in namespaces reach the network.", section=RUN)
 
     @property
     def command(self) -> list[str]:
@@ -72,6 +86,9 @@ class CyntraKind:
             limits=own.limits,
             extra_path=tool_directories(own.command),
             pass_on=own.env,
+            sandbox=own.sandbox,
+            allowed=own.allow_path,
+            network=own.network == "on",
         )
         settings = {"command": [Path(own.command[0]).name, *own.command[1:]], "universe_id": universe_id}
         origin = git_origin(repo, executor.environment["PATH"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.containment.limits import Deadline, Limits
+from bench.containment.namespaces import Namespaces
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.executors.cyntra.clone import make_clone
 from bench.executors.cyntra.overlay import PLAN_SECONDS_PER_MINUTE
@@ -48,6 +49,7 @@ def execute_world(
     environment: Mapping[str, str],
     limits: Limits,
     deadline: Deadline | None = None,
+    namespaces: Namespaces | None = None,
 ) -> BenchOutcome:
     """Evolve the issue's world in a clone of ``repo`` in ``work_dir``; BenchError when that cannot be done.
 
@@ -66,6 +68,7 @@ def execute_world(
         log_path=log_path,
         limits=limits,
         deadline=deadline,
+        namespaces=namespaces,
     )
     return read_world_outcome(clone, action, report, log_path)
 
