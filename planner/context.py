@@ -58,10 +58,10 @@ def planner_input(
 
 
 def signed(issue: dict[str, Any], builder: ContextBuilderName) -> dict[str, Any]:
-    """A context's issue part as ``builder`` gives it: the planner says that it is its own."""
+    """A context's issue part as ``builder`` gives it: the planner says that it is its own, and has more words."""
     if builder == "planner":
         return {**issue, "context_builder": "planner"}
-    return {key: value for key, value in issue.items() if key != "context_builder"}
+    return {key: value for key, value in issue.items() if key not in ("context_builder", "words")}
 
 
 class Past:
@@ -107,7 +107,7 @@ def issue_of_run(issue: dict[str, Any], run: RunRecord, attempts: int) -> dict[s
     After a failure the kernel writes hints into the tracker's description, which no earlier run may know.
     """
     part = issue_context(issue, attempts)
-    return part if run.keywords is None else {**part, "keywords": run.keywords, "tags": run.summary["tags"]}
+    return part if run.words is None else {**part, **run.words, "tags": run.summary["tags"]}
 
 
 class ContextBuilder:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from planner.artifacts.beads import issue_keywords
+from planner.artifacts.beads import words_of
 from planner.artifacts.events import WorkcellEvents
 from planner.artifacts.kernel_summaries import kernel_summary
 from planner.artifacts.lenient import moment, number, section, strings
@@ -112,7 +112,7 @@ def read_archive(
             job_type=job_type,
             archived_ms=archived_ms,
         ),
-        keywords=issue_keywords(section(manifest, "issue")) if section(manifest, "issue") else None,
+        words=words_of(section(manifest, "issue")) if section(manifest, "issue") else None,
     )
 
 

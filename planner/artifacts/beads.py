@@ -17,7 +17,7 @@ from planner.contracts.kernel import Priority, Risk, Size
 from planner.errors import ContractError
 
 ISSUES_FILE, DEPS_FILE = Path(".beads/issues.jsonl"), Path(".beads/deps.jsonl")
-MAX_KEYWORDS = 16
+MAX_KEYWORDS, MAX_WORDS = 16, 256
 _WORD = re.compile(r"\w{3,}", re.ASCII)
 _COMMON = (
     "add and are but can create fix for from had has have into make may must not our over should than that the then "
@@ -142,7 +142,7 @@ def issue_context(issue: dict[str, Any], attempts: int) -> dict[str, Any]:
         "tags": [tag for tag in strings(issue.get("tags")) if tag.strip()],
         "title": title,
         **({"dk_speculate": True} if issue.get("dk_speculate") else {}),
-        "keywords": issue_keywords(issue),
+        **words_of(issue),
     }
 
 
@@ -159,16 +159,17 @@ def world_of(issue: Mapping[str, Any]) -> str | None:
     return next((world_id for world_id in named if world_id), None)
 
 
-def issue_keywords(issue: Mapping[str, Any]) -> list[str]:
-    """The keywords of an issue's title and description."""
-    parts = (issue.get("title"), issue.get("description"))
-    return keywords("\n".join(part for part in parts if isinstance(part, str)))
+def words_of(issue: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The words of an issue's title and description as a context has them: ``keywords`` and, more of them, ``words``.
 
-
-def keywords(text: str) -> list[str]:
-    """The 16 most frequent words of three characters and more, of equals the alphabet's first.
-
-    They are those of kernel 0.1.0 (docs/kernel-contract.md, section 7).
+    The keywords are those of kernel 0.1.0 (docs/kernel-contract.md, section 7).
     """
+    parts = (issue.get("title"), issue.get("description"))
+    words = frequent_words("\n".join(part for part in parts if isinstance(part, str)), MAX_WORDS)
+    return {"keywords": words[:MAX_KEYWORDS], "words": words}
+
+
+def frequent_words(text: str, at_most: int) -> list[str]:
+    """The most frequent words of three characters and more, of equals the alphabet's first."""
     counts = Counter(word for word in map(str.lower, _WORD.findall(text)) if word not in _STOP_WORDS)
-    return sorted(counts, key=lambda word: (-counts[word], word))[:MAX_KEYWORDS]
+    return sorted(counts, key=lambda word: (-counts[word], word))[:at_most]

@@ -49,8 +49,8 @@ class RunRecord:
     """When an archive was complete, by the event log where that says so: the kernel knows it from then on."""
     kernel_summary: dict[str, Any] | None = None
     """The run_summary.v1 that the kernel itself makes of an archive; None where it makes none."""
-    keywords: list[str] | None = None
-    """Of the issue's text as the run's manifest has it; None without a manifest."""
+    words: dict[str, list[str]] | None = None
+    """Those of the issue's text as the run's manifest has it, see words_of; None without a manifest."""
     _packed: PackedRun | None = None
 
     @property

@@ -100,6 +100,8 @@ class IssueContext(OpenDocument):
     tags: list[str]
     title: str | None = None
     keywords: Annotated[list[str], Field(max_length=16)] | None = None
+    words: Annotated[list[str], Field(max_length=256)] | None = None
+    """More of its text's words than the keywords, in contexts that the planner built."""
     context_builder: str | None = None
     """"planner" in contexts that the planner built; the kernel does not say."""
 

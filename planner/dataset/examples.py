@@ -202,8 +202,8 @@ class _Rebuild:
         assert run.planner_input is not None
         document = run.planner_input.facts
         issue = document["issue"]
-        if run.keywords is not None:
-            issue["keywords"] = run.keywords
+        if run.words is not None:
+            issue |= run.words
         if builder == "planner":
             issue["dk_attempts"] = self._past.attempts(issue["issue_id"], run.decided_ms)
         return {**document, "issue": signed(issue, builder)}

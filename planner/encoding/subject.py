@@ -23,7 +23,7 @@ class Subject:
     size_minutes: float
     """How long a person would need."""
     text: str
-    """Title, tags and keywords."""
+    """Title, tags and words; of a context that has none, keywords."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def subject_of(context: Mapping[str, Any]) -> Subject:
         issue_id=recorded_problem(issue) or str(issue["issue_id"]),
         group=tags[0] if tags else "",
         size_minutes=float(minutes) if known else SIZE_MINUTES.get(issue.get("dk_size"), SIZE_MINUTES["M"]),
-        text=" ".join([str(issue.get("title") or ""), *tags, *map(str, issue.get("keywords") or ())]),
+        text=" ".join(
+            [str(issue.get("title") or ""), *tags, *map(str, issue.get("words") or issue.get("keywords") or ())]
+        ),
     )
 
 

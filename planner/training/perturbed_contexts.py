@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.encoding.subject import recorded_problem
 
-SUBJECT = ("title", "tags", "keywords")
+SUBJECT = ("title", "tags", "keywords", "words")
 SIZE = ("dk_size", "estimated_minutes")
 Contexts = Sequence[Mapping[str, Any]]
 

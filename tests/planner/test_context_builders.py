@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from planner.artifacts.beads import keywords
+from planner.artifacts.beads import words_of
 from planner.artifacts.record_decision import record
 from planner.artifacts.repo import Repo
 from planner.context import ContextBuilder, system_state
@@ -22,6 +22,7 @@ from planner.dataset.logged_trials import logged_trials
 from planner.dataset.trials import Trial
 from planner.encoding.kernel_tokens import kernel_segments
 from planner.encoding.profiles import token_segments
+from planner.encoding.subject import subject_of
 from planner.errors import ArtifactError
 from tests.conftest import FIXTURES
 
@@ -132,7 +133,8 @@ def test_without_a_universe_a_context_says_so_as_the_kernel_does(first_runs: Pat
     ],
 )
 def test_keywords_are_the_most_frequent_words_of_three_characters(text: str, words: list[str]) -> None:
-    assert keywords(text) == words
+    found = words_of({"title": text, "description": None})
+    assert found["keywords"] == words == found["words"][:16]
 
 
 def test_the_kernel_knows_no_run_that_was_archived_after_the_decision(first_runs: Path) -> None:
@@ -342,3 +344,15 @@ def test_a_selected_candidate_that_did_not_pass_is_no_success(corpus: Path) -> N
     path.write_bytes(orjson.dumps(document))
     (summary,) = [run.summary for run in Repo(corpus).runs if run.run_id == path.parent.name]
     assert summary["outcome"]["status"] == "failed" and "generation" not in summary
+
+
+def test_the_planners_contexts_have_more_words_of_an_issue_and_the_kernels_have_not(first_runs: Path) -> None:
+    text = " ".join(f"word{n:03}" for n in range(300))
+    lines = (first_runs / ".beads/issues.jsonl").read_text().splitlines()
+    issue = {**orjson.loads(lines[0]), "description": text}
+    (first_runs / ".beads/issues.jsonl").write_bytes(b"\n".join([orjson.dumps(issue), *map(str.encode, lines[1:])]))
+    repo = Repo(first_runs)
+    ours = ContextBuilder(repo).now(issue["id"])
+    assert len(ours["issue"]["words"]) == 256 and ours["issue"]["keywords"] == ours["issue"]["words"][:16]
+    assert "word200" in subject_of(ours).text
+    assert "words" not in ContextBuilder(repo, "kernel").now(issue["id"])["issue"]
