@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -39,7 +40,7 @@ _QUIET = {
 """Ray's settings that make short local work quick, its output ours and Ctrl-C immediate; a user's own values win."""
 
 _EMBEDDED = {
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
     "RAY_task_events_report_interval_ms": "0",
@@ -99,6 +100,9 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
     if threading.current_thread() is not threading.main_thread():
         # The kernel ends Ray's processes together with the thread that started them.
         raise RuntimeError("connect() without an address must be called in the main thread")
+    if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        # It listens on the machine's own address, and who reaches it runs what he likes there as this user.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     directory = _short_directory()
     for attempt in range(STARTS):
         try:

@@ -34,6 +34,18 @@ with connect(num_cpus=1) as ray:
     ray.get(ray.remote(start).remote())
     time.sleep(2)
 """
+LETS_A_STRANGER_TRY = """
+import os, subprocess, sys
+from cluster.connect import connect
+TRY = "import sys, ray; ray.init(address=sys.argv[1], logging_level='error'); print(ray.cluster_resources())"
+with connect(num_cpus=1) as ray:
+    command = [sys.executable, "-c", TRY, ray.get_runtime_context().gcs_address]
+    for token in (None, "0" * 64, os.environ["RAY_AUTH_TOKEN"]):
+        mode = {"RAY_AUTH_MODE": "disabled"} if token is None else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+        done = subprocess.run(command, env={**kept, **mode}, capture_output=True, text=True)
+        print("refused" if done.returncode else "let in")
+"""
 IN_A_THREAD = """
 import threading
 from cluster.connect import connect
@@ -44,6 +56,12 @@ thread = threading.Thread(target=start)
 thread.start()
 thread.join()
 """
+
+
+def test_who_lacks_the_token_does_not_get_into_an_embedded_ray() -> None:
+    environment = {name: value for name, value in new_environment().items() if not name.startswith("RAY_AUTH")}
+    done = subprocess.run([sys.executable, "-c", LETS_A_STRANGER_TRY], env=environment, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:-1] == ["refused", "refused", "let in"], done.stderr
 
 
 def test_an_address_where_nothing_answers_is_reported_in_seconds(small_dataset: Path, tmp_path: Path) -> None:
