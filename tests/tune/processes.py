@@ -20,7 +20,14 @@ def new_environment() -> dict[str, str]:
     """An environment without this session's Ray, marked so that every descendant can be found."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     path = os.pathsep.join([str(BIN), kept.get("PATH", "")])
-    return {**kept, "PATH": path, "RAY_AUTH_MODE": "disabled", "COLUMNS": "200", MARK: uuid.uuid4().hex}
+    return {
+        **kept,
+        "PATH": path,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2,
+        "COLUMNS": "200",
+        MARK: uuid.uuid4().hex,
+    }
 
 
 def start_planner(environment: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
