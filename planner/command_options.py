@@ -29,7 +29,7 @@ class TrainOptions(OptionsModel):
     teacher: Path | None = option(
         None, "Run whose decisions are taught: --arch structural, or any that values every action. [default arch: urm]"
     )
-    perturbed: int = option(1000, "With --teacher: contexts made of parts of others, beside the dataset's.", ge=0)
+    perturbed: int = option(3000, "With --teacher: contexts made of parts of others, beside the dataset's.", ge=0)
     init_from: Path | None = option(None, "Run whose best weights to start from.")
     workers: int = option(2, "DDP workers.", ge=1)
     gpu: bool = option(False, "One GPU per worker, nccl instead of gloo.")

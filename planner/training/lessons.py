@@ -31,13 +31,12 @@ DEFAULTS = ("labels=soft", "label_temperature=0.005")
 """Settings of a pupil, unless the user has others: a softmax of the teacher's utilities is its label."""
 ARCH = "urm_planner"
 """What is taught, unless the user says."""
-PERTURBED = 1000
 ALIKE = 0.001
 """Utility by which actions may differ that a teacher values alike: a thousandth of a pass."""
 
 
 def write_lessons(
-    run: Path, teacher_run: Path, dataset_path: Path, *, perturbed: int = PERTURBED, seed: int = 0
+    run: Path, teacher_run: Path, dataset_path: Path, *, perturbed: int, seed: int = 0
 ) -> Path:
     """Write the lessons of the run-to-be ``run``, unless it has them already; returns their directory.
 
