@@ -35,9 +35,7 @@ ALIKE = 0.001
 """Utility by which actions may differ that a teacher values alike: a thousandth of a pass."""
 
 
-def write_lessons(
-    run: Path, teacher_run: Path, dataset_path: Path, *, perturbed: int, seed: int = 0
-) -> Path:
+def write_lessons(run: Path, teacher_run: Path, dataset_path: Path, *, perturbed: int, seed: int = 0) -> Path:
     """Write the lessons of the run-to-be ``run``, unless it has them already; returns their directory.
 
     CheckpointError when ``teacher_run`` is no run, values no actions, or has another action space than the dataset.

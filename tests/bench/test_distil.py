@@ -81,14 +81,14 @@ def test_a_wrong_teacher_is_refused_in_a_sentence_and_nothing_is_written(
     teacher: Path, grouped_winners: Path, corpus_dataset: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="this is not a training run"):
-        write_lessons(tmp_path / "pupil", grouped_winners, grouped_winners)
+        write_lessons(tmp_path / "pupil", grouped_winners, grouped_winners, perturbed=5)
     plain = trained(corpus_dataset, tmp_path / "plain")
     with pytest.raises(CheckpointError, match="does not say what every action is worth"):
-        write_lessons(tmp_path / "pupil", plain, corpus_dataset)
+        write_lessons(tmp_path / "pupil", plain, corpus_dataset, perturbed=5)
     with pytest.raises(CheckpointError, match="its action space is not that of"):
-        write_lessons(tmp_path / "pupil", teacher, corpus_dataset)
+        write_lessons(tmp_path / "pupil", teacher, corpus_dataset, perturbed=5)
     with pytest.raises(DatasetError, match="planner dataset build"):
-        write_lessons(tmp_path / "pupil", teacher, tmp_path)
+        write_lessons(tmp_path / "pupil", teacher, tmp_path, perturbed=5)
     assert not (tmp_path / "pupil").exists()
 
 
