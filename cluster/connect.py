@@ -100,9 +100,7 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
     if threading.current_thread() is not threading.main_thread():
         # The kernel ends Ray's processes together with the thread that started them.
         raise RuntimeError("connect() without an address must be called in the main thread")
-    if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        # It listens on the machine's own address, and who reaches it runs what he likes there as this user.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    _require_token()
     directory = _short_directory()
     for attempt in range(STARTS):
         try:
@@ -125,6 +123,22 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
                     f"Ray did not start inside this command, tried {STARTS} times: {_first_line(error)}: give the "
                     "command again when the machine is less busy, or name a running head with --address"
                 ) from None
+
+
+def _require_token() -> None:
+    """Let nobody in who lacks a token that only this process and those it starts know, unless the user has a mode.
+
+    Ray listens on the machine's own address: who reaches it runs what he likes there, as this user.
+    """
+    if os.environ["RAY_AUTH_MODE"] != "token":
+        return
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    # Where ray was imported before, it has read mode and token already.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from planner.errors import ConfigError
 
 N_SIMILAR_CHOICES = (0, 1, 2, 4, 8, 16)
 BATCH_SIZES = (16, 32, 64, 128)
+AVERAGES = (0.0, 0.9, 0.99)
+"""Decays of the moving average of weights; 0 is none."""
 
 Settings = dict[str, Any]
 """Dotted setting, as in `planner train --set`, to its value."""
@@ -50,8 +52,12 @@ def mlp_space(trial: Suggester, stored_similar: int) -> Settings:
 
 
 def transformer_space(trial: Suggester, stored_similar: int, config: TrainConfig) -> Settings:
-    """A token policy: sizes from half to twice the config's own, so that a search stays as dear as what it improves."""
+    """A token policy: sizes from half to twice the config's own, so that a search stays as dear as what it improves.
+
+    How its weights are averaged is searched too.
+    """
     settings = common_space(trial, stored_similar)
+    settings["ema"] = trial.suggest_categorical("ema", AVERAGES)
     d_model, layers = config.model["d_model"], config.model["layers"]
     settings["model.d_model"] = trial.suggest_categorical("model.d_model", (d_model // 2, d_model, 2 * d_model))
     settings["model.layers"] = trial.suggest_int("model.layers", 1, 2 * layers)
@@ -102,7 +108,7 @@ def starting_point(config: TrainConfig, stored_similar: int) -> Settings | None:
     from optuna.trial import FixedTrial
 
     dropout = config.model.get("dropout", 0.0)
-    draws = config.model_dump(include={"lr", "weight_decay", "batch_size", "n_similar"})
+    draws = config.model_dump(include={"lr", "weight_decay", "batch_size", "n_similar", "ema"})
     draws |= {f"model.{name}": value for name, value in config.model.items()} | {"with_dropout": dropout > 0}
     trial = FixedTrial(draws)
     try:

@@ -36,6 +36,7 @@ with connect(num_cpus=1) as ray:
 """
 LETS_A_STRANGER_TRY = """
 import os, subprocess, sys
+import ray.tune.search  # reads mode and token, before connect sets them
 from cluster.connect import connect
 TRY = "import sys, ray; ray.init(address=sys.argv[1], logging_level='error'); print(ray.cluster_resources())"
 with connect(num_cpus=1) as ray:
