@@ -89,7 +89,7 @@ def export_bundle(
 
 def write_bundle(policy: LearnedPolicy, directory: Path, metadata: dict[str, Any]) -> None:
     """Write a bundle's files, unchecked."""
-    write_onnx(policy, directory / "planner.onnx")
+    write_onnx(policy, directory / "planner.onnx", metadata)
     _write(directory / "vocab.json", {"tokens": policy.document.vocabulary})
     _write(directory / "action_space.json", policy.space.to_document())
     _write(directory / "calibration.json", _calibration(policy))
@@ -133,15 +133,16 @@ def input_names(reads: str) -> tuple[str, ...]:
     return ("context_features", "run_features", "runs_present")
 
 
-def write_onnx(policy: LearnedPolicy, path: Path) -> None:
-    """Write the policy as planner.onnx."""
+def write_onnx(policy: LearnedPolicy, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write the policy as planner.onnx, with the bundle's metadata inside as JSON, for who gets the model alone."""
+    inside = {"planner_bundle": orjson.dumps(metadata).decode()}
     if isinstance(policy.model, URMPlanner):
-        _write_token_policy(policy, policy.model, path)
+        _write_token_policy(policy, policy.model, path, inside)
     else:
-        _trace(policy, path)
+        _trace(policy, path, inside)
 
 
-def _write_token_policy(policy: LearnedPolicy, model: URMPlanner, path: Path) -> None:
+def _write_token_policy(policy: LearnedPolicy, model: URMPlanner, path: Path, metadata: Mapping[str, str]) -> None:
     kernel = policy.document.token_profile == "kernel"
     write_token_policy(
         path,
@@ -151,6 +152,7 @@ def _write_token_policy(policy: LearnedPolicy, model: URMPlanner, path: Path) ->
         longest=model.settings.seq_len,
         fixed_length=_kernel_length(model.settings) if kernel else None,
         penalties=(_penalties(policy), JOB_TYPE_PLACE) if kernel else None,
+        metadata=metadata,
     )
 
 
@@ -184,7 +186,7 @@ class _Logits(nn.Module):
         return tuple(self.model.logits(dict(zip(self.names, inputs, strict=True))))
 
 
-def _trace(policy: LearnedPolicy, path: Path) -> None:
+def _trace(policy: LearnedPolicy, path: Path, metadata: Mapping[str, str]) -> None:
     """The ONNX model of a policy that reads features, as torch's exporter traces it; any batch size."""
     names, document = input_names(policy.reads), policy.document
     # Two rows: a size that is not exported as a constant.
@@ -208,11 +210,14 @@ def _trace(policy: LearnedPolicy, path: Path) -> None:
             dynamic_shapes={"inputs": tuple({0: batch} for _ in names)},
             external_data=False,
         )
-    _forget_origins(path)
+    _replace_origins(path, metadata)
 
 
-def _forget_origins(path: Path) -> None:
-    """Take out of a model the call stacks that torch's exporter notes at each node: they name paths of this machine."""
+def _replace_origins(path: Path, metadata: Mapping[str, str]) -> None:
+    """Take out of a model the call stacks that torch's exporter notes at each node: they name paths of this machine.
+
+    What the model says of itself is ``metadata``.
+    """
     model = onnx.load(path)
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
         for node in nodes:
@@ -221,7 +226,7 @@ def _forget_origins(path: Path) -> None:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         value.ClearField("metadata_props")
     model.graph.ClearField("metadata_props")
-    model.ClearField("metadata_props")
+    onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, path)
 
 
