@@ -42,13 +42,18 @@ class ExecutionBar:
 
 def print_report(console: Console, report: BenchReport) -> None:
     """The winner of every case, what was set aside or left out, and the counts."""
-    table = Table("issue", "winner", "conf.", "equals", "passed", "capped", "faults")
+    table = Table("issue", "winner", "conf.", "decided by", "equals", "passed", "capped", "faults")
     for case in report.cases[:SHOWN_CASES]:
         verdict = case.verdict
         winner = (
-            ("none", "-", "-")
+            ("none", "-", "-", "-")
             if verdict is None
-            else (str(verdict.action), f"{verdict.confidence:.2f}", str(len(verdict.equals) - 1))
+            else (
+                str(verdict.action),
+                f"{verdict.confidence:.2f}",
+                verdict.decided_by,
+                str(len(verdict.equals) - 1),
+            )
         )
         passed = f"{case.passed} of {case.finished - case.capped - case.faults}"
         table.add_row(case.issue_id, *winner, passed, str(case.capped), str(case.faults))
@@ -60,6 +65,11 @@ def print_report(console: Console, report: BenchReport) -> None:
         console,
         f"winner: passes most, then {order}, then the smallest plan; conf.: how likely none passes more often; "
         "equals: actions that are not clearly worse",
+    )
+    say(
+        console,
+        "decided by: passes (it passes more often than all but its equals), time_bound (others may pass as often, but "
+        "took longer or were capped), or unknown (nobody passed, or all are equals)",
     )
     print_set_aside(console, report.set_aside, report.unreadable)
     for reason, count in report.fault_reasons.items():

@@ -5,11 +5,11 @@ is its equal, and of equals the smaller plan wins.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist, fmean, stdev
-from typing import Any
+from typing import Any, Literal, get_args
 
 from bench.judging.expectations import Expectation
 from planner.actions import Action, action_document
@@ -21,6 +21,14 @@ from planner.dimensions import DIMENSIONS
 from planner.scoring.utility import DEFAULT_METRICS, TERMS, utility, utility_text
 
 GOALS = ("min", "max")
+DecidedBy = Literal["passes", "time_bound", "unknown"]
+"""What sets a winner apart from the actions that are not its equals.
+
+passes: it passes more often than each of them. time_bound: they may pass as often, but some took longer than the bound
+that the winner set, or were capped there (or lost by another metric of the objective). unknown: nobody passed, or there
+is nothing but equals.
+"""
+DECIDED_BY: tuple[DecidedBy, ...] = get_args(DecidedBy)
 METRICS = tuple(TERMS)
 """What an outcome is compared by: wall time, time of all agents together, US dollars, and a world's overall score."""
 
@@ -109,12 +117,19 @@ class Verdict:
     equals: tuple[Action, ...]
     """The actions that could not be distinguished from each other at the end, the winner among them."""
     confidence: float
-    """How likely the winner passes at least as often as every other action (uniform prior, the least over rivals)."""
+    """How likely the winner passes at least as often as every other action (uniform prior, the least over rivals). What
+    a capped execution would have come to is open: of it nothing counts."""
+    decided_by: DecidedBy
 
     def to_json(self) -> dict[str, Any]:
         """All of it by its names."""
         equals = [action_document(action) for action in self.equals]
-        return {"action": action_document(self.action), "equals": equals, "confidence": self.confidence}
+        return {
+            "action": action_document(self.action),
+            "equals": equals,
+            "confidence": self.confidence,
+            "decided_by": self.decided_by,
+        }
 
 
 def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objective) -> Verdict | None:
@@ -123,12 +138,14 @@ def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objectiv
     An action that another one beats is out, criterion after criterion: in passing (its chance to pass more often
     exceeds the objective's certainty), then in each metric (the mean lies beyond the other's by more than the
     tolerance, and by more than the other's standard error times the quantile of the certainty). An unknown cost comes
-    last. Of those that are left the smallest plan wins. A capped action is out from the start.
+    last. Of those that are left the smallest plan wins. A capped action cannot win; whether it would have passed is open,
+    so it remains a rival of which no more is known than what its other executions came to.
     """
     outcomes = _by_action(executions)
-    left = [action for action, group in outcomes.items() if not any(o.status == "stopped_early" for o in group)]
-    passes = {action: (sum(o.passed for o in outcomes[action]), len(outcomes[action])) for action in left}
-    return _judge(passes, lambda action, name, goal: _values(outcomes[action], name, goal), objective)
+    ended = {action: [o for o in group if o.status != "stopped_early"] for action, group in outcomes.items()}
+    passes = {action: (sum(o.passed for o in group), len(group)) for action, group in ended.items()}
+    capped = {action for action, group in outcomes.items() if len(ended[action]) < len(group)}
+    return _judge(passes, lambda action, name, goal: _values(outcomes[action], name, goal), objective, capped)
 
 
 def judge_expected(expected: Mapping[Action, Expectation], objective: Objective) -> Verdict | None:
@@ -147,21 +164,42 @@ def judge_expected(expected: Mapping[Action, Expectation], objective: Objective)
 
 
 def _judge(
-    passes: Mapping[Action, tuple[int, int]], values_of: Callable[[Action, str, str], list[float]], objective: Objective
+    passes: Mapping[Action, tuple[int, int]],
+    values_of: Callable[[Action, str, str], list[float]],
+    objective: Objective,
+    capped: Set[Action] = frozenset(),
 ) -> Verdict | None:
-    """``passes`` of the contenders as (passes, executions), and the values of a metric of each."""
-    contenders = left = list(passes)
-    if not left:
+    """``passes`` of all actions as (passes, executions), those of ``capped`` without what was stopped; and the values
+    of a metric of each."""
+    contenders = [action for action in passes if action not in capped]
+    if not contenders:
         return None
-    left = [a for a in left if not any(_passes_more(passes[b], passes[a], objective.certainty) for b in left)]
+    passing = left = [
+        a for a in contenders if not any(_passes_more(passes[b], passes[a], objective.certainty) for b in contenders)
+    ]
     for name, goal in objective.metrics:
         values = {action: values_of(action, name, goal) for action in left}
         bounds = [beaten_beyond(group, goal, objective) for group in values.values()]
         left = [a for a in left if not any(_is_beyond(fmean(values[a]), bound, goal) for bound in bounds)]
     best = min(left, key=lambda action: (plan_size(action), str(action)))
-    rivals = [action for action in contenders if action != best]
+    rivals = [action for action in passes if action != best]
     confidence = min((chance_to_pass_more(passes[best], passes[a]) for a in rivals), default=Fraction(1))
-    return Verdict(best, tuple(left), float(confidence))
+    return Verdict(
+        best, tuple(left), float(confidence), _decided_by(passes, passes[best][0] > 0, passing, left, capped)
+    )
+
+
+def _decided_by(
+    passes: Mapping[Action, tuple[int, int]],
+    winner_passes: bool,
+    passing: Collection[Action],
+    equals: Collection[Action],
+    capped: Set[Action],
+) -> DecidedBy:
+    """``passing``: what was left after passes were compared; ``equals``: what was left at the end."""
+    if not winner_passes or len(equals) == len(passes):
+        return "unknown"
+    return "time_bound" if capped or len(equals) < len(passing) else "passes"
 
 
 def beaten_beyond(values: Sequence[float], goal: str, objective: Objective) -> float:

@@ -93,6 +93,36 @@ def test_a_capped_action_never_wins() -> None:
     assert winner([*times(SERIAL, 1, 1), (SERIAL, capped), *times(WIDE, 9, 9, 9)]) == WIDE
 
 
+CAPPED = outcome(False, 1100, None, status="stopped_early", stopped_by="capped")
+
+
+def decided(executions: Sequence[tuple[Action, BenchOutcome]]) -> tuple[str, float]:
+    verdict = judge(executions, DEFAULT)
+    assert verdict is not None and verdict.to_json()["decided_by"] == verdict.decided_by
+    return verdict.decided_by, round(verdict.confidence, 3)
+
+
+def test_whether_a_capped_rival_would_have_passed_is_open_so_its_winner_is_not_sure() -> None:
+    # One pass against a rate of which nothing is known: the mean of 1/2, had the rival passed, and 5/6, had it failed.
+    assert decided([(SERIAL, outcome()), (WIDE, CAPPED), (LONG, CAPPED)]) == ("time_bound", 0.667)
+    # Of a rival that passed twice before it was capped, two passes are known.
+    known = [*times(WIDE, 900, 900), (WIDE, CAPPED)]
+    assert decided(times(SERIAL, 100, 100, 100) + known) == ("time_bound", 0.571)
+    assert decided(times(SERIAL, 100, 100, 100) + times(WIDE, 900, 900, 900)) == ("time_bound", 0.5)
+
+
+def test_a_verdict_says_whether_passes_time_or_nothing_set_its_winner_apart() -> None:
+    failed, slow = outcome(False), outcome(duration_ms=9000)
+    assert decided([(SERIAL, outcome()), (WIDE, failed)]) == ("passes", 0.833)
+    # An equal of the winner changes nothing: of the others each failed, or one may have passed as well.
+    assert decided([(SERIAL, outcome()), (LONG, outcome()), (WIDE, failed)]) == ("passes", 0.5)
+    assert decided([(SERIAL, outcome()), (LONG, failed), (WIDE, slow)]) == ("time_bound", 0.5)
+    assert decided([(SERIAL, outcome()), (LONG, failed), (WIDE, CAPPED)]) == ("time_bound", 0.667)
+    assert decided([(SERIAL, outcome()), (LONG, outcome())])[0] == "unknown"
+    assert decided([(SERIAL, failed), (LONG, outcome(False, 9000))])[0] == "unknown"
+    assert decided([(SERIAL, outcome()), (LONG, FAULT)])[0] == "unknown"
+
+
 @pytest.mark.parametrize(
     ("wide", "serial", "better"),
     [
