@@ -38,7 +38,12 @@ class BenchOptions(OptionsModel):
         flag="--policy",
         section=TRIED,
     )
-    full: bool = option(False, "Run every execution to its end, also one that cannot win any more.", section=COST)
+    full: bool = option(
+        False,
+        "Run every execution to its end, also one that cannot win any more, and those that the ledger has as capped or "
+        "derived again: to judge policies by.",
+        section=COST,
+    )
     workers: int | None = option(None, "Executions at the same time. [default: the cluster's CPUs]", section=RUN, ge=1)
     max_case_minutes: float | None = option(
         None, "Minutes that all executions of a case may take. [default: no cap]", section=COST, ge=0

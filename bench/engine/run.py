@@ -99,6 +99,8 @@ def run_bench(
         ledger.add_cases(cases, options.repeats)
         if options.retry_faults:
             ledger.plan_faults_again()
+        if options.full:
+            ledger.plan_to_the_end()
         before = ledger.progress()
         progress(before)
         left_out: Mapping[str, int] = {}

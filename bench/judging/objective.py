@@ -138,8 +138,8 @@ def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objectiv
     An action that another one beats is out, criterion after criterion: in passing (its chance to pass more often
     exceeds the objective's certainty), then in each metric (the mean lies beyond the other's by more than the
     tolerance, and by more than the other's standard error times the quantile of the certainty). An unknown cost comes
-    last. Of those that are left the smallest plan wins. A capped action cannot win; whether it would have passed is open,
-    so it remains a rival of which no more is known than what its other executions came to.
+    last. Of those that are left the smallest plan wins. A capped action cannot win; whether it would have passed is
+    open, so it remains a rival of which no more is known than what its other executions came to.
     """
     outcomes = _by_action(executions)
     ended = {action: [o for o in group if o.status != "stopped_early"] for action, group in outcomes.items()}
