@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bench.engine.run import BenchReport
+from bench.engine.run import BenchReport, CapReport
 from bench.ledger import Progress as LedgerProgress
 
 SHOWN_CASES = 60
@@ -76,6 +76,8 @@ def print_report(console: Console, report: BenchReport) -> None:
         say(console, f"fault: {count} executions: {reason}")
     if report.fault_reasons:
         say(console, "mend what spoiled them, then give the same command with --retry-faults")
+    if report.caps is not None and report.caps.start_ms and any(case.capped for case in report.cases):
+        say(console, _caps_line(report.caps))
     for host, reason in report.idle_nodes.items():
         say(console, f"node {host} got no more work: {reason}")
     for reason, n_executions in report.left_out.items():
@@ -86,6 +88,16 @@ def print_report(console: Console, report: BenchReport) -> None:
         f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty "
         f"({report.retried} were started more than once), {report.derived} derived from runs with more minutes; "
         f"ledger {report.ledger_path}",
+    )
+
+
+def _caps_line(caps: CapReport) -> str:
+    """What capped executions were allowed beyond the bound of the sibling that passed."""
+    source = "as --doctor measured" if caps.start_measured else "not measured here: `planner bench --doctor` does"
+    spread = ", ".join(f"{tool} {share:.0%}" for tool, share in sorted(caps.spread.items()))
+    return (
+        f"caps leave to noise: the kernel's start-up of {caps.start_ms / 1000:.2f} s ({source}), and what the tools' "
+        f"times vary by on one issue ({spread or 'not known in this session'})"
     )
 
 

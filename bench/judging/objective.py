@@ -11,6 +11,7 @@ from fractions import Fraction
 from statistics import NormalDist, fmean, stdev
 from typing import Any, Literal, get_args
 
+from bench.judging.cap_margin import CapMargin
 from bench.judging.expectations import Expectation
 from planner.actions import Action, action_document
 from planner.artifacts.universe import Universe
@@ -213,26 +214,34 @@ def beaten_beyond(values: Sequence[float], goal: str, objective: Objective) -> f
 
 
 def cap_ms(
-    outcomes: Mapping[Action, Sequence[BenchOutcome]], action: Action, repeats: int, objective: Objective
+    outcomes: Mapping[Action, Sequence[BenchOutcome]],
+    action: Action,
+    repeats: int,
+    objective: Objective,
+    margin: CapMargin = CapMargin(),
 ) -> int | None:
     """How long the next execution of ``action`` may last before the action cannot win any more; None = no such limit.
 
     ``outcomes`` are the case's so far. Let A be an action all of whose ``repeats`` executions passed. No action passes
     more often than A does, so A is still there when durations are compared, and it beats every action whose mean
     duration lies beyond A's bound; what that action itself would have beaten, A beats too. So stopping it there changes
-    no winner.
+    no winner. Another run of both might: so it goes on for as long as noise, ``margin``, may have made it the slower.
     """
     if not objective.time_decides_first:
         return None
+    tools = {launch.tool for group in outcomes.values() for outcome in group for launch in outcome.launches}
     bounds = [
-        beaten_beyond([o.duration_ms for o in group], "min", objective)
+        max(
+            beaten_beyond([o.duration_ms for o in group], "min", objective),
+            margin.bound_ms(group, tools, objective.certainty),
+        )
         for other, group in outcomes.items()
         if other != action and len(group) == repeats and all(o.passed for o in group)
     ]
     if not bounds:
         return None
     spent = sum(outcome.duration_ms for outcome in outcomes.get(action, ()))
-    return max(1, math.floor(repeats * min(bounds) - spent) + 1)
+    return max(1, math.floor(repeats * (min(bounds) + margin.start_ms) - spent) + 1)
 
 
 def action_outcome(

@@ -1,7 +1,7 @@
 """What a ledger knows of each case: the outcomes of its actions, and which cases are held out for judging."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -135,13 +135,13 @@ class BenchResults:
             "faults_left_out": sum(result.faults for result in everything),
             "cases_with_faults": sum(result.faults > 0 for result in everything),
             "cases_left_out": len(self.left_out),
-            "capped_outcomes": sum(
-                outcome.status == "stopped_early"
-                for result in self.cases
-                for group in result.outcomes.values()
-                for outcome in group
-            ),
+            "capped_outcomes": sum(outcome.status == "stopped_early" for outcome in self._outcomes),
+            "derived_outcomes": sum(outcome.derived_from is not None for outcome in self._outcomes),
         }
+
+    @property
+    def _outcomes(self) -> Iterator[BenchOutcome]:
+        return (outcome for result in self.cases for group in result.outcomes.values() for outcome in group)
 
 
 def read_bench(ledger_path: Path) -> BenchResults:

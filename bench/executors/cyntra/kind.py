@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal
@@ -92,7 +93,8 @@ class CyntraKind:
         )
         settings = {"command": [Path(own.command[0]).name, *own.command[1:]], "universe_id": universe_id}
         origin = git_origin(repo, executor.environment["PATH"])
-        return bench_of_repo(repo, options, executor, settings, origin, check=executor.check_tools)
+        prepared = bench_of_repo(repo, options, executor, settings, origin, check=executor.check_tools)
+        return replace(prepared, programs={tool.name: tool.executable.name for tool in executor.toolchains})
 
     def default_ledger(self, source: Path) -> Path:
         """Beside the repo's other artifacts."""
