@@ -7,6 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench.engine.run import BenchReport, CapReport
+from bench.executors.fault_reasons import RETRY
 from bench.ledger import Progress as LedgerProgress
 
 SHOWN_CASES = 60
@@ -72,10 +73,12 @@ def print_report(console: Console, report: BenchReport) -> None:
         "took longer or were capped), or unknown (nobody passed, or all are equals)",
     )
     print_set_aside(console, report.set_aside, report.unreadable)
-    for reason, count in report.fault_reasons.items():
-        say(console, f"fault: {count} executions: {reason}")
+    for group in report.fault_reasons:
+        say(console, f"fault: {group.line}")
     if report.fault_reasons:
-        say(console, "mend what spoiled them, then give the same command with --retry-faults")
+        say(console, RETRY)
+    if not any(case.judged for case in report.cases):
+        say(console, "nothing could be judged: no case has outcomes of two actions" if report.cases else "no cases")
     if report.caps is not None and report.caps.start_ms and any(case.capped for case in report.cases):
         say(console, _caps_line(report.caps))
     for host, reason in report.idle_nodes.items():

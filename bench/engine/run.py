@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.engine.budget import Budget
 from bench.engine.workers import Capping, WorkerPool
+from bench.executors.fault_reasons import FaultGroup, fault_groups
 from bench.executors.kernel_start import recorded_start
 from bench.executors.protocol import Executor
 from bench.executors.registry import PreparedBench, executor_kind
@@ -36,10 +37,18 @@ class CaseReport:
     passed: int
     capped: int
     faults: int
+    compared: int
+    """Actions of which an outcome is known."""
+    planned_actions: int
     derived: Mapping[str, str]
     """Execution whose outcome was derived -> the one with more minutes that gave it."""
     verdict: Verdict | None
     """None as long as nothing but faults is known."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a winner, and something that it was compared with, if anything was to be."""
+        return self.verdict is not None and (self.compared > 1 or self.planned_actions == 1)
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,8 @@ class BenchReport:
     resumed: int
     faults: int
     """Executions in the ledger that ended in a fault, whoever ran them."""
-    fault_reasons: dict[str, int]
-    """Why -> how many of them."""
+    fault_reasons: list[FaultGroup]
+    """One for each distinct reason, with what cures it."""
     retried: int
     """Executions that were started more than once."""
     caps: CapReport | None = None
@@ -144,7 +153,7 @@ def run_bench(
             run=after.finished - before.finished,
             resumed=before.finished,
             faults=after.faults,
-            fault_reasons=ledger.fault_reasons(),
+            fault_reasons=fault_groups(ledger.fault_reasons().items()),
             retried=after.retried,
             caps=caps,
             derived=ledger.n_derived(),
@@ -240,6 +249,8 @@ def _case_report(ledger: Ledger, case: BenchCase, repeats: int, objective: Objec
         passed=sum(outcome.passed for _, outcome in outcomes),
         capped=sum(outcome.status == "stopped_early" for _, outcome in outcomes),
         faults=sum(outcome.status == "fault" for _, outcome in outcomes),
+        compared=len({action for action, outcome in outcomes if outcome.status != "fault"}),
+        planned_actions=len(case.actions),
         derived={e.execution_id: e.outcome.derived_from for e in executions if e.outcome.derived_from is not None},
         verdict=judge(outcomes, objective.for_job(case.context.job_type)),
     )
