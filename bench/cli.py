@@ -82,13 +82,13 @@ def bench(
     goes on where it stopped when the same command is given again.
     """
     import orjson
-    from rich.console import Console
 
     from bench.engine.display import ExecutionBar, print_report, print_set_aside, say
     from bench.engine.price import price_bench, price_lines
     from bench.engine.run import run_bench
+    from planner.display.console import console
 
-    chosen, console = options.of(BenchOptions), Console()
+    chosen = options.of(BenchOptions)
     kind = executor_kind(chosen.executor)
     if doctor:
         _print_checks(console, repo, chosen, options.of(CyntraOptions))

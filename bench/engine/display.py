@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench.engine.run import BenchReport, CapReport
 from bench.executors.fault_reasons import RETRY
@@ -43,7 +43,8 @@ class ExecutionBar:
 
 def print_report(console: Console, report: BenchReport) -> None:
     """The winner of every case, what was set aside or left out, and the counts."""
-    table = Table("issue", "winner", "conf.", "decided by", "equals", "passed", "capped", "faults")
+    titles = ("issue", Column("winner", no_wrap=True), "conf.", "decided by", "equals", "passed", "capped", "faults")
+    table = Table(*titles, padding=(0, 0))
     for case in report.cases[:SHOWN_CASES]:
         verdict = case.verdict
         winner = (
