@@ -159,7 +159,7 @@ def _print_checks(console: "Console", repo: Path, options: BenchOptions, cyntra:
 
     kind = executor_kind(options.executor)
     tools = tool_directories(cyntra.command)
-    setting = KernelSetting(repo.resolve(), cyntra.command, options.kernel_dir, options.universe, tools, cyntra.env)
+    setting = KernelSetting(repo.resolve(), cyntra, options.kernel_dir, options.universe)
     checks = examine(
         options.work_dir or Path(tempfile.gettempdir()),
         setting if kind.options is CyntraOptions else None,

@@ -44,7 +44,7 @@ def examine(
             *resources(place, limits, n_workers),
             attempt("locks", "choose a --work-dir on a local file system", lambda: locks(place)),
             attempt("ledger", "put the ledger on a local file system with --ledger", lambda: ledger(ledger_dir)),
-            *programs(None if kernel is None else (kernel.command, kernel.repo), search_path),
+            *programs(None if kernel is None else (kernel.options.command, kernel.repo), search_path),
             *_kernel(place, kernel, ledger_dir, search_path),
         ]
     finally:
@@ -53,7 +53,7 @@ def examine(
 
 def _kernel(place: Path, kernel: KernelSetting | None, ledger_dir: Path, search_path: str | None) -> list[Check]:
     """Nothing where there is none to start, which another check has said."""
-    if kernel is None or find_command(kernel.command[0], search_path) is None:
+    if kernel is None or find_command(kernel.options.command[0], search_path) is None:
         return []
     (place / "kernel").mkdir()
     return kernel_checks(place / "kernel", kernel, ledger_dir)

@@ -14,6 +14,7 @@ from statistics import median
 from bench.containment.limits import Limits
 from bench.doctor.check import PROBE_LIMIT_S, Check, attempt
 from bench.executors.cyntra.executor import CyntraExecutor
+from bench.executors.cyntra.kind import CyntraOptions, prepared_executor
 from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.fault_reasons import cure_of
 from bench.executors.kernel_start import record_start
@@ -22,7 +23,6 @@ from planner.actions import Action
 from planner.artifacts.beads import issue_context
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain, toolchain_names
-from planner.artifacts.universe import NO_UNIVERSE
 from planner.context import planner_input
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.contracts.document import validate
@@ -38,19 +38,18 @@ MINUTES = 15
 
 @dataclass(frozen=True)
 class KernelSetting:
-    """How a bench would call the kernel."""
+    """In which repo a bench would call the kernel, and how."""
 
     repo: Path
-    command: Sequence[str]
+    options: CyntraOptions
     kernel_dir: Path | None = None
     universe: str | None = None
-    extra_path: Sequence[Path] = ()
-    pass_on: Sequence[str] = ()
 
     @property
     def name(self) -> str:
         """The command as a ledger records it."""
-        return " ".join([Path(self.command[0]).name, *self.command[1:]])
+        command = self.options.command
+        return " ".join([Path(command[0]).name, *command[1:]])
 
 
 def kernel_checks(place: Path, setting: KernelSetting, ledger_dir: Path) -> list[Check]:
@@ -66,14 +65,7 @@ def kernel_checks(place: Path, setting: KernelSetting, ledger_dir: Path) -> list
 
 def _trivial(repo: Repo, setting: KernelSetting, place: Path) -> tuple[CyntraExecutor, BenchCase]:
     """The repo's executor with a tool that does nothing in each tool's place, and an issue that asks for nothing."""
-    executor = CyntraExecutor.prepare(
-        repo,
-        setting.command,
-        universe_id=None if repo.universe is NO_UNIVERSE else repo.universe.universe_id,
-        limits=Limits(DISPATCH_LIMIT_S),
-        extra_path=setting.extra_path,
-        pass_on=setting.pass_on,
-    )
+    executor = replace(prepared_executor(repo, setting.options), limits=Limits(DISPATCH_LIMIT_S))
     program = place / "trivial-tool"
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o700)
@@ -103,7 +95,9 @@ def _trivial(repo: Repo, setting: KernelSetting, place: Path) -> tuple[CyntraExe
         "actions": [Action(SERIAL, 1, MINUTES, "NA")._asdict()],
     }
     replaced = tuple(replace(tool, executable=program) for tool in tools)
-    return replace(executor, toolchains=replaced, issues={ISSUE: issue}), validate(BenchCase, document, ISSUE)
+    namespaces = executor.namespaces and executor.namespaces.with_shown([program])
+    ready = replace(executor, toolchains=replaced, issues={ISSUE: issue}, namespaces=namespaces)
+    return ready, validate(BenchCase, document, ISSUE)
 
 
 def _version(executor: CyntraExecutor, place: Path) -> Check:

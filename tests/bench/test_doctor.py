@@ -16,6 +16,7 @@ from bench.doctor.check import Check
 from bench.doctor.examine import examine
 from bench.doctor.kernel import KernelSetting, kernel_checks
 from bench.executors.kernel_start import FILE, record_start, recorded_start
+from tests.bench.benches import cyntra
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 
 
@@ -24,8 +25,8 @@ def named(checks: list[Check], name: str) -> Check:
     return check
 
 
-def small_kernel(repo: KernelRepo, *more: str) -> KernelSetting:
-    return KernelSetting(repo.root, [*SMALL_KERNEL, *more])
+def small_kernel(repo: KernelRepo) -> KernelSetting:
+    return KernelSetting(repo.root, cyntra(SMALL_KERNEL))
 
 
 def test_all_that_the_bench_relies_on_is_tried_and_nothing_is_left_behind(
@@ -51,7 +52,7 @@ def test_all_that_the_bench_relies_on_is_tried_and_nothing_is_left_behind(
 
 
 def test_every_check_is_one_line_with_its_remedy_when_it_fails(tmp_path: Path) -> None:
-    checks = examine(tmp_path, KernelSetting(tmp_path, ["no-such-kernel"]))
+    checks = examine(tmp_path, KernelSetting(tmp_path, cyntra(["no-such-kernel"])))
     assert all("\n" not in check.line for check in checks)
     line = named(checks, "kernel").line
     assert line == (
