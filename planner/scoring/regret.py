@@ -326,7 +326,8 @@ def regret_won(
     """
     bounds = lost_within(outcomes, metrics)
     moved = _shares(before, outcomes) - _shares(after, outcomes)
-    sides = [np.where(moved > 0, moved * more, moved * less) for more, less in (bounds, bounds[::-1])]
+    # Least is won where what is given up loses least and what is taken instead loses most.
+    sides = [np.where(moved > 0, moved * given_up, moved * taken) for given_up, taken in (bounds, bounds[::-1])]
     kept = outcomes.comparable
     choice = Choice(outcomes, moved, kept, clusters)
     totals = [np.bincount(outcomes.example, np.nan_to_num(side), len(outcomes))[kept] for side in sides]
