@@ -18,6 +18,7 @@ from bench.executors.cyntra.kind import CyntraOptions, prepared_executor
 from bench.executors.cyntra.overlay import SERIAL, SPECULATE
 from bench.executors.fault_reasons import cure_of
 from bench.executors.kernel_start import record_start
+from bench.executors.outcome import LOG_TAIL_CHARACTERS
 from bench.planning.cases import case_id_of, main_commit
 from planner.actions import Action
 from planner.artifacts.beads import issue_context
@@ -101,14 +102,15 @@ def _trivial(repo: Repo, setting: KernelSetting, place: Path) -> tuple[CyntraExe
 
 
 def _version(executor: CyntraExecutor, place: Path) -> Check:
-    """What the kernel calls itself; information only, for a stand-in need not say it."""
+    """What the kernel calls itself; a stand-in need not say it."""
 
     def ask() -> str:
         done = _run(executor, ["--version"], place)
         lines = (done.stdout or done.stderr).strip().splitlines()
-        return lines[-1] if done.returncode == 0 and lines else f"{executor.command[0]} does not say its version"
+        return lines[-1] if done.returncode == 0 and lines else ""
 
-    return attempt("kernel version", "check that the kernel's command can be run", ask)
+    found = attempt("kernel version", "check that the kernel's command can be run", ask)
+    return found if found.finding else replace(found, ok=None, finding=f"{executor.command[0]} does not say it")
 
 
 def _dispatches(
@@ -138,12 +140,13 @@ def _universe(executor: CyntraExecutor, clone: Path) -> Check:
         done = _run(executor, command, clone)
         if done.returncode == 0:
             return f"{executor.universe_id} is valid"
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
         if "No such command" in done.stderr or "invalid choice" in done.stderr:
-            return f"{executor.universe_id}: this kernel cannot validate it"
-        raise OSError(f"the kernel does not accept {executor.universe_id}: {lines[-1]}")
+            return ""
+        said = " ".join((done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").split())
+        raise OSError(f"the kernel does not accept {executor.universe_id}: {said[-LOG_TAIL_CHARACTERS:]}")
 
-    return attempt("universe", "mend universes/, or choose another one with --universe", ask)
+    found = attempt("universe", "mend universes/, or choose another one with --universe", ask)
+    return found if found.finding else replace(found, ok=None, finding=f"{executor.command[0]} cannot validate one")
 
 
 def _dispatch(executor: CyntraExecutor, case: BenchCase, action: Action, place: Path) -> BenchOutcome:
