@@ -1,15 +1,16 @@
 """Tests of what a bench need not run: what it takes from the machine and the repo for that, and what it reports."""
 
+from pathlib import Path
 from typing import cast
 
 from bench.engine.run import CaseReport, _caps
-from bench.engine.workers import Capping, Done, ExecutionWorker, _finished
+from bench.engine.workers import Capping, Done, ExecutionWorker, WorkerPool, _Case, _finished
 from bench.executors.cyntra.kind import KIND
 from bench.executors.kernel_start import record_start
 from bench.executors.protocol import Executor
-from bench.judging.cap_margin import DEFAULT_START_MS
+from bench.judging.cap_margin import DEFAULT_SPREAD, DEFAULT_START_MS
 from bench.judging.objective import Objective, Verdict, judge
-from bench.ledger import PlannedExecution
+from bench.ledger import Ledger, PlannedExecution
 from bench.options import BenchOptions
 from tests.bench.benches import cyntra
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
@@ -40,6 +41,29 @@ def test_a_caps_margin_is_that_of_the_bench() -> None:
     passed = {SERIAL: [launched(1000)]}
     capping = Capping(Objective(), 1, start_ms=650)
     assert capping.cap_ms(bench_case("1"), passed, WIDE, {"t": 0.4}) == 1000 + 476 + 650 + 1
+
+
+def test_a_worker_and_its_pool_leave_a_tools_spread_to_noise_where_runs_take_real_time(tmp_path: Path) -> None:
+    case, done = bench_case("1"), Done()
+    passed = _finished(PlannedExecution("e", case.case_id, SERIAL, 0, 0), launched(1000))
+    done.add(passed)
+    worker = ExecutionWorker(cast(Executor, Minutes()), Capping(Objective(), 1, start_ms=650))
+    deadline = worker._deadline(case, PlannedExecution("f", case.case_id, WIDE, 0, 0), done, {"t": 0.4})
+    assert deadline.cap_s == 2.127
+    instant = Minutes()
+    instant.instant = True
+    for executor, known in ((Minutes(), {"t": DEFAULT_SPREAD}), (instant, {})):
+        with Ledger.open(tmp_path / f"{len(known)}.sqlite") as ledger:
+            pool = WorkerPool(
+                None,
+                ledger,
+                cast(Executor, executor),
+                work_base=tmp_path,
+                n_workers=1,
+                on_progress=lambda progress: None,
+            )
+            pool._add(_Case(case, b""), passed)
+            assert pool.spread == known
 
 
 def test_a_worker_derives_nothing_from_an_agent_that_was_shown_its_limit() -> None:
