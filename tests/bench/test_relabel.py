@@ -15,7 +15,8 @@ from planner.config import load_config
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError, DatasetError
-from planner.evaluation.decisions import labels_of
+from planner.evaluation.decisions import _regret, labels_of
+from planner.scoring.preferences import Preference
 from planner.training.loop import start_run, train
 from tests.bench.ledgers import REPLAY, SERIAL, VOTE, bound, ten_cases, told, trained, write_ledger
 from tests.bench.test_objective import outcome
@@ -83,6 +84,9 @@ def test_a_capped_action_is_told_as_lost_and_nothing_more(ledger: Path, base: Pa
     # As if it had just passed after two of 120 minutes.
     assert found.utility[1] == pytest.approx(1 - 0.1 * 2 / 120 - 0.1 * 2 / 360)
     assert found.comparable.all()
+    # Whoever decides for it loses next to nothing, or a pass and more.
+    regret, capped, at_most = _regret(Preference(found.capped.astype(float)), split)
+    assert capped.all() and regret == pytest.approx([0.1 * 1 / 120 * 4 / 3] * 4, rel=1e-3) and (at_most > 1.1).all()
     # Whether the capped rival would have passed is open: its rate may be any.
     assert split.label_confidence.tolist() == pytest.approx([2 / 3] * 4)
     assert split.table["decided_by"] == ["time_bound"] * 4
