@@ -64,7 +64,10 @@ def bench(
     doctor: Annotated[
         bool,
         typer.Option(
-            "--doctor", help="Run nothing: print what this machine can and cannot enforce.", rich_help_panel=INSTEAD
+            "--doctor",
+            help="Bench nothing: print what this machine can and cannot enforce, and what a trivial run of the kernel "
+            "comes to.",
+            rich_help_panel=INSTEAD,
         ),
     ] = False,
     json: Annotated[
@@ -79,13 +82,13 @@ def bench(
     goes on where it stopped when the same command is given again.
     """
     import orjson
-    from rich.console import Console
 
     from bench.engine.display import ExecutionBar, print_report, print_set_aside, say
     from bench.engine.price import price_bench, price_lines
     from bench.engine.run import run_bench
+    from planner.display.console import console
 
-    chosen, console = options.of(BenchOptions), Console()
+    chosen = options.of(BenchOptions)
     kind = executor_kind(chosen.executor)
     if doctor:
         _print_checks(console, repo, chosen, options.of(CyntraOptions))
@@ -108,7 +111,7 @@ def bench(
     print_report(console, report)
     if json is not None:
         json.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
-    if not any(case.verdict for case in report.cases):
+    if not any(case.judged for case in report.cases):
         raise typer.Exit(NOTHING_TO_JUDGE_EXIT_CODE)
     if report.faults:
         raise typer.Exit(1)
@@ -151,18 +154,19 @@ def relabel(
 
 def _print_checks(console: "Console", repo: Path, options: BenchOptions, cyntra: CyntraOptions) -> None:
     from bench.doctor.examine import examine
+    from bench.doctor.kernel import KernelSetting
     from bench.engine.display import say
 
     kind = executor_kind(options.executor)
-    tools = map(str, tool_directories(cyntra.command))
+    tools = tool_directories(cyntra.command)
+    setting = KernelSetting(repo.resolve(), cyntra, options.kernel_dir, options.universe)
     checks = examine(
         options.work_dir or Path(tempfile.gettempdir()),
-        cyntra.command,
-        repo=repo.resolve(),
+        setting if kind.options is CyntraOptions else None,
         ledger_dir=(options.ledger or kind.default_ledger(repo)).parent,
         limits=cyntra.limits,
         n_workers=options.workers or len(os.sched_getaffinity(0)),
-        search_path=os.pathsep.join([*tools, os.environ.get("PATH", os.defpath)]),
+        search_path=os.pathsep.join([*map(str, tools), os.environ.get("PATH", os.defpath)]),
     )
     for check in checks:
         say(console, check.line)

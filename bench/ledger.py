@@ -318,6 +318,14 @@ class Ledger:
                 " WHERE status = 'fault'"
             ).rowcount
 
+    def plan_to_the_end(self) -> int:
+        """Plan executions again that were capped, or whose outcome another one gave; returns how many."""
+        with self._transaction():
+            return self._connection.execute(
+                "UPDATE executions SET state = 'planned', attempts = 0, passed = NULL, status = NULL, outcome = NULL"
+                " WHERE status = 'stopped_early' OR json_extract(outcome, '$.derived_from') IS NOT NULL"
+            ).rowcount
+
     # --- inner workings ---
 
     def _checkpoint(self) -> None:

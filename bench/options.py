@@ -8,6 +8,9 @@ from planner.options import OptionsModel, option
 
 TRIED, RUN, COST, TROUBLE = "What is tried", "How and where it runs", "What it may take", "After trouble"
 """The sections of ``planner bench --help``."""
+SHOW_A_LIMIT = ("deepagents", "lionagi", "li", "massgen")
+"""Agents' programs that put a deadline or a countdown in front of the model. Those that kernel 0.1.0 starts by itself
+(codex, claude, opencode, crush) are not among them: it passes no limit on, neither in the prompt nor in arguments."""
 
 
 class BenchOptions(OptionsModel):
@@ -38,7 +41,18 @@ class BenchOptions(OptionsModel):
         flag="--policy",
         section=TRIED,
     )
-    full: bool = option(False, "Run every execution to its end, also one that cannot win any more.", section=COST)
+    full: bool = option(
+        False,
+        "Run every execution to its end, also one that cannot win any more, and those that the ledger has as capped or "
+        "derived again: to judge policies by.",
+        section=COST,
+    )
+    shown_limit: list[str] = option(
+        list(SHOW_A_LIMIT),
+        "Toolchain (by its name in the config, or its program's) whose agent is shown its time limit: its outcomes "
+        "are run, never derived; may be repeated, and then replaces the defaults.",
+        section=COST,
+    )
     workers: int | None = option(None, "Executions at the same time. [default: the cluster's CPUs]", section=RUN, ge=1)
     max_case_minutes: float | None = option(
         None, "Minutes that all executions of a case may take. [default: no cap]", section=COST, ge=0

@@ -9,14 +9,14 @@ from planner.artifacts.toolchains import find_command, find_toolchains, toolchai
 from planner.artifacts.universe import load_kernel_config
 
 
-def programs(command: Sequence[str] | None, repo: Path | None, search_path: str | None) -> list[Check]:
-    """The kernel, the config's toolchains, a shell."""
+def programs(kernel: tuple[Sequence[str], Path] | None, search_path: str | None) -> list[Check]:
+    """The kernel and the toolchains of the config, of (its command, the repo), where one is to run; a shell."""
     checks = []
-    if command is not None:
+    if kernel is not None:
+        command, repo = kernel
         found = find_command(command[0], search_path)
         remedy = "install Cyntra, or name its command with --cyntra"
         checks.append(Check("kernel", found is not None, found or f"{command[0]!r} is not on PATH", remedy))
-    if repo is not None:
         checks.append(
             attempt("toolchains", "install one of the config's tools", lambda: _toolchains(repo, search_path))
         )

@@ -1,10 +1,11 @@
 """What one execution says of the same plan with fewer minutes: most outcomes follow, and need not be run.
 
-An agent does not know its limit. A run of 60 minutes in which every agent ended by itself within 20 is also a run of 30
-minutes; one in which every agent still worked after 30 minutes would have been a timeout there.
+Of an agent that does not know its limit, a run of 60 minutes in which every agent ended by itself within 20 is also a
+run of 30 minutes; one in which every agent still worked after 30 minutes would have been a timeout there. An agent that
+is shown its limit works otherwise under another one: of its toolchain nothing is derived.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bench.executors.outcome import cut_launches, total_cost
 from bench.executors.protocol import Timing
@@ -20,10 +21,16 @@ def same_but_minutes(action: Action, other: Action) -> bool:
     return action._replace(max_minutes_bin=0) == other._replace(max_minutes_bin=0)
 
 
-def derive(action: Action, known: Iterable[tuple[Action, str, BenchOutcome]], executor: Timing) -> BenchOutcome | None:
+def derive(
+    action: Action,
+    known: Iterable[tuple[Action, str, BenchOutcome]],
+    executor: Timing,
+    shown_limit: Collection[str] = (),
+) -> BenchOutcome | None:
     """The outcome of ``action`` as far as it follows from an execution under more minutes; None = it has to be run.
 
-    ``known`` are (action, execution id, outcome) of the same case and repeat, none of them a fault.
+    ``known`` are (action, execution id, outcome) of the same case and repeat, none of them a fault. ``shown_limit`` are
+    the toolchains whose agents are shown their limit.
     """
     limit_ms = executor.lane_limit_ms(action)
     if limit_ms is None:
@@ -32,6 +39,8 @@ def derive(action: Action, known: Iterable[tuple[Action, str, BenchOutcome]], ex
     for other, execution_id, outcome in known:
         longer_ms = executor.lane_limit_ms(other)
         if not same_but_minutes(action, other) or longer_ms is None or longer_ms <= limit_ms or outcome.derived_from:
+            continue
+        if any(launch.tool in shown_limit for launch in outcome.launches):
             continue
         shorter = _shortened(outcome, limit_ms, margin_ms)
         if shorter is not None:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
-from bench.engine.run import BenchReport
+from bench.engine.run import BenchReport, CapReport
+from bench.executors.fault_reasons import RETRY
 from bench.ledger import Progress as LedgerProgress
 
 SHOWN_CASES = 60
@@ -42,13 +43,19 @@ class ExecutionBar:
 
 def print_report(console: Console, report: BenchReport) -> None:
     """The winner of every case, what was set aside or left out, and the counts."""
-    table = Table("issue", "winner", "conf.", "equals", "passed", "capped", "faults")
+    titles = ("issue", Column("winner", no_wrap=True), "conf.", "decided by", "equals", "passed", "capped", "faults")
+    table = Table(*titles, padding=(0, 0))
     for case in report.cases[:SHOWN_CASES]:
         verdict = case.verdict
         winner = (
-            ("none", "-", "-")
+            ("none", "-", "-", "-")
             if verdict is None
-            else (str(verdict.action), f"{verdict.confidence:.2f}", str(len(verdict.equals) - 1))
+            else (
+                str(verdict.action),
+                f"{verdict.confidence:.2f}",
+                verdict.decided_by,
+                str(len(verdict.equals) - 1),
+            )
         )
         passed = f"{case.passed} of {case.finished - case.capped - case.faults}"
         table.add_row(case.issue_id, *winner, passed, str(case.capped), str(case.faults))
@@ -61,11 +68,20 @@ def print_report(console: Console, report: BenchReport) -> None:
         f"winner: passes most, then {order}, then the smallest plan; conf.: how likely none passes more often; "
         "equals: actions that are not clearly worse",
     )
+    say(
+        console,
+        "decided by: passes (it passes more often than all but its equals), time_bound (others may pass as often, but "
+        "took longer or were capped), or unknown (nobody passed, or all are equals)",
+    )
     print_set_aside(console, report.set_aside, report.unreadable)
-    for reason, count in report.fault_reasons.items():
-        say(console, f"fault: {count} executions: {reason}")
+    for group in report.fault_reasons:
+        say(console, f"fault: {group.line}")
     if report.fault_reasons:
-        say(console, "mend what spoiled them, then give the same command with --retry-faults")
+        say(console, RETRY)
+    if not any(case.judged for case in report.cases):
+        say(console, "nothing could be judged: no case has outcomes of two actions" if report.cases else "no cases")
+    if report.caps is not None and report.caps.start_ms and any(case.capped for case in report.cases):
+        say(console, _caps_line(report.caps))
     for host, reason in report.idle_nodes.items():
         say(console, f"node {host} got no more work: {reason}")
     for reason, n_executions in report.left_out.items():
@@ -76,6 +92,16 @@ def print_report(console: Console, report: BenchReport) -> None:
         f"{report.run} executions run, {report.resumed} resumed from the ledger, {report.faults} faulty "
         f"({report.retried} were started more than once), {report.derived} derived from runs with more minutes; "
         f"ledger {report.ledger_path}",
+    )
+
+
+def _caps_line(caps: CapReport) -> str:
+    """What capped executions were allowed beyond the bound of the sibling that passed."""
+    source = "as --doctor measured" if caps.start_measured else "not measured here: `planner bench --doctor` does"
+    spread = ", ".join(f"{tool} {share:.0%}" for tool, share in sorted(caps.spread.items()))
+    return (
+        f"caps leave to noise: the kernel's start-up of {caps.start_ms / 1000:.2f} s ({source}), and what the tools' "
+        f"times vary by on one issue ({spread or 'not known in this session'})"
     )
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 from bench.engine.budget import Budget
 from bench.engine.workers import Capping, WorkerPool
+from bench.executors.fault_reasons import FaultGroup, fault_groups
+from bench.executors.kernel_start import recorded_start
 from bench.executors.protocol import Executor
-from bench.executors.registry import executor_kind
+from bench.executors.registry import PreparedBench, executor_kind
+from bench.judging.cap_margin import DEFAULT_START_MS
 from bench.judging.objective import Objective, Verdict, judge
 from bench.ledger import Ledger, Progress
 from bench.options import BenchOptions
@@ -34,8 +37,32 @@ class CaseReport:
     passed: int
     capped: int
     faults: int
+    compared: int
+    """Actions of which an outcome is known."""
+    planned_actions: int
+    derived: Mapping[str, str]
+    """Execution whose outcome was derived -> the one with more minutes that gave it."""
     verdict: Verdict | None
     """None as long as nothing but faults is known."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a winner, and something that it was compared with, if anything was to be."""
+        return self.verdict is not None and (self.compared > 1 or self.planned_actions == 1)
+
+
+@dataclass(frozen=True)
+class CapReport:
+    """What the caps of a bench left to noise, and from which toolchains nothing was derived."""
+
+    start_ms: float
+    """The kernel's own start-up."""
+    start_measured: bool
+    """Whether `planner bench --doctor` has measured it; otherwise it is a default."""
+    spread: Mapping[str, float]
+    """Tool -> how much its times vary, see bench.judging.cap_margin."""
+    shown_limit: Sequence[str]
+    """Toolchains whose agents are shown their limit."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +83,12 @@ class BenchReport:
     resumed: int
     faults: int
     """Executions in the ledger that ended in a fault, whoever ran them."""
-    fault_reasons: dict[str, int]
-    """Why -> how many of them."""
+    fault_reasons: list[FaultGroup]
+    """One for each distinct reason, with what cures it."""
     retried: int
     """Executions that were started more than once."""
+    caps: CapReport | None = None
+    """None: nothing is capped or derived in this bench."""
     derived: int = 0
     """Executions for which nothing was run, because the outcome of the same plan with more minutes gave theirs."""
     left_out: dict[str, int] = field(default_factory=dict)
@@ -99,13 +128,20 @@ def run_bench(
         ledger.add_cases(cases, options.repeats)
         if options.retry_faults:
             ledger.plan_faults_again()
+        if options.full:
+            ledger.plan_to_the_end()
         before = ledger.progress()
         progress(before)
         left_out: Mapping[str, int] = {}
         idle_nodes: Mapping[str, str] = {}
+        caps = None if options.full else _caps(setup, options, ledger.path.parent)
         if any(execution.case_id in {case.case_id for case in cases} for execution in ledger.planned()):
-            capping = None if options.full else Capping(objective, options.repeats)
-            left_out, idle_nodes = _run_planned(ledger, cases, setup.executor, capping, options, progress)
+            capping = None
+            if caps is not None:
+                capping = Capping(objective, options.repeats, caps.start_ms, frozenset(caps.shown_limit))
+            pool = _run_planned(ledger, cases, setup.executor, capping, options, progress)
+            left_out, idle_nodes = pool.left_out, pool.idle_nodes
+            caps = caps and replace(caps, spread=pool.spread)
         after = ledger.progress()
         return BenchReport(
             ledger_path=ledger.path,
@@ -117,12 +153,23 @@ def run_bench(
             run=after.finished - before.finished,
             resumed=before.finished,
             faults=after.faults,
-            fault_reasons=ledger.fault_reasons(),
+            fault_reasons=fault_groups(ledger.fault_reasons().items()),
             retried=after.retried,
+            caps=caps,
             derived=ledger.n_derived(),
             left_out=dict(left_out),
             idle_nodes=dict(idle_nodes),
         )
+
+
+def _caps(setup: PreparedBench, options: BenchOptions, ledger_dir: Path) -> CapReport:
+    """What caps leave to noise on this machine; nothing where executions take no real time."""
+    listed = set(options.shown_limit)
+    shown = sorted(listed | {tool for tool, program in setup.programs.items() if program in listed})
+    if setup.executor.instant:
+        return CapReport(0.0, True, {}, shown)
+    measured = recorded_start(ledger_dir, " ".join(map(str, setup.settings.get("command", ()))))
+    return CapReport(DEFAULT_START_MS if measured is None else measured, measured is not None, {}, shown)
 
 
 def make_selection(options: BenchOptions) -> Selection:
@@ -150,7 +197,7 @@ def _run_planned(
     capping: Capping | None,
     options: BenchOptions,
     progress: Callable[[Progress], None],
-) -> tuple[Mapping[str, int], Mapping[str, str]]:
+) -> WorkerPool:
     work_base = options.work_dir or Path(tempfile.gettempdir())
     work_base.mkdir(parents=True, exist_ok=True)
     try:
@@ -166,7 +213,7 @@ def _run_planned(
                 budget=budget_of(options),
             )
             pool.run(cases)
-            return pool.left_out, pool.idle_nodes
+            return pool
     except ConnectionError as error:
         raise ClusterError(f"Ray cannot be reached: {error}; start it, or leave out --address") from None
 
@@ -202,5 +249,8 @@ def _case_report(ledger: Ledger, case: BenchCase, repeats: int, objective: Objec
         passed=sum(outcome.passed for _, outcome in outcomes),
         capped=sum(outcome.status == "stopped_early" for _, outcome in outcomes),
         faults=sum(outcome.status == "fault" for _, outcome in outcomes),
+        compared=len({action for action, outcome in outcomes if outcome.status != "fault"}),
+        planned_actions=len(case.actions),
+        derived={e.execution_id: e.outcome.derived_from for e in executions if e.outcome.derived_from is not None},
         verdict=judge(outcomes, objective.for_job(case.context.job_type)),
     )

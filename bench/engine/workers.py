@@ -20,6 +20,7 @@ from bench.engine.remote_deadline import RemoteDeadline, following
 from bench.executors.outcome import fault
 from bench.executors.places import bench_directory
 from bench.executors.protocol import Executor
+from bench.judging.cap_margin import CapMargin, ToolSpread
 from bench.judging.objective import Objective, cap_ms, plan_size
 from bench.ledger import Ledger, PlannedExecution, Progress
 from cluster.nodes import nonce_in
@@ -36,14 +37,26 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Capping:
-    """When an execution is stopped because its action cannot win any more; see bench.judging.objective.cap_ms."""
+    """What need not be run: when an execution is stopped because its action cannot win any more (see
+    bench.judging.objective.cap_ms), and which outcomes are not derived."""
 
     objective: Objective
     repeats: int
+    start_ms: float = 0.0
+    """The kernel's own start-up, which caps leave to noise."""
+    shown_limit: frozenset[str] = frozenset()
+    """The toolchains whose agents are shown their limit: nothing is derived from their runs."""
 
-    def cap_ms(self, case: BenchCase, outcomes: Mapping[Action, Sequence[BenchOutcome]], action: Action) -> int | None:
-        """The cap on the next execution of ``action``."""
-        return cap_ms(outcomes, action, self.repeats, self.objective.for_job(case.context.job_type))
+    def cap_ms(
+        self,
+        case: BenchCase,
+        outcomes: Mapping[Action, Sequence[BenchOutcome]],
+        action: Action,
+        spread: Mapping[str, float],
+    ) -> int | None:
+        """The cap on the next execution of ``action``; ``spread`` as in CapMargin."""
+        objective = self.objective.for_job(case.context.job_type)
+        return cap_ms(outcomes, action, self.repeats, objective, CapMargin(self.start_ms, spread))
 
 
 class Done:
@@ -86,11 +99,12 @@ class ExecutionWorker:
         known: Sequence[bytes],
         work_dir: str,
         deadline_key: str,
+        spread: Mapping[str, float],
     ) -> list[bytes]:
         """Perform executions of one case, one after the other; their outcomes as JSON.
 
         ``known`` are the case's executions that are done; ``deadline_key`` is where the driver shortens an execution
-        that takes time. The work directory stays until :meth:`discard`.
+        that takes time; ``spread`` is how much the tools' times vary. The work directory stays until :meth:`discard`.
         """
         document = parse(BenchCase, case, "case")
         done = Done()
@@ -102,7 +116,7 @@ class ExecutionWorker:
             for execution in executions:
                 outcome = self._derived(document, execution, done)
                 if outcome is None:
-                    deadline = self._deadline(document, execution, done)
+                    deadline = self._deadline(document, execution, done, spread)
                     with contextlib.nullcontext() if self._executor.instant else following(deadline, deadline_key):
                         outcome = self._executor.execute(
                             document, execution.action, Path(work_dir), execution.repeat, deadline
@@ -114,11 +128,14 @@ class ExecutionWorker:
     def _derived(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> BenchOutcome | None:
         if self._capping is None or case.context.job_type != "code":
             return None
-        return derive(execution.action, done.of_repeat(execution.repeat), self._executor)
+        known = done.of_repeat(execution.repeat)
+        return derive(execution.action, known, self._executor, self._capping.shown_limit)
 
-    def _deadline(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> Deadline:
+    def _deadline(
+        self, case: BenchCase, execution: PlannedExecution, done: "Done", spread: Mapping[str, float]
+    ) -> Deadline:
         deadline = Deadline()
-        cap = None if self._capping is None else self._capping.cap_ms(case, done.outcomes, execution.action)
+        cap = None if self._capping is None else self._capping.cap_ms(case, done.outcomes, execution.action, spread)
         if cap is not None:
             deadline.shorten(cap / 1000, "capped")
         return deadline
@@ -192,10 +209,17 @@ class WorkerPool:
         self._cases: dict[str, _Case] = {}
         self._running: dict[Any, _Running] = {}
         self._discarded: list[Any] = []
+        self._spread = ToolSpread()
         self.idle_nodes: dict[str, str] = {}
         """Host -> why its node got no work, or no more."""
         self.left_out: Counter[str] = Counter()
         """Cap of the budget -> executions that were not done because of it."""
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Tool -> how much its times vary, see CapMargin; nothing where times are drawn or recorded: another run of the
+        same execution would take as long."""
+        return {} if self._executor.instant else self._spread.of_tools()
 
     def run(self, cases: Sequence[BenchCase]) -> None:
         """Do every planned execution of ``cases``; whatever ends this, no process and no clone is left behind.
@@ -248,7 +272,11 @@ class WorkerPool:
             case.waiting.sort(key=_order)
         for finished in self._ledger.executions():
             if finished.case_id in self._cases:
-                self._cases[finished.case_id].done.add(finished)
+                self._add(self._cases[finished.case_id], finished)
+
+    def _add(self, case: _Case, execution: BenchExecution) -> None:
+        case.done.add(execution)
+        self._spread.add(execution.case_id, execution.outcome)
 
     def _next_case(self) -> _Case | None:
         """The case with the fewest running executions among those that wait; of equals the first."""
@@ -263,7 +291,9 @@ class WorkerPool:
         self._ledger.start([execution.execution_id for execution in executions])
         known = [execution.model_dump_json().encode() for execution in case.done.executions]
         remote_deadline = RemoteDeadline()
-        reference = worker.actor.execute.remote(case.document, executions, known, work_dir, remote_deadline.key)
+        reference = worker.actor.execute.remote(
+            case.document, executions, known, work_dir, remote_deadline.key, self.spread
+        )
         self._running[reference] = _Running(worker, executions, case, work_dir, remote_deadline, time.monotonic())
         case.running += 1
 
@@ -302,7 +332,7 @@ class WorkerPool:
                     reason = f"{outcome.fault} (the last of {execution.attempts + 1} attempts)"
                     outcome = outcome.model_copy(update={"fault": reason})
                 final[execution.execution_id] = outcome
-                running.case.done.add(_finished(execution, outcome))
+                self._add(running.case, _finished(execution, outcome))
         if final:
             self._ledger.finish(final)
 
@@ -316,7 +346,7 @@ class WorkerPool:
         for running in self._running.values() if self._capping is not None else ():
             if running.case is case and self._capping is not None:
                 execution = running.executions[0]
-                cap = self._capping.cap_ms(case.case, case.done.outcomes, execution.action)
+                cap = self._capping.cap_ms(case.case, case.done.outcomes, execution.action, self.spread)
                 if cap is not None:
                     running.remote_deadline.shorten(cap / 1000, "capped")
 

@@ -4,7 +4,7 @@ A package announces its kinds as entry points of the group ``planner.executors``
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -40,6 +40,8 @@ class PreparedBench:
     """The quarantine: what could not be read, with path, reason and consequence."""
     make_cases: "Callable[[Sequence[BenchCase], Selection], list[BenchCase]]"
     """The stored cases that count and the new ones, from all that are stored."""
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """Toolchain -> the name of its program, where they differ from case to case or machine to machine."""
 
 
 class ExecutorKind(Protocol):

@@ -1,7 +1,7 @@
 """`planner evaluate --bench`: regret of trained runs against the best of K, on a bench's held-out cases."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from bench.judging.episodes import Ask, Context, episode_scores
 from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
 from bench.judging.provenance import Provenance, provenance
 from bench.judging.relabel import HOLDOUT, builder_of, cases_dataset, repo_of
-from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, spending
+from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, prefer_full, read_bench, spending
 from bench.ledger import Ledger
 from planner.actions import HEADS, Action, ActionSpace, action_from_document
 from planner.artifacts.repo import Repo
@@ -34,7 +34,7 @@ from planner.scoring.preferences import (
     policy_preference,
     uniform,
 )
-from planner.scoring.regret import PolicyScore, regret_won, score
+from planner.scoring.regret import PolicyScore, Won, regret_won, score
 from planner.scoring.utility import check_metrics, limit_ms
 
 RULE = "heuristic"
@@ -54,7 +54,9 @@ def score_runs(
     """Scores of trained runs (name -> run) beside a random choice, today's rule, the baselines fitted on the learning
     cases, and the best per case; all are judged on the held-out cases, those of seen and of unseen problems apart.
 
-    A policy that would choose an action that was not executed takes its favourite among the executed ones.
+    A policy that would choose an action that was not executed takes its favourite among the executed ones. A held-out
+    case with capped executions is judged by another ledger of the same directory and settings that ran it to its end,
+    where there is one.
     ``max_run_minutes`` caps what the policies may do online (default: the universe's, where the ledger lies in its
     repo). BenchError without a run, or with one that has learned from held-out cases or from the other builder's
     contexts;
@@ -64,6 +66,7 @@ def score_runs(
         raise BenchError("give at least one trained run to judge")
     bench = read_bench(ledger_path)
     learning, held_out = hold_out(bench.cases, holdout, by)
+    held_out, from_full_ledgers = prefer_full(held_out, bench)
     learned = {name: provenance(path) for name, path in runs.items()}
     _check_unseen(learned, held_out)
     for name, one in learned.items():
@@ -87,10 +90,17 @@ def score_runs(
     seen = _seen(learning, held_out, learned)
     groups = {"all": np.ones(len(held_out), dtype=bool), "seen": seen, "unseen": ~seen}
     tables = {
-        group: tuple(score(n, p, outcomes, examples=of_group, clusters=clusters) for n, p in preferences.items())
+        group: tuple(
+            score(n, p, outcomes, examples=of_group, clusters=clusters, metrics=bench.metrics)
+            for n, p in preferences.items()
+        )
         for group, of_group in groups.items()
         if of_group.any()
     }
+
+    def won(before: str, after: str) -> Won:
+        return regret_won(preferences[before], preferences[after], outcomes, clusters=clusters, metrics=bench.metrics)
+
     max_minutes = _max_run_minutes(bench) if max_run_minutes is None else max_run_minutes
     caps = [caps_of(case, max_minutes) for case in cases]
     everything = spending([*bench.cases, *bench.left_out], minute_seconds)
@@ -108,21 +118,19 @@ def score_runs(
         executions=everything.executions,
         agent_minutes_spent=everything.agent_minutes,
         account=bench.account,
+        full_cases=sum(result.is_full for result in held_out),
+        from_full_ledgers=from_full_ledgers,
         unknown_provenance=tuple(sorted({reason for one in learned.values() for reason in one.unknown})),
         policies=tables["all"],
         seen=tables.get("seen", ()),
         unseen=tables.get("unseen", ()),
         max_run_minutes=max_minutes,
         online=tuple(
-            online_report(name, choice, preference, defaults, cases, caps, outcomes, clusters)
+            online_report(name, choice, preference, defaults, cases, caps, outcomes, clusters, bench.metrics)
             for name, (choice, preference) in decided.items()
         ),
         recorded_order=_in_recorded_order(held_out, preferences, space, minute_seconds, clusters),
-        gains=tuple(
-            Gain(name, over, *regret_won(preferences[over], preferences[name], outcomes, clusters=clusters))
-            for name in runs
-            for over in (RULE, SingleBest.name)
-        ),
+        gains=tuple(Gain(name, over, *won(over, name)) for name in runs for over in (RULE, SingleBest.name)),
         episodes=episode_scores(
             learning,
             held_out,
@@ -131,7 +139,7 @@ def score_runs(
             bench.metrics,
             clusters,
         ),
-        price=_prices(bench, learning, runs, learned, preferences, outcomes, clusters, minute_seconds),
+        price=_prices(bench, learning, runs, learned, won, minute_seconds),
     )
 
 
@@ -151,7 +159,8 @@ def _in_recorded_order(
     limit = limit_ms(minute_seconds)
     recorded = make_outcomes([result.action_outcomes(limit, recorded=True) for result in held_out], space)
     judged = {**preferences, "best per case": best_per_case(recorded)}
-    return tuple(score(name, one, recorded, clusters=clusters) for name, one in judged.items())
+    metrics = held_out[0].objective.metrics
+    return tuple(score(name, one, recorded, clusters=clusters, metrics=metrics) for name, one in judged.items())
 
 
 def _check_unseen(learned: Mapping[str, Provenance], held_out: Sequence[CaseResults]) -> None:
@@ -299,14 +308,13 @@ def _prices(
     learning: Sequence[CaseResults],
     runs: Mapping[str, Path],
     learned: Mapping[str, Provenance],
-    preferences: Mapping[str, Preference],
-    outcomes: Outcomes,
-    clusters: NDArray[np.int64],
+    won_between: Callable[[str, str], Won],
     minute_seconds: float,
 ) -> tuple[LabelPrice, ...]:
     """What the labels of each run that learned from winners cost for each point of regret that it won.
 
     It is set against the run that it started from, if that is judged too, and otherwise against today's rule.
+    ``won_between`` says what the second of two policies wins over the first.
     """
     with Ledger.read(bench.path) as ledger:
         spent = ledger.spent()
@@ -320,17 +328,18 @@ def _prices(
             continue
         start = None if one.started_from is None else one.started_from.resolve()
         before = paths.get(start, RULE) if start is not None else RULE
-        won, low, high = regret_won(preferences[before], preferences[name], outcomes, clusters=clusters)
-        simplest, *_ = regret_won(preferences[before], preferences[SingleBest.name], outcomes)
-        points = won / POINT
+        won, simplest = won_between(before, name), won_between(before, SingleBest.name)
+        points = won.least / POINT
         prices.append(
             LabelPrice(
                 policy=name,
                 before=before,
-                regret_won=won,
-                regret_won_low=low,
-                regret_won_high=high,
-                regret_won_by_single_best=simplest,
+                regret_won=won.least,
+                regret_won_low=won.low,
+                regret_won_high=won.high,
+                regret_won_at_most=won.most,
+                regret_won_by_single_best=simplest.least,
+                regret_won_by_single_best_at_most=simplest.most,
                 executions=labels.executions,
                 agent_minutes=labels.agent_minutes,
                 dollars=labels.dollars,

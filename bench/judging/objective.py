@@ -5,12 +5,13 @@ is its equal, and of equals the smaller plan wins.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist, fmean, stdev
-from typing import Any
+from typing import Any, Literal, get_args
 
+from bench.judging.cap_margin import CapMargin
 from bench.judging.expectations import Expectation
 from planner.actions import Action, action_document
 from planner.artifacts.universe import Universe
@@ -21,6 +22,14 @@ from planner.dimensions import DIMENSIONS
 from planner.scoring.utility import DEFAULT_METRICS, TERMS, utility, utility_text
 
 GOALS = ("min", "max")
+DecidedBy = Literal["passes", "time_bound", "unknown"]
+"""What sets a winner apart from the actions that are not its equals.
+
+passes: it passes more often than each of them. time_bound: they may pass as often, but some took longer than the bound
+that the winner set, or were capped there (or lost by another metric of the objective). unknown: nobody passed, or there
+is nothing but equals.
+"""
+DECIDED_BY: tuple[DecidedBy, ...] = get_args(DecidedBy)
 METRICS = tuple(TERMS)
 """What an outcome is compared by: wall time, time of all agents together, US dollars, and a world's overall score."""
 
@@ -109,12 +118,19 @@ class Verdict:
     equals: tuple[Action, ...]
     """The actions that could not be distinguished from each other at the end, the winner among them."""
     confidence: float
-    """How likely the winner passes at least as often as every other action (uniform prior, the least over rivals)."""
+    """How likely the winner passes at least as often as every other action (uniform prior, the least over rivals). What
+    a capped execution would have come to is open: of it nothing counts."""
+    decided_by: DecidedBy
 
     def to_json(self) -> dict[str, Any]:
         """All of it by its names."""
         equals = [action_document(action) for action in self.equals]
-        return {"action": action_document(self.action), "equals": equals, "confidence": self.confidence}
+        return {
+            "action": action_document(self.action),
+            "equals": equals,
+            "confidence": self.confidence,
+            "decided_by": self.decided_by,
+        }
 
 
 def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objective) -> Verdict | None:
@@ -123,12 +139,14 @@ def judge(executions: Sequence[tuple[Action, BenchOutcome]], objective: Objectiv
     An action that another one beats is out, criterion after criterion: in passing (its chance to pass more often
     exceeds the objective's certainty), then in each metric (the mean lies beyond the other's by more than the
     tolerance, and by more than the other's standard error times the quantile of the certainty). An unknown cost comes
-    last. Of those that are left the smallest plan wins. A capped action is out from the start.
+    last. Of those that are left the smallest plan wins. A capped action cannot win; whether it would have passed is
+    open, so it remains a rival of which no more is known than what its other executions came to.
     """
     outcomes = _by_action(executions)
-    left = [action for action, group in outcomes.items() if not any(o.status == "stopped_early" for o in group)]
-    passes = {action: (sum(o.passed for o in outcomes[action]), len(outcomes[action])) for action in left}
-    return _judge(passes, lambda action, name, goal: _values(outcomes[action], name, goal), objective)
+    ended = {action: [o for o in group if o.status != "stopped_early"] for action, group in outcomes.items()}
+    passes = {action: (sum(o.passed for o in group), len(group)) for action, group in ended.items()}
+    capped = {action for action, group in outcomes.items() if len(ended[action]) < len(group)}
+    return _judge(passes, lambda action, name, goal: _values(outcomes[action], name, goal), objective, capped)
 
 
 def judge_expected(expected: Mapping[Action, Expectation], objective: Objective) -> Verdict | None:
@@ -147,21 +165,42 @@ def judge_expected(expected: Mapping[Action, Expectation], objective: Objective)
 
 
 def _judge(
-    passes: Mapping[Action, tuple[int, int]], values_of: Callable[[Action, str, str], list[float]], objective: Objective
+    passes: Mapping[Action, tuple[int, int]],
+    values_of: Callable[[Action, str, str], list[float]],
+    objective: Objective,
+    capped: Set[Action] = frozenset(),
 ) -> Verdict | None:
-    """``passes`` of the contenders as (passes, executions), and the values of a metric of each."""
-    contenders = left = list(passes)
-    if not left:
+    """``passes`` of all actions as (passes, executions), those of ``capped`` without what was stopped; and the values
+    of a metric of each."""
+    contenders = [action for action in passes if action not in capped]
+    if not contenders:
         return None
-    left = [a for a in left if not any(_passes_more(passes[b], passes[a], objective.certainty) for b in left)]
+    passing = left = [
+        a for a in contenders if not any(_passes_more(passes[b], passes[a], objective.certainty) for b in contenders)
+    ]
     for name, goal in objective.metrics:
         values = {action: values_of(action, name, goal) for action in left}
         bounds = [beaten_beyond(group, goal, objective) for group in values.values()]
         left = [a for a in left if not any(_is_beyond(fmean(values[a]), bound, goal) for bound in bounds)]
     best = min(left, key=lambda action: (plan_size(action), str(action)))
-    rivals = [action for action in contenders if action != best]
+    rivals = [action for action in passes if action != best]
     confidence = min((chance_to_pass_more(passes[best], passes[a]) for a in rivals), default=Fraction(1))
-    return Verdict(best, tuple(left), float(confidence))
+    return Verdict(
+        best, tuple(left), float(confidence), _decided_by(passes, passes[best][0] > 0, passing, left, capped)
+    )
+
+
+def _decided_by(
+    passes: Mapping[Action, tuple[int, int]],
+    winner_passes: bool,
+    passing: Collection[Action],
+    equals: Collection[Action],
+    capped: Set[Action],
+) -> DecidedBy:
+    """``passing``: what was left after passes were compared; ``equals``: what was left at the end."""
+    if not winner_passes or len(equals) == len(passes):
+        return "unknown"
+    return "time_bound" if capped or len(equals) < len(passing) else "passes"
 
 
 def beaten_beyond(values: Sequence[float], goal: str, objective: Objective) -> float:
@@ -175,26 +214,34 @@ def beaten_beyond(values: Sequence[float], goal: str, objective: Objective) -> f
 
 
 def cap_ms(
-    outcomes: Mapping[Action, Sequence[BenchOutcome]], action: Action, repeats: int, objective: Objective
+    outcomes: Mapping[Action, Sequence[BenchOutcome]],
+    action: Action,
+    repeats: int,
+    objective: Objective,
+    margin: CapMargin = CapMargin(),
 ) -> int | None:
     """How long the next execution of ``action`` may last before the action cannot win any more; None = no such limit.
 
     ``outcomes`` are the case's so far. Let A be an action all of whose ``repeats`` executions passed. No action passes
     more often than A does, so A is still there when durations are compared, and it beats every action whose mean
     duration lies beyond A's bound; what that action itself would have beaten, A beats too. So stopping it there changes
-    no winner.
+    no winner. Another run of both might: so it goes on for as long as noise, ``margin``, may have made it the slower.
     """
     if not objective.time_decides_first:
         return None
+    tools = {launch.tool for group in outcomes.values() for outcome in group for launch in outcome.launches}
     bounds = [
-        beaten_beyond([o.duration_ms for o in group], "min", objective)
+        max(
+            beaten_beyond([o.duration_ms for o in group], "min", objective),
+            margin.bound_ms(group, tools, objective.certainty),
+        )
         for other, group in outcomes.items()
         if other != action and len(group) == repeats and all(o.passed for o in group)
     ]
     if not bounds:
         return None
     spent = sum(outcome.duration_ms for outcome in outcomes.get(action, ()))
-    return max(1, math.floor(repeats * min(bounds) - spent) + 1)
+    return max(1, math.floor(repeats * (min(bounds) + margin.start_ms) - spent) + 1)
 
 
 def action_outcome(

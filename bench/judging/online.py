@@ -15,6 +15,7 @@ from planner.decision import Caps, objection, within
 from planner.evaluation.regret_report import OnlineReport
 from planner.scoring.preferences import Preference
 from planner.scoring.regret import score
+from planner.scoring.utility import Metrics
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,24 @@ def online_report(
     caps: Sequence[Caps],
     outcomes: Outcomes,
     clusters: NDArray[np.int64] | None = None,
+    metrics: Metrics | None = None,
 ) -> OnlineReport:
     """How many of a policy's decisions caps would cut and how many it leaves to today's rule, and what that costs.
 
-    ``default`` is today's rule's preference. All regrets are means of utility (see planner.scoring.regret).
+    ``default`` is today's rule's preference, ``metrics`` the objective's. All regrets are means of utility (see
+    planner.scoring.regret).
     """
     executed, reasons = act(decided, cases, caps)
     counts = Counter(reason for reason in reasons if reason is not None)
     abstained = np.array([reason == "low_confidence" for reason in reasons], dtype=bool)
     left = np.array([reason is not None for reason in reasons], dtype=bool)
     obeyed = Preference(np.where(left[outcomes.example], default.of_action, preference.of_action))
-    online = score(name, obeyed, outcomes, clusters=clusters)
+    online = score(name, obeyed, outcomes, clusters=clusters, metrics=metrics)
     known = (abstained & outcomes.comparable).any()
+    theirs, own = (
+        score(name, one, outcomes, examples=abstained, metrics=metrics) if known else None
+        for one in (default, preference)
+    )
     return OnlineReport(
         policy=name,
         decisions=len(cases),
@@ -90,11 +97,14 @@ def online_report(
         left_to_todays_rule=dict(counts),
         threshold=decided.threshold,
         abstained=int(abstained.sum()),
-        abstained_regret_of_todays_rule=(score(name, default, outcomes, examples=abstained).regret if known else None),
-        abstained_regret_of_policy=score(name, preference, outcomes, examples=abstained).regret if known else None,
+        abstained_regret_of_todays_rule=None if theirs is None else theirs.regret,
+        abstained_regret_of_todays_rule_at_most=None if theirs is None else theirs.regret_at_most,
+        abstained_regret_of_policy=None if own is None else own.regret,
+        abstained_regret_of_policy_at_most=None if own is None else own.regret_at_most,
         regret=online.regret,
         regret_low=online.regret_low,
         regret_high=online.regret_high,
+        regret_at_most=online.regret_at_most,
     )
 
 

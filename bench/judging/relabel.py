@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.judging.benched_trials import benched_trials
+from bench.judging.objective import DECIDED_BY
 from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
 from planner.actions import ActionSpace
 from planner.artifacts.rule_settings import decisive_part
@@ -133,6 +134,10 @@ def _write(
                 "cases": len(results),
                 "examples": len(results),
                 "outcomes": sum(len(group) for result in results for group in result.outcomes.values()),
+                **{
+                    f"decided_by_{reason}": sum(result.verdict.decided_by == reason for result in results)
+                    for reason in DECIDED_BY
+                },
                 **account,
             },
             "contexts": {"recorded": len(results)},
@@ -215,4 +220,5 @@ def _example(result: CaseResults, limit: int) -> Example:
         cost_usd=outcome.cost_usd,
         compared=result.action_outcomes(limit),
         label_confidence=result.verdict.confidence,
+        decided_by=result.verdict.decided_by,
     )

@@ -1,6 +1,7 @@
 """What a ledger knows of each case: the outcomes of its actions, and which cases are held out for judging."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -14,7 +15,7 @@ from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.contracts.document import timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
-from planner.errors import BenchError
+from planner.errors import BenchError, PlannerError
 from planner.scoring.utility import Metrics
 
 HoldOutBy = Literal["time", "problem", "pair"]
@@ -68,6 +69,13 @@ class CaseResults:
         """Whether at least two actions can be compared; a case with fewer says nothing about the choice."""
         ended = [not any(o.status == "stopped_early" for o in group) for group in self.outcomes.values()]
         return len(ended) >= 2 and any(ended)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all its outcomes are known: none was capped, or recorded trials tell what to expect of each."""
+        return bool(self.expected) or not any(
+            outcome.status == "stopped_early" for group in self.outcomes.values() for outcome in group
+        )
 
     @cached_property
     def expected(self) -> dict[Action, Expectation]:
@@ -127,13 +135,13 @@ class BenchResults:
             "faults_left_out": sum(result.faults for result in everything),
             "cases_with_faults": sum(result.faults > 0 for result in everything),
             "cases_left_out": len(self.left_out),
-            "capped_outcomes": sum(
-                outcome.status == "stopped_early"
-                for result in self.cases
-                for group in result.outcomes.values()
-                for outcome in group
-            ),
+            "capped_outcomes": sum(outcome.status == "stopped_early" for outcome in self._outcomes),
+            "derived_outcomes": sum(outcome.derived_from is not None for outcome in self._outcomes),
         }
+
+    @property
+    def _outcomes(self) -> Iterator[BenchOutcome]:
+        return (outcome for result in self.cases for group in result.outcomes.values() for outcome in group)
 
 
 def read_bench(ledger_path: Path) -> BenchResults:
@@ -171,6 +179,30 @@ def read_bench(ledger_path: Path) -> BenchResults:
 def read_results(ledger_path: Path) -> list[CaseResults]:
     """The cases of :func:`read_bench` that compare actions."""
     return read_bench(ledger_path).cases
+
+
+def prefer_full(results: Sequence[CaseResults], bench: BenchResults) -> tuple[list[CaseResults], dict[str, int]]:
+    """``results`` of ``bench``, those with capped outcomes as another ledger has them that ran them to their end; and
+    from which ledger how many are.
+
+    Other ledgers are those in the same directory with the same settings, for instance of a bench with ``--full``.
+    """
+    found: dict[str, CaseResults] = {}
+    source: dict[str, str] = {}
+    for path in sorted(bench.path.parent.glob("*.sqlite")) if not all(result.is_full for result in results) else ():
+        if path.resolve() == bench.path.resolve():
+            continue
+        try:
+            other = read_bench(path)
+        except PlannerError:
+            continue
+        for result in other.cases if other.settings == bench.settings else ():
+            if result.is_full:
+                found.setdefault(result.case.case_id, result)
+                source.setdefault(result.case.case_id, str(path))
+    taken = {r.case.case_id for r in results if not r.is_full and r.case.case_id in found}
+    chosen = [found[r.case.case_id] if r.case.case_id in taken else r for r in results]
+    return chosen, dict(Counter(source[case_id] for case_id in sorted(taken)))
 
 
 def hold_out(

@@ -44,6 +44,8 @@ class Example:
     """What came of every action that was tried on this context; empty when only the label was executed."""
     label_confidence: float = 1.0
     """How sure it is that the label is the best of them; an executed plan is what it is."""
+    decided_by: str | None = None
+    """What sets a winner apart from the others: passes, time_bound or unknown; None: the label is no winner."""
 
     @property
     def executed(self) -> tuple[ActionOutcome, ...]:

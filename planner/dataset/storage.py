@@ -63,9 +63,10 @@ class Split:
 
     @cached_property
     def table(self) -> dict[str, list[Any]]:
-        """The Parquet table's columns except the contexts, in the order of the arrays."""
-        columns = [f.name for f in EXAMPLE_SCHEMA if f.name != "context"]
-        return pq.read_table(self.directory / "examples.parquet", columns=columns).to_pydict()
+        """The Parquet table's columns except the contexts, in the order of the arrays; LATER_COLUMNS may be missing."""
+        file = pq.ParquetFile(self.directory / "examples.parquet")
+        columns = [name for name in file.schema_arrow.names if name != "context"]
+        return {**dict.fromkeys(LATER_COLUMNS, [None] * len(self)), **file.read(columns).to_pydict()}
 
     def contexts(self) -> list[dict[str, Any]]:
         """The planner_input.v1 of every example."""
@@ -99,9 +100,12 @@ EXAMPLE_SCHEMA = pa.schema(
         ("duration_ms", pa.int64()),
         ("cost_usd", pa.float64()),
         ("seen_issue", pa.bool_()),
+        ("decided_by", pa.string()),
         ("context", pa.large_string()),
     ]
 )
+LATER_COLUMNS = ("decided_by",)
+"""Columns that only some datasets have: what sets a winner apart, which is known of a bench's winners alone."""
 
 
 def load_dataset(path: Path) -> Dataset:

@@ -182,8 +182,9 @@ def _write_table(
         pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(text))
         for bounds, text in contexts
     ]
+    table = {**columns, "context": pa.chunked_array(arrays, pa.large_string())}
     pq.write_table(
-        pa.table({**columns, "context": pa.chunked_array(arrays, pa.large_string())}, schema=EXAMPLE_SCHEMA),
+        pa.table(table, schema=pa.schema([field for field in EXAMPLE_SCHEMA if field.name in table])),
         directory / "examples.parquet",
         row_group_size=ROW_GROUP,
         compression="zstd",
@@ -194,6 +195,7 @@ def _write_table(
 
 def _columns(part: Sequence[Example], seen: NDArray[np.bool_]) -> dict[str, list[Any]]:
     """The Parquet table's columns except the contexts."""
+    reasons = [example.decided_by for example in part]
     return {
         "example_id": [example.example_id for example in part],
         "decided_ms": [example.decided_ms for example in part],
@@ -205,6 +207,8 @@ def _columns(part: Sequence[Example], seen: NDArray[np.bool_]) -> dict[str, list
         "duration_ms": [example.duration_ms for example in part],
         "cost_usd": [example.cost_usd for example in part],
         "seen_issue": seen.tolist(),
+        # Only where it is known: the hash covers the columns.
+        **({"decided_by": reasons} if any(reasons) else {}),
     }
 
 

@@ -64,7 +64,10 @@ def _field(row: Row, name: str) -> str:
 def _explain(report: Report) -> None:
     say(f"trained policies: mean over {report.seeds} seeds; intervals are over examples (bootstrap)")
     if capped := max((row.numbers["capped_choices"] or 0 for row in report.rows), default=0):
-        say(f"regret: a lower bound where a capped action is chosen, in up to {capped:.4g} examples; its risk is 1")
+        say(
+            "regret, `A to B`: if every capped choice would have passed, and if none would; there are up to "
+            f"{capped:.4g} of them, and their risk is 1"
+        )
     say(
         f"abst.: share left to today's rule so that the rest loses up to {report.max_risk:g} on average (chosen on "
         "val); risk: what the rest does lose; default: what today's rule loses where the policy abstained"

@@ -66,7 +66,10 @@ def print_evaluation(report: "Evaluation") -> None:
             table.add_section()
         console.print(table)
     if capped:
-        say(f"regret: a lower bound where a capped action is chosen, in up to {capped} examples; its risk is 1")
+        say(
+            "regret, `A to B`: if every capped choice would have passed, and if none would; there are up to "
+            f"{capped} of them, and their risk is 1"
+        )
     say("time and success: over examples where the policy agrees with the executed swarm and candidates")
     say(f"abst.: joint confidence below {report.abstain_below:.3g}, left to today's rule")
     say(

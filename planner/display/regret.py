@@ -38,15 +38,19 @@ def print_regret(report: RegretReport) -> None:
     )
     say(f"regret: lost utility against the best action that ran to its end; utility = {report.utility}")
     say("own choice: share of cases in which the policy's favourite was among the executed actions")
+    if any(row.capped_choices for row in report.policies):
+        say(
+            "pass regret and regret, `A to B`: between what is lost if every capped choice would have passed, and if "
+            "none would; the interval holds for both"
+        )
     say("intervals: 95 %, bootstrap over cases, those of one problem drawn together; the others are in the JSON file")
     for row in report.policies:
         if row.capped_choices:
             say(
-                f"{row.policy}: {row.capped_choices:.4g} choices were capped: their pass is unknown, their "
-                f"regret a lower bound (had they all failed, it would be {row.regret_at_most:.4f})"
+                f"{row.policy}: {row.capped_choices:.4g} choices were capped, and nobody knows whether they would have "
+                f"passed: its regret is {row.regret:.4f} if all did, and up to {row.regret_at_most:.4f} if none did"
             )
-    if any(row.capped_choices for row in report.policies):
-        say("to judge exactly, bench the held-out cases with --full: a policy that likes capped actions looks too good")
+    _say_how_full(report)
     _print_episodes(report.episodes)
     for online in report.online:
         _say_online(online)
@@ -54,6 +58,20 @@ def print_regret(report: RegretReport) -> None:
         _say_price(price)
     for gain in report.gains:
         say(gain.sentence)
+
+
+def _say_how_full(report: RegretReport) -> None:
+    """By how many cases that ran to their end the policies were judged, and where these came from."""
+    for ledger, n_cases in report.from_full_ledgers.items():
+        say(f"{n_cases} held-out cases were judged by {ledger}, whose executions ran to their end")
+    if n_capped := report.held_out_cases - report.full_cases:
+        say(
+            f"{n_capped} of {report.held_out_cases} held-out cases have capped executions, and no ledger with the same "
+            f"settings beside {report.ledger} has run them to their end: bench again with --full, and what was capped "
+            "or derived is run again"
+        )
+    else:
+        say(f"all {report.held_out_cases} held-out cases ran to their end: no regret is a mere bound")
 
 
 def _print_scores(scores: Sequence[PolicyScore], title: str | None) -> None:
@@ -95,25 +113,33 @@ def _say_online(row: OnlineReport) -> None:
     else:
         text += f"it abstains from {row.abstained} (confidence below {row.threshold:.3g})"
     if row.abstained_regret_of_todays_rule is not None:
-        text += (
-            f", where today's rule has a regret of {row.abstained_regret_of_todays_rule:.4f}, its own choice "
-            f"{row.abstained_regret_of_policy:.4f}"
-        )
-    say(text + f"; regret with both: {row.regret:.4f} [{row.regret_low:.4f}, {row.regret_high:.4f}]")
+        theirs = _within(row.abstained_regret_of_todays_rule, row.abstained_regret_of_todays_rule_at_most)
+        own = _within(row.abstained_regret_of_policy, row.abstained_regret_of_policy_at_most)
+        text += f", where today's rule has a regret of {theirs}, its own choice {own}"
+    regret = _within(row.regret, row.regret_at_most)
+    say(text + f"; regret with both: {regret} [{row.regret_low:.4f}, {row.regret_high:.4f}]")
+
+
+def _within(least: float | None, most: float | None, sign: str = "") -> str:
+    """A number, or both bounds of one that is known within them only."""
+    if least is None or most is None:
+        return "unknown"
+    return f"{least:{sign}.4f}" if least == most else f"{least:{sign}.4f} to {most:{sign}.4f}"
 
 
 def _say_price(row: LabelPrice) -> None:
-    won = (
-        f"{row.regret_won:+.4f} [{row.regret_won_low:+.4f}, {row.regret_won_high:+.4f}] of regret against {row.before}"
-    )
+    amount = _within(row.regret_won, row.regret_won_at_most, "+")
+    won = f"{amount} [{row.regret_won_low:+.4f}, {row.regret_won_high:+.4f}] of regret against {row.before}"
     cost = f"{row.agent_minutes:.4g} agent minutes"
     if row.dollars is not None:
         cost += f" and ${row.dollars:.4g} ({row.executions_with_dollars} of {row.executions} recorded theirs)"
     if row.minutes_without_outcome:
         cost += f"; {row.minutes_without_outcome:.4g} minutes went to faults and lost attempts besides"
-    simplest = f"; the single best action of the same labels wins {row.regret_won_by_single_best:+.4f}"
+    by_single_best = _within(row.regret_won_by_single_best, row.regret_won_by_single_best_at_most, "+")
+    simplest = f"; the single best action of the same labels wins {by_single_best}"
     if row.agent_minutes_per_point is None:
-        say(f"{row.policy}: no regret was won ({won}); its labels cost {cost}{simplest}")
+        verb = "was won" if row.regret_won_at_most <= 0 else "was surely won"
+        say(f"{row.policy}: no regret {verb} ({won}); its labels cost {cost}{simplest}")
         return
     per_point = f"{row.agent_minutes_per_point:.4g} agent minutes"
     if row.dollars_per_point is not None:

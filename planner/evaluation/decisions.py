@@ -13,7 +13,7 @@ from planner.policies.policy import Policy
 from planner.runs.learned import LearnedPolicy
 from planner.runs.value import ValueEnsemble
 from planner.scoring.preferences import JointScores, Preference, fixed_choices, policy_preference
-from planner.scoring.regret import chosen_rows, lost_utility
+from planner.scoring.regret import chosen_rows, lost_within
 from planner.scoring.utility import DEFAULT_METRICS, check_metrics, recorded_metrics
 
 
@@ -34,6 +34,13 @@ class Decisions:
     regret: NDArray[np.float64]
     capped: NDArray[np.bool_] | None = None
     """None: no action was."""
+    regret_at_most: NDArray[np.float64] | None = None
+    """(n,), more than ``regret`` where a capped action was decided; None: the same."""
+
+    @property
+    def at_most(self) -> NDArray[np.float64]:
+        """What each decision loses at most, (n,)."""
+        return self.regret if self.regret_at_most is None else self.regret_at_most
 
 
 def labels_of(split: Split) -> list[Action]:
@@ -168,11 +175,14 @@ def _certain(policy: str, actions: list[Action], dataset: Dataset, split: Split)
     return Decisions(policy, actions, unknown, unknown, *_regret(preference, split))
 
 
-def _regret(preference: Preference, split: Split) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The regret of each example, NaN where it is not known, and whether a capped action was chosen, (n,) each."""
-    regret = np.full(len(split), np.nan)
+def _regret(preference: Preference, split: Split) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """The regret of each example, NaN where it is not known; whether a capped action was chosen; and what the regret is
+    at most, (n,) each."""
+    regret, at_most = np.full((2, len(split)), np.nan)
     capped: NDArray[np.bool_] = np.zeros(len(split), dtype=bool)
     rows = chosen_rows(preference.of_action, split.outcomes)
-    regret[split.outcomes.comparable] = lost_utility(split.outcomes)[rows]
-    capped[split.outcomes.comparable] = split.outcomes.capped[rows]
-    return regret, capped
+    bounds = lost_within(split.outcomes)
+    comparable = split.outcomes.comparable
+    regret[comparable], at_most[comparable] = bounds.least[rows], bounds.most[rows]
+    capped[comparable] = split.outcomes.capped[rows]
+    return regret, capped, at_most

@@ -14,7 +14,7 @@ from planner.dataset.storage import Split
 from planner.dimensions import DIMENSIONS
 from planner.evaluation.decisions import Decisions, labels_of, losses
 from planner.scoring.bootstrap import mean_interval
-from planner.scoring.metric import Metric, Shown, of_decisions, register
+from planner.scoring.metric import Bounds, Metric, Shown, of_decisions, register, with_interval
 
 ECE_BINS = 10
 
@@ -95,10 +95,9 @@ def measure(seeds: Sequence[Judged]) -> dict[str, Number]:
         assert metric.of_decisions is not None
         each = [metric.of_decisions(one) for one in seeds]
         if metric.interval:
-            values = np.mean(each, axis=0)
-            found = mean_interval(values[np.isfinite(values)])
-            names = (metric.key, f"{metric.key}_low", f"{metric.key}_high")
-            result |= dict(zip(names, map(_number, found), strict=True))
+            sides = zip(*each, strict=True) if isinstance(each[0], Bounds) else [each]
+            means = [np.mean(list(side), axis=0) for side in sides]
+            result |= with_interval(metric.key, *(mean_interval(values[np.isfinite(values)]) for values in means))
         else:
             known = [value for value in each if value is not None]
             result[metric.key] = known[0] if len(known) == len(seeds) == 1 else _mean(known)

@@ -20,12 +20,16 @@ class OnlineReport:
     threshold: float | None
     abstained: int
     abstained_regret_of_todays_rule: float | None
-    """Over the cases from which the policy abstains; None where there is none."""
+    """Over the cases from which the policy abstains; None where there is none, as for the next three. Where capped
+    actions are chosen, each regret is what it is at least and ``at_most`` the other end; intervals hold for both."""
+    abstained_regret_of_todays_rule_at_most: float | None
     abstained_regret_of_policy: float | None
+    abstained_regret_of_policy_at_most: float | None
     regret: float
     """With caps and abstention."""
     regret_low: float
     regret_high: float
+    regret_at_most: float
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,12 @@ class LabelPrice:
     before: str
     """What it is set against: the run that it started from, or today's rule."""
     regret_won: float
+    """At least; where capped actions are chosen it may be up to ``at_most``. The interval holds for both."""
     regret_won_low: float
     regret_won_high: float
+    regret_won_at_most: float
     regret_won_by_single_best: float
+    regret_won_by_single_best_at_most: float
     executions: int
     agent_minutes: float
     dollars: float | None
@@ -52,24 +59,37 @@ class LabelPrice:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a run wins over another policy on the same cases: mean utility, with its 95 % interval."""
+    """What a run wins over another policy on the same cases: mean utility, at least and at most, with the 95 % interval
+    of both."""
 
     policy: str
     over: str
     won: float
+    won_at_most: float
     low: float
     high: float
 
     @property
     def sentence(self) -> str:
         """The gain in plain words."""
-        amount = f"{abs(self.won):.3f} of utility [{self.low:+.3f}, {self.high:+.3f}]"
+        interval = f"[{self.low:+.3f}, {self.high:+.3f}]"
+        if self.won_at_most != self.won:
+            return self._sentence_of_bounds(f"{self.won:+.3f} to {self.won_at_most:+.3f} of utility {interval}")
+        amount = f"{abs(self.won):.3f} of utility {interval}"
         if self.low > 0:
             return f"{self.policy} wins {amount} over {self.over}: more than chance explains"
         if self.high < 0:
             return f"{self.policy} loses {amount} against {self.over}: more than chance explains"
         verb = "wins" if self.won >= 0 else "loses"
         return f"{self.policy} {verb} {amount} against {self.over}, which may be chance: more cases would say"
+
+    def _sentence_of_bounds(self, amount: str) -> str:
+        """Where capped actions were chosen, of which nobody knows whether they would have passed."""
+        if self.low > 0:
+            return f"{self.policy} wins {amount} over {self.over}, whatever came of capped choices"
+        if self.high < 0:
+            return f"{self.policy} loses against {self.over}, {amount}, whatever came of capped choices"
+        return f"{self.policy} against {self.over}: {amount}; what came of capped choices decides (bench with --full)"
 
 
 @dataclass(frozen=True)
@@ -108,6 +128,10 @@ class RegretReport:
     agent_minutes_spent: float
     account: Mapping[str, int]
     """What is not among the outcomes, in counts; see bench.judging.results.BenchResults."""
+    full_cases: int
+    """Held-out cases of which no execution was capped."""
+    from_full_ledgers: Mapping[str, int]
+    """Other ledger -> held-out cases that were judged by its outcomes, because these ran to their end."""
     unknown_provenance: tuple[str, ...]
     policies: tuple[PolicyScore, ...]
     seen: tuple[PolicyScore, ...]

@@ -7,7 +7,10 @@ it has a formula for: ``of_decisions`` for evaluate, compare and ablate (see pla
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from planner.errors import ConfigError
 
@@ -15,9 +18,20 @@ Shown = Literal["evaluate", "compare", "bench"]
 """`planner evaluate`; `planner compare` and `planner ablate`; `planner evaluate --bench`."""
 
 
+class Bounds(NamedTuple):
+    """Values that are known within bounds: what they are at least and at most, the same where they are known."""
+
+    least: NDArray[np.float64]
+    most: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Metric:
-    """One metric. In JSON it is ``key``, and with an interval ``key_low`` and ``key_high`` besides."""
+    """One metric. In JSON it is ``key``, and with an interval ``key_low`` and ``key_high`` besides.
+
+    Of one that is known within bounds ``key`` is what it is at least, ``key_at_most`` what it is at most, and the
+    interval reaches from the low end of the one's to the high end of the other's.
+    """
 
     key: str
     title: str
@@ -29,7 +43,8 @@ class Metric:
     """Behind the point; -n: n significant ones."""
     interval: bool
     """Whether it is a mean over examples that comes with its 95 % bootstrap interval. Its formulas then give the
-    values that it is the mean of, otherwise the number itself; None where it has no example to stand on."""
+    values that it is the mean of, or Bounds of them, otherwise the number itself; None where it has no example to
+    stand on."""
     of_decisions: Callable[[Any], Any] | None = None
     """Of a Judged: a number, or with an interval (rows,) values, NaN where not known."""
     of_choice: Callable[[Any], Any] | None = None
@@ -70,15 +85,29 @@ def columns(table: Shown) -> list[Metric]:
 
 
 def cell(metric: Metric, row: Mapping[str, Any], *, interval: bool = True) -> str:
-    """A metric's value in a row of numbers as text, with its interval if it has one: ``0.412 [0.380, 0.441]``."""
+    """A metric's value in a row of numbers as text, with its interval if it has one: ``0.412 [0.380, 0.441]``; where it
+    is known within bounds only, both of them: ``0.012 to 0.907 [0.002, 0.981]``."""
     value = row[metric.key]
     if value is None:
         return "-"
-    low: float | None = row.get(f"{metric.key}_low")
-    high: float | None = row.get(f"{metric.key}_high")
+    low, high, most = (row.get(f"{metric.key}_{end}") for end in ("low", "high", "at_most"))
+    text = _number(value, metric.digits)
+    if most is not None and most != value:
+        text += f" to {_number(most, metric.digits)}"
     if not interval or low is None or high is None:
-        return _number(value, metric.digits)
-    return " ".join([_number(value, metric.digits), f"[{_number(low, metric.digits)}, {_number(high, metric.digits)}]"])
+        return text
+    return f"{text} [{_number(low, metric.digits)}, {_number(high, metric.digits)}]"
+
+
+def with_interval(
+    key: str, least: tuple[float, float, float], most: tuple[float, float, float] | None = None
+) -> dict[str, float | None]:
+    """A mean with its interval by their keys, NaN as None; with ``most``, that of what the values are at most."""
+    mean, low, high = least if most is None else (*least[:2], most[2])
+    numbers = {key: mean, f"{key}_low": low, f"{key}_high": high}
+    if most is not None:
+        numbers[f"{key}_at_most"] = most[0]
+    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
 
 
 def _number(value: float, digits: int) -> str:

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.dataset.outcomes import UNKNOWN_MS, Outcomes
 from planner.scoring.bootstrap import ratio_interval
-from planner.scoring.metric import Metric, Shown, of_choices, register
+from planner.scoring.metric import Bounds, Metric, Shown, of_choices, register, with_interval
 from planner.scoring.preferences import Preference
+from planner.scoring.utility import Metrics, least_utility
 
 MOSTLY = 0.5
 """An action passes when it did in more than this share of its executions."""
@@ -22,7 +23,8 @@ class PolicyScore:
 
     In their order: pass regret; then time, agent and dollar regret, over the contexts in which the chosen action passes
     (in most of its executions), each against the least of any passing action executed there; then utility regret. Where
-    a capped action is chosen, its pass is unknown, and its times and regrets are lower bounds.
+    a capped action is chosen, its pass is unknown and its times are lower bounds: pass and utility regret are known
+    within bounds then, and their intervals hold for both.
     """
 
     policy: str
@@ -32,9 +34,11 @@ class PolicyScore:
     mean_time_s: float
     mean_agent_time_s: float
     pass_regret: float
-    """Mean of the best executed action's share of passes minus the chosen one's."""
+    """Mean of the best executed action's share of passes minus the chosen one's; had every capped choice passed."""
     pass_regret_low: float
     pass_regret_high: float
+    pass_regret_at_most: float
+    """Had every capped choice failed."""
     passing_cases: float
     """Contexts in which the chosen action passes; an expectation where the choice is random."""
     time_regret_s: float | None
@@ -50,11 +54,12 @@ class PolicyScore:
     dollar_regret_low: float | None
     dollar_regret_high: float | None
     regret: float
-    """Utility (planner.scoring.utility) below that of the best action that ran to its end."""
+    """Utility (planner.scoring.utility) below that of the best action that ran to its end; had every capped choice
+    passed when it was stopped."""
     regret_low: float
     regret_high: float
     regret_at_most: float
-    """What the regret would be had every capped choice failed when it was stopped."""
+    """Had every capped choice failed, and used up all that the objective measures."""
     capped_choices: float
     """Contexts in which a capped action is chosen; an expectation where the choice is random."""
     free_choice: float | None
@@ -92,15 +97,22 @@ def regrets(preference: NDArray[np.float64], outcomes: Outcomes) -> NDArray[np.f
     return lost_utility(outcomes)[chosen_rows(preference, outcomes)]
 
 
-def lost_utility(outcomes: Outcomes, *, capped_passes: float = 1.0) -> NDArray[np.float64]:
+def lost_utility(outcomes: Outcomes) -> NDArray[np.float64]:
     """What choosing each row loses against the best of its example that ran to its end, (t,); NaN where not known.
 
-    A capped action counts as if it had passed when it was stopped; with ``capped_passes`` 0, as if it had failed then.
+    A capped action counts as if it had passed when it was stopped: it loses that at least.
     """
     utility = outcomes.utility.astype(np.float64)
-    best = _best(outcomes, utility, outcomes.is_exact)
     # A bound above the best says nothing: nobody knows that the capped action would have been better.
-    return np.maximum(best - np.where(outcomes.capped, utility - 1.0 + capped_passes, utility), 0.0)
+    return np.maximum(_best(outcomes, utility, outcomes.is_exact) - utility, 0.0)
+
+
+def lost_within(outcomes: Outcomes, metrics: Metrics | None = None) -> Bounds:
+    """The bounds of what choosing each row loses, (t,) each: a capped action may have passed when it was stopped, or
+    failed in the end, and then it is worth what no outcome is worth less than (by ``metrics``; None: of any)."""
+    lost = lost_utility(outcomes)
+    best = _best(outcomes, outcomes.utility.astype(np.float64), outcomes.is_exact)
+    return Bounds(lost, np.where(outcomes.capped, best - least_utility(metrics), lost))
 
 
 def score(
@@ -110,14 +122,16 @@ def score(
     *,
     examples: NDArray[np.bool_] | None = None,
     clusters: NDArray[np.int64] | None = None,
+    metrics: Metrics | None = None,
 ) -> PolicyScore:
     """A policy's score on the comparable examples, of which there must be one at least.
 
     ``examples`` (n,) restricts it to some; those with the same number in ``clusters`` (n,) are drawn together by the
-    bootstrap, because they are not independent (default: every example by itself).
+    bootstrap, because they are not independent (default: every example by itself). ``metrics`` are the objective's that
+    utilities were made with (default: any).
     """
     kept = outcomes.comparable if examples is None else outcomes.comparable & examples
-    choice = Choice(outcomes, _shares(preference, outcomes), kept, clusters, preference.favourite_executed)
+    choice = Choice(outcomes, _shares(preference, outcomes), kept, clusters, preference.favourite_executed, metrics)
     numbers: dict[str, Any] = {}
     for metric in of_choices():
         assert metric.of_choice is not None
@@ -137,6 +151,8 @@ class Choice:
     kept: NDArray[np.bool_]
     clusters: NDArray[np.int64] | None
     favourite_executed: NDArray[np.bool_] | None = None
+    metrics: Metrics | None = None
+    """The objective's; None: any."""
 
     @property
     def passes(self) -> NDArray[np.bool_]:
@@ -150,13 +166,13 @@ class Choice:
         return np.bincount(self.outcomes.example, weighted, len(self.outcomes))[self.kept]
 
     def interval(
-        self, name: str, values: NDArray[np.float64], among: NDArray[np.bool_] | None = None
+        self, name: str, values: NDArray[np.float64] | Bounds, among: NDArray[np.bool_] | None = None
     ) -> dict[str, Any]:
         """The mean of ``values`` (t,) over what is chosen, of that the rows in ``among``, with its interval."""
-        among = np.ones(len(values), dtype=bool) if among is None else among
-        found = self.mean(self.of(np.where(among, values, 0.0)), self.of(among))
-        numbers = [None if np.isnan(value) else value for value in found]
-        return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+        among = np.ones(len(self.outcomes.example), dtype=bool) if among is None else among
+        sides = values if isinstance(values, Bounds) else (values,)
+        found = [self.mean(self.of(np.where(among, side, 0.0)), self.of(among)) for side in sides]
+        return with_interval(name, *found)
 
     def mean(self, values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float, float]:
         """The sum of the values (kept,) over that of the weights (kept,), with its interval."""
@@ -222,7 +238,7 @@ register(
         -3,
         True,
         None,
-        lambda choice: (_lost_passes(choice.outcomes), None),
+        lambda choice: (_lost_passes(choice.outcomes),),
         _BENCH,
     ),
     Metric(
@@ -269,19 +285,8 @@ register(
         "lower",
         -3,
         True,
-        lambda judged: judged.decisions.regret[judged.rows],
-        lambda choice: (lost_utility(choice.outcomes), None),
-    ),
-    Metric(
-        "regret_at_most",
-        "regret at most",
-        "utility",
-        "lower",
-        -3,
-        False,
-        None,
-        lambda choice: float(choice.of(lost_utility(choice.outcomes, capped_passes=0.0)).mean()),
-        (),
+        lambda judged: Bounds(judged.decisions.regret[judged.rows], judged.decisions.at_most[judged.rows]),
+        lambda choice: (lost_within(choice.outcomes, choice.metrics),),
     ),
     Metric(
         "capped_choices",
@@ -298,16 +303,36 @@ register(
 )
 
 
+class Won(NamedTuple):
+    """Mean utility regret that one policy wins over another: at least and at most, with the 95 % interval of both."""
+
+    least: float
+    most: float
+    low: float
+    high: float
+
+
 def regret_won(
-    before: Preference, after: Preference, outcomes: Outcomes, *, clusters: NDArray[np.int64] | None = None
-) -> tuple[float, float, float]:
-    """Mean utility regret of ``before`` minus that of ``after`` on the same examples, with its 95 % interval."""
-    lost = lost_utility(outcomes)
-    first, second = (
-        Choice(outcomes, _shares(preference, outcomes), outcomes.comparable, clusters) for preference in (before, after)
-    )
-    won = first.of(lost) - second.of(lost)
-    return first.mean(won, np.ones(len(won)))
+    before: Preference,
+    after: Preference,
+    outcomes: Outcomes,
+    *,
+    clusters: NDArray[np.int64] | None = None,
+    metrics: Metrics | None = None,
+) -> Won:
+    """Mean utility regret of ``before`` minus that of ``after`` on the same examples; ``metrics`` as in :func:`score`.
+
+    Where both choose the same capped action nothing is open: whatever it would have come to, they lose the same.
+    """
+    bounds = lost_within(outcomes, metrics)
+    moved = _shares(before, outcomes) - _shares(after, outcomes)
+    # Least is won where what is given up loses least and what is taken instead loses most.
+    sides = [np.where(moved > 0, moved * given_up, moved * taken) for given_up, taken in (bounds, bounds[::-1])]
+    kept = outcomes.comparable
+    choice = Choice(outcomes, moved, kept, clusters)
+    totals = [np.bincount(outcomes.example, np.nan_to_num(side), len(outcomes))[kept] for side in sides]
+    least, most = (choice.mean(total, np.ones(len(total))) for total in totals)
+    return Won(least[0], most[0], least[1], most[2])
 
 
 def _shares(preference: Preference, outcomes: Outcomes) -> NDArray[np.float64]:
@@ -325,10 +350,11 @@ def _best(outcomes: Outcomes, values: NDArray[np.float64], among: NDArray[np.boo
     return np.where(np.isneginf(best), np.nan, best)[outcomes.example]
 
 
-def _lost_passes(outcomes: Outcomes) -> NDArray[np.float64]:
-    """The share of passes that choosing each row loses, (t,); of a capped one at least, as if it had passed."""
-    shares = np.where(outcomes.capped, 1.0, outcomes.passed).astype(np.float64)
-    return np.maximum(_best(outcomes, shares, ~outcomes.capped) - shares, 0.0)
+def _lost_passes(outcomes: Outcomes) -> Bounds:
+    """The share of passes that choosing each row loses, (t,) each: a capped one may have passed, or failed."""
+    sides = [np.where(outcomes.capped, open_, outcomes.passed).astype(np.float64) for open_ in (1.0, 0.0)]
+    best = _best(outcomes, sides[0], ~outcomes.capped)
+    return Bounds(*(np.maximum(best - shares, 0.0) for shares in sides))
 
 
 def _beyond_least(

@@ -54,6 +54,11 @@ def utility(
     return passed + sum((WEIGHT if goal == "max" else -WEIGHT) * shares[name] for name, goal in metrics)
 
 
+def least_utility(metrics: Metrics | None = None) -> float:
+    """What no outcome is worth less than: a failure that takes all that the metrics measure; None: of any objective."""
+    return -WEIGHT * (len(TERMS) - 1 if metrics is None else sum(goal == "min" for _, goal in metrics))
+
+
 def utility_text(metrics: Metrics = DEFAULT_METRICS) -> str:
     """The formula in words."""
     terms = [f"{'-' if goal == 'min' else '+'} {WEIGHT:g} * {TERMS[name]}" for name, goal in metrics]

@@ -58,7 +58,8 @@ def test_a_bench_that_only_faults_says_why_how_often_and_ends_with_a_code_of_its
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 3, result.output
     (line,) = [line for line in result.output.splitlines() if line.startswith("fault: ")]
-    assert line.startswith("fault: 2 executions: ") and "--retry-faults" in result.output
+    assert line.startswith("fault: 2 executions: ") and " -> the kernel refused the issue" in line
+    assert "--retry-faults" in result.output and "nothing could be judged" in result.output
 
 
 def test_an_issue_line_that_cannot_be_read_is_named_by_the_bench_and_by_the_dry_run(

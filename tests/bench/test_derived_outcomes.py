@@ -78,6 +78,12 @@ def test_a_capped_run_tells_that_it_was_not_done_before() -> None:
     assert derived(run(10, 40, **capped)) is None
 
 
+def test_nothing_is_derived_from_a_run_in_which_an_agent_was_shown_its_limit() -> None:
+    known = [(HOUR, "run-1", run(10, 20))]
+    assert derive(HALF, known, Minutes(), {"another"}) is not None
+    assert derive(HALF, known, Minutes(), {"t"}) is None
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(1, 130)), min_size=6, max_size=6),
     st.sampled_from([action for action in SPACE.valid_actions("code") if is_observed(action, 6)]),

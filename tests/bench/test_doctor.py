@@ -1,16 +1,22 @@
 """Tests of the doctor: what it finds on this machine, and that it says so when something is taken away from it."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from bench.containment.limits import Limits
 from bench.doctor.check import Check
 from bench.doctor.examine import examine
+from bench.doctor.kernel import KernelSetting, kernel_checks
+from bench.executors.kernel_start import FILE, record_start, recorded_start
+from tests.bench.benches import cyntra
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 
 
@@ -19,12 +25,16 @@ def named(checks: list[Check], name: str) -> Check:
     return check
 
 
+def small_kernel(repo: KernelRepo) -> KernelSetting:
+    return KernelSetting(repo.root, cyntra(SMALL_KERNEL))
+
+
 def test_all_that_the_bench_relies_on_is_tried_and_nothing_is_left_behind(
     kernel_repo: KernelRepo, tmp_path: Path, processes_with: Callable[[str], list[str]]
 ) -> None:
     before = kernel_repo.state()
     checks = examine(
-        tmp_path / "work", SMALL_KERNEL, repo=kernel_repo.root, ledger_dir=tmp_path / "ledger", limits=Limits(60, 10**8)
+        tmp_path / "work", small_kernel(kernel_repo), ledger_dir=tmp_path / "ledger", limits=Limits(60, 10**8)
     )
     assert [check.line for check in checks if check.ok is False] == []
     assert {"detached processes", "wall limit", "memory limit", "process limit", "file size limit", "ledger"} < {
@@ -32,12 +42,17 @@ def test_all_that_the_bench_relies_on_is_tried_and_nothing_is_left_behind(
     }
     assert named(checks, "toolchains").finding.startswith("codex, claude, opencode")
     assert kernel_repo.state() == before
-    assert list((tmp_path / "work").iterdir()) == list((tmp_path / "ledger").iterdir()) == []
+    assert list((tmp_path / "work").iterdir()) == []
+    # What was measured of the kernel stays: every later bench on this machine reads it.
+    assert [path.name for path in (tmp_path / "ledger").iterdir()] == [FILE]
+    assert 10 < (recorded_start(tmp_path / "ledger", small_kernel(kernel_repo).name) or 0) < 10_000
+    assert "passes with a tool that does nothing" in named(checks, "trivial run, serial_handoff").finding
+    assert named(checks, "trivial run, speculate_vote with 3").ok
     assert processes_with(str(tmp_path / "work")) == []
 
 
 def test_every_check_is_one_line_with_its_remedy_when_it_fails(tmp_path: Path) -> None:
-    checks = examine(tmp_path, ["no-such-kernel"])
+    checks = examine(tmp_path, KernelSetting(tmp_path, cyntra(["no-such-kernel"])))
     assert all("\n" not in check.line for check in checks)
     line = named(checks, "kernel").line
     assert line == (
@@ -51,13 +66,53 @@ def test_what_is_missing_or_too_little_is_found(
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     checks = examine(
         tmp_path / "work",
-        repo=kernel_repo.root,
+        small_kernel(kernel_repo),
         ledger_dir=Path("/proc/self"),
         limits=Limits(60, memory_bytes=2**60),
         n_workers=10**6,
     )
     failed = {check.name for check in checks if check.ok is False}
     assert {"git", "toolchains", "ledger", "memory", "disk", "inodes", "open files"} <= failed
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "cure"),
+    [
+        (
+            {"test_crash": True},
+            "every execution would be a fault: Cyntra ended with exit code 1",
+            "run the kernel by hand",
+        ),
+        ({"test_extra_candidates": 1}, "forced serial_handoff with 1 candidates", "kernel 0.1.0"),
+    ],
+)
+def test_what_will_make_every_execution_a_fault_is_said_with_its_cure_before_the_first_one(
+    kernel_repo: KernelRepo, tmp_path: Path, config: dict[str, Any], said: str, cure: str
+) -> None:
+    kernel_repo.write_config(**config)
+    (tmp_path / "place").mkdir()
+    checks = kernel_checks(tmp_path / "place", small_kernel(kernel_repo), tmp_path)
+    check = named(checks, "trivial run, serial_handoff")
+    assert check.ok is False and said in check.finding and cure in check.remedy
+    assert not (tmp_path / FILE).exists()
+
+
+def test_a_repo_that_no_execution_could_begin_in_is_said_in_one_line(kernel_repo: KernelRepo, tmp_path: Path) -> None:
+    kernel_repo.git("branch", "-m", "main", "trunk")
+    (check,) = kernel_checks(tmp_path, small_kernel(kernel_repo), tmp_path)
+    assert check.ok is False and "no local branch main" in check.line and "git branch main" in check.line
+
+
+def test_a_start_up_is_recorded_per_machine_and_kernel_and_the_longest_counts(tmp_path: Path) -> None:
+    assert recorded_start(tmp_path, "cyntra") is None
+    record_start(tmp_path, "cyntra", 640.25, 0)
+    path = record_start(tmp_path, "another", 90.0, 0)
+    machines = orjson.loads(path.read_bytes())
+    assert {host: sorted(found) for host, found in machines.items()} == {socket.gethostname(): ["another", "cyntra"]}
+    path.write_bytes(orjson.dumps({**machines, "far": {"cyntra": {"start_ms": 900, "measured_at": "then"}}}))
+    assert (recorded_start(tmp_path, "cyntra"), recorded_start(tmp_path, "another")) == (900, 90.0)
+    path.write_text("{")
+    assert recorded_start(tmp_path, "cyntra") is None
 
 
 def test_a_work_directory_that_cannot_be_made_is_the_only_finding(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.judging.judge_runs import _decide
+from bench.judging.judge_runs import _decide, score_runs
 from bench.judging.objective import Objective, action_outcome
 from bench.judging.online import Decided, act, caps_of, exceeds, online_report
 from bench.judging.relabel import action_space, relabel
@@ -15,7 +15,9 @@ from planner.actions import ActionSpace
 from planner.config import load_config
 from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
+from planner.display.regret import print_regret
 from planner.errors import BenchError
+from planner.evaluation.regret_report import Gain
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.preferences import fixed_choices
 from planner.training.loop import start_run, train
@@ -291,3 +293,57 @@ def test_an_outcome_that_another_execution_told_has_no_price(tmp_path: Path) -> 
     spent = spending(results, 60.0)
     assert len(run) == len(cases) == spent.executions
     assert spent.agent_minutes == pytest.approx(sum(o.agent_ms for o in run) / 60_000)
+
+
+def test_what_was_capped_on_the_judged_cases_has_bounds_in_every_line_that_compares_with_it(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In learning the vote is best; on the judged cases it was capped, at 2 of 60 s."""
+    quick, slow = outcome(True, 60_000), outcome(True, 600_000)
+    stopped = outcome(False, 120_000, status="stopped_early", stopped_by="capped")
+    learning = [told(str(i), {SERIAL: slow, VOTE: quick}, day=i) for i in range(6)]
+    judged_cases = [told(str(i), {SERIAL: quick, VOTE: stopped}, day=i) for i in range(6, 10)]
+    path = write_ledger(tmp_path / "bench" / "ledger.sqlite", [*learning, *judged_cases])
+    run = trained(base, tmp_path / "run")
+    report = score_runs(path, {"mlp": run})
+    row = rows_of(report.to_json())["single best"]
+    bounds = 0.1 * 1 / 120 * (1 + 1 / 3), 1 + 0.2 - 0.1 * 1 / 120 * (1 + 1 / 3)
+    assert (row["regret"], row["regret_at_most"]) == (pytest.approx(bounds[0], rel=1e-4), pytest.approx(bounds[1]))
+    assert row["regret_low"] == row["regret"] and row["regret_high"] == row["regret_at_most"]
+    assert (row["pass_regret"], row["pass_regret_at_most"], row["capped_choices"]) == (0, 1, 4)
+    (_, over_single_best) = report.gains
+    mlp = rows_of(report.to_json())["mlp"]
+    if mlp["capped_choices"] == 0:
+        assert over_single_best.won == pytest.approx(bounds[0] - mlp["regret"], abs=1e-6)
+        assert over_single_best.won_at_most == pytest.approx(bounds[1] - mlp["regret"], abs=1e-6)
+    else:
+        assert (over_single_best.won, over_single_best.won_at_most) == (0, 0)
+    print_regret(report)
+    shown = capsys.readouterr().out
+    assert "0.0011 to 1.2 [0.0011, 1.2]" in shown
+    assert "single best: 4 choices were capped" in shown
+    assert "4 of 4 held-out cases have capped executions, and no ledger" in shown and "bench again with --full" in shown
+
+    # A ledger beside it that ran them to their end is preferred, of whatever was capped: there the vote passes first.
+    full = [told(str(i), {SERIAL: slow, VOTE: quick}, day=i) for i in range(6, 9)]
+    beside = write_ledger(path.with_name("full.sqlite"), full)
+    other = bound(write_ledger(path.with_name("other.sqlite"), judged_cases), universe_id="another")
+    report = score_runs(path, {"mlp": run})
+    assert (report.full_cases, report.from_full_ledgers) == (3, {str(beside): 3})
+    assert rows_of(report.to_json())["single best"]["capped_choices"] == 1
+    print_regret(report)
+    shown = capsys.readouterr().out
+    assert f"3 held-out cases were judged by {beside}" in shown and str(other) not in shown
+    assert "1 of 4 held-out cases have capped executions" in shown
+
+
+def test_a_gain_over_a_capped_choice_is_said_within_its_bounds() -> None:
+    known = Gain("mlp", "single best", 0.2, 0.2, 0.1, 0.3)
+    assert known.sentence == "mlp wins 0.200 of utility [+0.100, +0.300] over single best: more than chance explains"
+    sure, open_, lost = (
+        Gain("mlp", "single best", *numbers)
+        for numbers in ((0.1, 0.9, 0.05, 1.0), (0.0, 0.9, -0.1, 1.0), (-0.9, -0.1, -1.0, -0.05))
+    )
+    assert "wins +0.100 to +0.900 of utility" in sure.sentence and "whatever came of capped choices" in sure.sentence
+    assert "decides (bench with --full)" in open_.sentence and "wins" not in open_.sentence
+    assert "loses against single best" in lost.sentence

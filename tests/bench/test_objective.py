@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
+from bench.judging.cap_margin import DEFAULT_SPREAD, CapMargin, ToolSpread
 from bench.judging.objective import Objective, cap_ms, chance_to_pass_more, judge, plan_size
 from planner.actions import Action
 from planner.artifacts.universe import Universe
@@ -91,6 +92,36 @@ def test_a_capped_action_never_wins() -> None:
     capped = outcome(False, 10, 0.0, status="stopped_early", stopped_by="capped")
     assert winner([(SERIAL, capped), (WIDE, outcome(duration_ms=9))]) == WIDE
     assert winner([*times(SERIAL, 1, 1), (SERIAL, capped), *times(WIDE, 9, 9, 9)]) == WIDE
+
+
+CAPPED = outcome(False, 1100, None, status="stopped_early", stopped_by="capped")
+
+
+def decided(executions: Sequence[tuple[Action, BenchOutcome]]) -> tuple[str, float]:
+    verdict = judge(executions, DEFAULT)
+    assert verdict is not None and verdict.to_json()["decided_by"] == verdict.decided_by
+    return verdict.decided_by, round(verdict.confidence, 3)
+
+
+def test_whether_a_capped_rival_would_have_passed_is_open_so_its_winner_is_not_sure() -> None:
+    # One pass against a rate of which nothing is known: the mean of 1/2, had the rival passed, and 5/6, had it failed.
+    assert decided([(SERIAL, outcome()), (WIDE, CAPPED), (LONG, CAPPED)]) == ("time_bound", 0.667)
+    # Of a rival that passed twice before it was capped, two passes are known.
+    known = [*times(WIDE, 900, 900), (WIDE, CAPPED)]
+    assert decided(times(SERIAL, 100, 100, 100) + known) == ("time_bound", 0.571)
+    assert decided(times(SERIAL, 100, 100, 100) + times(WIDE, 900, 900, 900)) == ("time_bound", 0.5)
+
+
+def test_a_verdict_says_whether_passes_time_or_nothing_set_its_winner_apart() -> None:
+    failed, slow = outcome(False), outcome(duration_ms=9000)
+    assert decided([(SERIAL, outcome()), (WIDE, failed)]) == ("passes", 0.833)
+    # An equal of the winner changes nothing: of the others each failed, or one may have passed as well.
+    assert decided([(SERIAL, outcome()), (LONG, outcome()), (WIDE, failed)]) == ("passes", 0.5)
+    assert decided([(SERIAL, outcome()), (LONG, failed), (WIDE, slow)]) == ("time_bound", 0.5)
+    assert decided([(SERIAL, outcome()), (LONG, failed), (WIDE, CAPPED)]) == ("time_bound", 0.667)
+    assert decided([(SERIAL, outcome()), (LONG, outcome())])[0] == "unknown"
+    assert decided([(SERIAL, failed), (LONG, outcome(False, 9000))])[0] == "unknown"
+    assert decided([(SERIAL, outcome()), (LONG, FAULT)])[0] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -184,6 +215,44 @@ def test_there_is_no_cap_where_something_else_than_time_decides_or_nothing_has_p
     assert cap_ms(passed, WIDE, 1, Objective((("cost_usd", "min"), ("duration_ms", "min")))) is None
     assert cap_ms(passed, WIDE, 1, DEFAULT) == 1101
     assert cap_ms({SERIAL: [outcome(duration_ms=1000)] * 2, WIDE: [outcome(False, 900)]}, WIDE, 2, DEFAULT) == 1301
+
+
+def launched(duration_ms: int, tool: str = "t", exit_code: int | None = 0, **fields: Any) -> BenchOutcome:
+    launch = {"tool": tool, "started_ms": 0, "duration_ms": duration_ms, "exit_code": exit_code, "cost_usd": None}
+    return outcome(duration_ms=duration_ms, launches=[launch], **fields)
+
+
+def test_a_cap_leaves_the_kernels_start_up_and_the_tools_spread_to_noise() -> None:
+    passed = {SERIAL: [launched(1000)]}
+    assert cap_ms(passed, WIDE, 1, DEFAULT) == 1101
+    assert cap_ms(passed, WIDE, 1, DEFAULT, CapMargin(start_ms=650)) == 1751
+    # A spread of .4 in both runs: 0.842 (80 % certainty) * 0.4 * sqrt(2) of the mean, instead of the tolerance's tenth.
+    assert cap_ms(passed, WIDE, 1, DEFAULT, CapMargin(650, {"t": 0.4})) == 1000 + 476 + 650 + 1
+    assert cap_ms(passed, WIDE, 1, DEFAULT, CapMargin(0, {"t": 0.01})) == 1101
+    # With repeats the mean is surer, and both count once for each of them.
+    twice = {SERIAL: [launched(1000)] * 2, WIDE: [launched(900, passed=False)]}
+    assert cap_ms(twice, WIDE, 2, DEFAULT, CapMargin(100, {"t": 0.4})) == 2 * (1000 + 100) + 673 - 900 + 1
+    # The spread of whatever tool the case has met: the rival may be of that one.
+    other = {**passed, LONG: [launched(3000, "wild", passed=False)]}
+    assert cap_ms(other, WIDE, 1, DEFAULT, CapMargin(0, {"t": 0.1, "wild": 1.0})) == 1000 + 1190 + 1
+
+
+def test_a_tools_spread_is_that_of_its_launches_on_one_case_drawn_to_the_default_while_few_are_known() -> None:
+    spread = ToolSpread()
+    assert spread.of_tools() == {}
+    for case, times_ms in (("easy", (1000, 1000, 1000)), ("hard", (60_000, 60_000))):
+        for time_ms in times_ms:
+            spread.add(case, launched(time_ms))
+    # Cases differ sixtyfold, launches on one of them do not: 3 of 13 degrees of freedom say that nothing varies.
+    assert spread.of_tools() == {"t": pytest.approx(DEFAULT_SPREAD * (10 / 13) ** 0.5)}
+    for _ in range(200):
+        spread.add("easy", launched(900))
+        spread.add("easy", launched(1100))
+    assert 0.1 < spread.of_tools()["t"] < 0.15
+    before = spread.of_tools()
+    spread.add("easy", launched(50_000, exit_code=None))
+    spread.add("easy", launched(50_000, derived_from="another"))
+    assert spread.of_tools() == before
 
 
 def test_plan_size_multiplies_the_budgets() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.doctor.kernel import KernelSetting, kernel_checks
+from bench.executors.kernel_start import FILE
 from bench.ledger import Ledger
 from bench.testbeds.sandbox.create import create_sandbox
 from planner.actions import action_from_document
@@ -18,7 +20,7 @@ from planner.artifacts.repo import Repo
 from planner.context import ContextBuilder
 from planner.dataset.examples import make_examples
 from planner.encoding.profiles import token_segments
-from tests.bench.benches import bench_repo
+from tests.bench.benches import bench_repo, cyntra
 from tests.bench.conftest import SOLVES, KernelRepo
 
 BLENDER = """#!/bin/sh
@@ -66,9 +68,9 @@ pytestmark = pytest.mark.skipif(
 def test_the_real_kernel_runs_what_is_forced_and_what_cannot_win_is_capped(
     kernel_repo: KernelRepo, ray_cluster: Any
 ) -> None:
-    # Serial runs go to codex: it solves at once, so a speculation that waits for opencode's ten seconds cannot win.
+    # Serial runs go to codex: it solves at once, so a speculation that waits for opencode's half minute cannot win.
     kernel_repo.write_tool("codex", SOLVES.format(sleep=0, cost=0.2))
-    kernel_repo.write_tool("opencode", SOLVES.format(sleep=10, cost=0.3))
+    kernel_repo.write_tool("opencode", SOLVES.format(sleep=30, cost=0.3))
     before = kernel_repo.state()
     work = kernel_repo.root.parent / "work"
     report = bench_repo(kernel_repo.root, [str(KERNEL)], n_actions=4, issue_ids=["1"], workers=1, work_dir=work)
@@ -79,7 +81,7 @@ def test_the_real_kernel_runs_what_is_forced_and_what_cannot_win_is_capped(
     for execution in executions:
         action, outcome = action_from_document(execution.action.model_dump()), execution.outcome
         if outcome.status == "stopped_early":
-            assert outcome.stopped_by == "capped" and outcome.duration_ms < 10_000
+            assert outcome.stopped_by == "capped" and outcome.duration_ms < 30_000
             continue
         plan = outcome.executed_plan
         assert outcome.passed and plan is not None
@@ -110,6 +112,19 @@ def test_the_real_kernel_finds_a_sandboxs_universe_and_worlds_valid(tmp_path: Pa
     command = [str(KERNEL), "--config", ".cyntra/config.yaml", "universe", "validate", "sandbox"]
     validated = subprocess.run(command, cwd=repo, capture_output=True, text=True)
     assert validated.returncode == 0, validated.stderr
+
+
+def test_the_doctor_starts_the_real_kernel_and_says_what_it_does_not_accept(tmp_path: Path) -> None:
+    repo = create_sandbox(tmp_path / "repo", issues=1, seed=0)
+    swarms = repo / "universes" / "sandbox" / "swarms.yaml"
+    for text, ok in ((swarms.read_text(), True), (swarms.read_text().replace("swarms:", "swarmz:"), False)):
+        swarms.write_text(text)
+        place = tmp_path / str(ok)
+        place.mkdir()
+        found = {check.name: check for check in kernel_checks(place, KernelSetting(repo, cyntra([str(KERNEL)])), place)}
+        assert found["kernel version"].finding == "cyntra, version 0.1.0"
+        assert (found["universe"].ok, found["trivial run, serial_handoff"].ok) == (ok, ok)
+        assert ((place / FILE).exists(), "kernel start-up" in found) == (ok, ok)
 
 
 def test_the_real_kernel_evolves_a_world_with_the_population_and_generations_that_are_forced(

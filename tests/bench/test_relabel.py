@@ -15,7 +15,8 @@ from planner.config import load_config
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError, DatasetError
-from planner.evaluation.decisions import labels_of
+from planner.evaluation.decisions import _regret, labels_of
+from planner.scoring.preferences import Preference
 from planner.training.loop import start_run, train
 from tests.bench.ledgers import REPLAY, SERIAL, VOTE, bound, ten_cases, told, trained, write_ledger
 from tests.bench.test_objective import outcome
@@ -83,9 +84,17 @@ def test_a_capped_action_is_told_as_lost_and_nothing_more(ledger: Path, base: Pa
     # As if it had just passed after two of 120 minutes.
     assert found.utility[1] == pytest.approx(1 - 0.1 * 2 / 120 - 0.1 * 2 / 360)
     assert found.comparable.all()
-    # The labels compare with nothing else that ended.
-    assert split.label_confidence.tolist() == [1.0] * 4
-    assert load_dataset(tmp_path / "winners").splits["train"].label_confidence.tolist() == [1, 1, 0.5, 1, 1]
+    # Whoever decides for it loses next to nothing, or a pass and more.
+    regret, capped, at_most = _regret(Preference(found.capped.astype(float)), split)
+    assert capped.all() and regret == pytest.approx([0.1 * 1 / 120 * 4 / 3] * 4, rel=1e-3) and (at_most > 1.1).all()
+    # Whether the capped rival would have passed is open: its rate may be any.
+    assert split.label_confidence.tolist() == pytest.approx([2 / 3] * 4)
+    assert split.table["decided_by"] == ["time_bound"] * 4
+    train = load_dataset(tmp_path / "winners").splits["train"]
+    assert train.label_confidence.tolist() == pytest.approx([2 / 3, 2 / 3, 1 / 2, 2 / 3, 2 / 3])
+    counted = {name: n for name, n in info.counts.items() if name.startswith("decided_by")}
+    assert counted == {"decided_by_passes": 0, "decided_by_time_bound": 10, "decided_by_unknown": 0}
+    assert load_dataset(base).splits["test"].table["decided_by"] == [None] * len(load_dataset(base).splits["test"])
 
 
 def test_a_dataset_of_an_earlier_program_is_read_as_if_nothing_was_capped_and_every_label_sure(

@@ -11,6 +11,7 @@ from bench.engine.run import run_bench
 from bench.executors.replay import ReplayExecutor
 from bench.executors.replay_kind import ReplayOptions
 from bench.judging.results import read_results
+from bench.ledger import Ledger
 from bench.options import BenchOptions
 from bench.planning.cases import add_cases
 from bench.planning.selections import AllActions
@@ -131,6 +132,12 @@ def test_a_bench_of_recorded_trials_has_the_same_winners_capped_or_not_and_runs_
     assert full_report.set_aside == {"short@x": "fewer than 4 timed trials"}
     assert full_report.run == capped_report.run == 180 and full_report.derived == 0
     assert capped_report.derived > 90 and sum(case.capped for case in capped_report.cases) > 0
+    # With --full the same ledger is brought to the end: only what was capped or derived is run again.
+    with Ledger.read(ledger) as before:
+        outcomes = [execution.outcome for execution in before.executions()]
+    again = run_bench(tables, options.model_copy(update={"full": True}), ReplayOptions(trials=4))
+    assert again.run == sum(o.status == "stopped_early" or o.derived_from is not None for o in outcomes) < 180
+    assert (again.derived, sum(case.capped for case in again.cases)) == (0, 0)
 
 
 def test_a_ledger_of_other_trials_and_a_folder_without_tables_are_refused(tmp_path: Path) -> None:

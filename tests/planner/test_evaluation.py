@@ -83,10 +83,12 @@ def test_a_decision_at_the_threshold_is_no_abstention_and_a_run_of_just_its_budg
 
 
 def test_a_capped_choice_is_counted_and_may_have_lost_everything_when_risk_is_promised() -> None:
-    decisions = replace(LEARNED, capped=np.array([True, False, False, False]))
+    at_most = np.where([True, False, False, False], 1.2, REGRET)
+    decisions = replace(LEARNED, capped=np.array([True, False, False, False]), regret_at_most=at_most)
     assert losses(decisions, LABELS).tolist() == pytest.approx([1.0, 1.0, 0.0, 0.7])
     found = metrics(decisions, LOGGED, np.arange(4), abstain_below=0.5, default=RULE)
     assert found["capped_choices"] == 1
+    assert found["regret_at_most"] == pytest.approx((1.2 + 0.0 + 0.7) / 3)
     assert found["risk_accepted"] == pytest.approx((1.0 + 0.0) / 2)
     assert found["regret"] == pytest.approx(0.3)
 

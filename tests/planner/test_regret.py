@@ -8,8 +8,10 @@ import pytest
 from planner.actions import Action, ActionSpace
 from planner.dataset.outcomes import UNKNOWN_MS, ActionOutcome, Outcomes, make_outcomes, outcomes_of
 from planner.errors import ActionError
+from planner.scoring.metric import cell, columns
 from planner.scoring.preferences import Preference, best_per_case, fixed_choices, policy_preference, uniform
 from planner.scoring.regret import chosen_rows, regret_won, score
+from planner.scoring.utility import DEFAULT_METRICS
 
 SPACE = ActionSpace.default(("serial_handoff", "speculate_vote"))
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
@@ -122,7 +124,7 @@ def test_regrets_come_in_order_and_times_count_only_where_the_chosen_action_pass
     )
 
 
-def test_a_capped_choice_counts_as_unknown_and_its_regret_as_a_lower_bound() -> None:
+def test_a_capped_choice_counts_as_unknown_and_its_regret_as_bounds() -> None:
     outcomes = make_outcomes(
         [
             [timed(SERIAL, 1, 1000, 1000), capped(VOTE, 0.9)],
@@ -138,11 +140,38 @@ def test_a_capped_choice_counts_as_unknown_and_its_regret_as_a_lower_bound() -> 
     assert found.pass_rate == 0
     assert found.pass_regret == pytest.approx((0 + 1 + 0) / 3)
     assert found.regret == pytest.approx((0.99 - 0.9 + 0.99 + 0.01 + 0.0) / 3, rel=1e-5)
-    assert found.regret_at_most == pytest.approx((0.99 + 0.1 + 0.99 + 0.01 + 0.5 + 0.05) / 3, rel=1e-5)
+    # Had the capped ones failed in the end: a failure that used up all time is worth -0.2 by the default objective.
+    by_default = score("vote", fixed_choices([VOTE] * 3, outcomes, SPACE), outcomes, metrics=DEFAULT_METRICS)
+    assert by_default.regret_at_most == pytest.approx((0.99 + 0.2 + 0.99 + 0.01 + 0.5 + 0.2) / 3, rel=1e-5)
+    assert found.regret_at_most == pytest.approx(by_default.regret_at_most + 2 * 0.1 / 3, rel=1e-5)
+    assert found.pass_regret_at_most == 1
+    assert found.regret_low <= found.regret < found.regret_at_most <= found.regret_high
     assert (found.passing_cases, found.time_regret_s) == (0, None)
     best = score("best", best_per_case(outcomes), outcomes)
     assert (best.regret, best.capped_choices, best.pass_rate) == (0, 0, 1)
     assert not make_outcomes([[capped(SERIAL, 0.9), capped(VOTE, 0.9)]], SPACE).comparable.any()
+
+
+def test_a_choice_that_was_capped_everywhere_has_bounds_instead_of_a_regret_of_nought() -> None:
+    """Its bound lies above what ran to its end, so that it may be the best there is, or lose a pass."""
+    outcomes = make_outcomes([[timed(SERIAL, 1, 50_000, 1000), capped(VOTE, 0.95)]] * 12, SPACE)
+    vote, serial = (fixed_choices([action] * 12, outcomes, SPACE) for action in (VOTE, SERIAL))
+    found = score("vote", vote, outcomes, metrics=DEFAULT_METRICS)
+    assert (found.regret, found.regret_at_most) == (0, pytest.approx(0.7))
+    assert (found.regret_low, found.regret_high) == (0, pytest.approx(0.7))
+    row = found.to_json()
+    shown = {metric.key: cell(metric, row) for metric in columns("bench")}
+    assert (shown["regret"], shown["pass_regret"]) == ("0 to 0.7 [0, 0.7]", "0 to 1 [0, 1]")
+    exact = score("serial", serial, outcomes).to_json()
+    assert cell(next(m for m in columns("bench") if m.key == "regret"), exact) == "0 [0, 0]"
+    # What wins over it may win nothing, or a pass; against itself nothing is open.
+    won = regret_won(vote, serial, outcomes, metrics=DEFAULT_METRICS)
+    assert won == (0, pytest.approx(0.7), 0, pytest.approx(0.7))
+    lost = regret_won(serial, vote, outcomes, metrics=DEFAULT_METRICS)
+    assert lost == (pytest.approx(-0.7), 0, pytest.approx(-0.7), 0)
+    assert regret_won(vote, vote, outcomes) == (0, 0, 0, 0)
+    half = Preference(np.zeros(24), shares=np.full(24, 0.5))
+    assert regret_won(vote, half, outcomes, metrics=DEFAULT_METRICS)[:2] == (0, pytest.approx(0.35))
 
 
 def test_a_random_choice_is_judged_by_its_expectation() -> None:
@@ -177,7 +206,7 @@ def test_regret_won_is_the_difference_on_the_same_examples() -> None:
     outcomes = three_examples()
     serial, vote = (fixed_choices([action] * 3, outcomes, SPACE) for action in (SERIAL, VOTE))
     assert regret_won(serial, vote, outcomes)[0] == pytest.approx((0.9 - 0.2) / 2, rel=1e-5)
-    assert regret_won(vote, vote, outcomes) == (0, 0, 0)
+    assert regret_won(vote, vote, outcomes) == (0, 0, 0, 0)
     shared = Preference(serial.of_action, shares=uniform(outcomes).shares)
     assert regret_won(shared, vote, outcomes)[0] == pytest.approx((0.1 + (0.9 + 0.2) / 3) / 2 - 0.2 / 2, rel=1e-5)
 

@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.containment.limits import GIB, Limits
 from bench.containment.namespaces import SandboxMode
@@ -13,6 +14,10 @@ from bench.executors.registry import PreparedBench
 from bench.options import COST, RUN, BenchOptions
 from planner.errors import BenchError
 from planner.options import OptionsModel, option
+
+if TYPE_CHECKING:
+    from bench.executors.cyntra.executor import CyntraExecutor
+    from planner.artifacts.repo import Repo
 
 TOOL_DIRECTORIES = "planner.tool_directories"
 """Entry points by name of a kernel's command: functions that return the directory of the tools it brings along."""
@@ -71,32 +76,39 @@ class CyntraKind:
 
     def prepare(self, source: Path, options: BenchOptions, own: CyntraOptions) -> PreparedBench:
         """The repo's schedulable issues from the commit of its branch main."""
-        from bench.executors.cyntra.executor import CyntraExecutor
         from bench.executors.repo_bench import bench_of_repo
         from bench.planning.cases import git_origin
         from planner.artifacts.repo import Repo
-        from planner.artifacts.universe import NO_UNIVERSE
 
         repo = Repo(source, options.kernel_dir, options.universe)
-        universe_id = None if repo.universe is NO_UNIVERSE else repo.universe.universe_id
-        executor = CyntraExecutor.prepare(
-            repo,
-            own.command,
-            universe_id=universe_id,
-            limits=own.limits,
-            extra_path=tool_directories(own.command),
-            pass_on=own.env,
-            sandbox=own.sandbox,
-            allowed=own.allow_path,
-            network=own.network == "on",
-        )
-        settings = {"command": [Path(own.command[0]).name, *own.command[1:]], "universe_id": universe_id}
+        executor = prepared_executor(repo, own)
+        command = [Path(own.command[0]).name, *own.command[1:]]
+        settings = {"command": command, "universe_id": executor.universe_id}
         origin = git_origin(repo, executor.environment["PATH"])
-        return bench_of_repo(repo, options, executor, settings, origin, check=executor.check_tools)
+        prepared = bench_of_repo(repo, options, executor, settings, origin, check=executor.check_tools)
+        return replace(prepared, programs={tool.name: tool.executable.name for tool in executor.toolchains})
 
     def default_ledger(self, source: Path) -> Path:
         """Beside the repo's other artifacts."""
         return ledger_in_repo(source)
+
+
+def prepared_executor(repo: "Repo", own: CyntraOptions) -> "CyntraExecutor":
+    """What runs the kernel on this repo; BenchError when it is missing."""
+    from bench.executors.cyntra.executor import CyntraExecutor
+    from planner.artifacts.universe import NO_UNIVERSE
+
+    return CyntraExecutor.prepare(
+        repo,
+        own.command,
+        universe_id=None if repo.universe is NO_UNIVERSE else repo.universe.universe_id,
+        limits=own.limits,
+        extra_path=tool_directories(own.command),
+        pass_on=own.env,
+        sandbox=own.sandbox,
+        allowed=own.allow_path,
+        network=own.network == "on",
+    )
 
 
 def tool_directories(command: Sequence[str]) -> list[Path]:
