@@ -2,6 +2,7 @@
 the structural model beside them.
 
 python -m benchmarks.heads TABLES [--trials 5 --minute-seconds 10] [--setting pair] [--seeds 1] [--json FILE]
+python -m benchmarks.heads TABLES --arch URM --tuned URM=tune/best.yaml
 
 Settings and figures as in benchmarks.decisions: pair, other agents' trials of a problem are known; group, none of its
 group's are. There are five folds; with one seed, every fold is a network of its own seed. A fifth of the learning cases
@@ -118,8 +119,10 @@ def _example(recorded: Recorded, row: int) -> Example:
     )
 
 
-def measure(recorded: Recorded, setting: str, archs: dict[str, str], seeds: int) -> dict[str, Any]:
-    """All figures of one table in one setting."""
+def measure(
+    recorded: Recorded, setting: str, archs: dict[str, str], seeds: int, tuned: dict[str, Path]
+) -> dict[str, Any]:
+    """All figures of one table in one setting; ``tuned`` are settings that a search has found, by name."""
     table = recorded.table
     picks: dict[str, list[NDArray[np.intp]]] = {}
     likelihoods: dict[str, list[float]] = {name: [] for name in archs}
@@ -144,7 +147,7 @@ def measure(recorded: Recorded, setting: str, archs: dict[str, str], seeds: int)
                 write_fold(recorded, fold, Path(directory) / "dataset", setting == "group", seed)
                 for name, arch in archs.items():
                     began = time.process_time()
-                    policy, best = _trained(arch, Path(directory), FOLDS * seed + number)
+                    policy, best = _trained(arch, Path(directory), FOLDS * seed + number, tuned.get(name))
                     seconds[name] += time.process_time() - began
                     likelihoods[name].append(best)
                     assert policy.reading is not None
@@ -178,10 +181,10 @@ def measure(recorded: Recorded, setting: str, archs: dict[str, str], seeds: int)
     }
 
 
-def _trained(arch: str, directory: Path, seed: int) -> tuple[LearnedPolicy, float]:
+def _trained(arch: str, directory: Path, seed: int, tuned: Path | None) -> tuple[LearnedPolicy, float]:
     """The run of a fold, and its log-likelihood per trial of validation."""
     run = directory / arch
-    config = load_config(arch, None, ["model.action_head=trials", "n_similar=0", f"seed={seed}"])
+    config = load_config(arch, tuned, ["model.action_head=trials", "n_similar=0", f"seed={seed}"])
     start_run(run, config, directory / "dataset", init_from=None, workers=1, resume=False)
     state = train(run)
     return LearnedPolicy(run), float(state.best_metric or 0.0)
@@ -211,6 +214,7 @@ def main() -> None:
     parser.add_argument("tables", type=Path)
     parser.add_argument("--setting", choices=("pair", "group"), action="append", help="may be repeated [default: pair]")
     parser.add_argument("--arch", choices=ARCHS, action="append", help="may be repeated [default: all]")
+    parser.add_argument("--tuned", action="append", default=[], help="ARCH=FILE, a search's best.yaml; may be repeated")
     parser.add_argument("--trials", type=int, default=6, help="trials of a case that are used")
     parser.add_argument("--minute-seconds", type=float, default=60.0, help="how long a minute of budget lasts in them")
     parser.add_argument("--seeds", type=int, default=1, help="foldings whose figures are averaged")
@@ -219,9 +223,10 @@ def main() -> None:
     torch.set_num_threads(1)
     recorded = read(options.tables, options.trials, options.minute_seconds)
     archs = {name: ARCHS[name] for name in options.arch or ARCHS}
+    tuned = {name: Path(path) for name, _, path in (text.partition("=") for text in options.tuned)}
     reports = []
     for setting in options.setting or ("pair",):
-        reports.append(measure(recorded, setting, archs, options.seeds))
+        reports.append(measure(recorded, setting, archs, options.seeds, tuned))
         show(reports[-1])
     if options.json:
         options.json.write_bytes(orjson.dumps(reports, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
