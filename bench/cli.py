@@ -1,4 +1,4 @@
-"""Commands around the bench: ``planner bench`` and ``relabel``, and the whole loop at once."""
+"""Commands around the bench: ``planner bench`` and ``relabel``, the whole loop at once, and ``planner run``."""
 
 import os
 import tempfile
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench.dispatch.options import RunOptions
 from bench.executors.cyntra.kind import CyntraOptions, tool_directories
 from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
@@ -21,14 +22,16 @@ DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
 INTERRUPTED_EXIT_CODE = 130
 NOTHING_TO_JUDGE_EXIT_CODE = 3
+PAUSED_EXIT_CODE = 3
 INSTEAD = "Instead of running"
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Mount ``planner quickstart``, ``bench`` and ``relabel``, and the commands that make repos to try them on."""
+    """Mount ``planner quickstart``, ``bench``, ``relabel``, ``run``, and the commands that make repos for them."""
     app.command()(quickstart)
     app.command(cls=SectionedCommand)(bench)
     app.command()(relabel)
+    app.command(cls=SectionedCommand)(run)
     add_repo_commands(app)
 
 
@@ -150,6 +153,32 @@ def relabel(
     print_dataset(write_winners(ledger, base, out, holdout=holdout, by=by, repo=repo), out)
     fitted = "fitted on the learning cases" if base is None else f"those of {base}"
     say(f"vocabulary, normalisation and action space: {fitted}")
+
+
+@with_options("run", lambda: [RunOptions])
+def run(
+    repo: Annotated[Path, typer.Argument(help="Root of a Cyntra repo under git.")] = Path(),
+    *,
+    options: Options,
+) -> None:
+    """Run ready issues as `cyntra run` does, in its order, with a bundle's decisions forced on the kernel.
+
+    Works on the repo itself, one issue after the other. Every decision is journalled before its run is started and
+    written into the run's documents afterwards; a command that was killed is completed by the next one. Exit code 0
+    only when everything asked for was done and recorded, 3 at a cap.
+    """
+    from bench.dispatch.kernel_run import Interrupted
+    from bench.dispatch.loop import Loop
+
+    try:
+        report = Loop(repo, options.of(RunOptions), typer.echo).run()
+    except (KeyboardInterrupt, Interrupted):
+        typer.echo("Stopped. Nothing is left running; the journal says what became of every decision.")
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    for line in report.lines():
+        typer.echo(line)
+    if not report.is_complete:
+        raise typer.Exit(PAUSED_EXIT_CODE if report.paused_by else 1)
 
 
 def _print_checks(console: "Console", repo: Path, options: BenchOptions, cyntra: CyntraOptions) -> None:

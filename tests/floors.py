@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench.ledger_versions", "bench.ledger_file"),
     ("bench.ledger",),
     ("bench.executors",),
-    ("bench.judging",),
+    ("bench.judging", "bench.dispatch"),
     ("bench.engine",),
     ("bench.doctor",),
     ("bench.testbeds",),

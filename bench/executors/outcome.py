@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.containment.run_supervised import RunReport
-from bench.executors.cyntra.overlay import PLAN_SECONDS_PER_MINUTE
+from bench.executors.cyntra.overlay import forced_fields
 from planner.actions import Action
 from planner.artifacts.events import read_events
 from planner.artifacts.files import open_regular
@@ -65,21 +65,11 @@ def read_outcome(
         or machine_fault(report)
         or (None if launches else "no agent tool was started")
         or wrong_run_count(runs, report, "run")
-        or (run and plan_difference(_forced(action), run.executed_plan))
+        or (run and plan_difference(forced_fields(action), run.executed_plan))
     )
     if reason:
         return fault(f"{reason}{log_tail(log_path)}", **measured)
     return outcome_from_artifacts(run, None if run is None else run.executed_plan, **measured)
-
-
-def _forced(action: Action) -> dict[str, Any]:
-    """An action as fields of an executed_plan; iterations cannot be forced on a code job."""
-    minutes = action.max_minutes_bin
-    return {
-        "swarm_id_executed": action.swarm_id,
-        "max_candidates_executed": action.max_candidates_bin,
-        "timeout_seconds_executed": "NA" if minutes == "NA" else minutes * PLAN_SECONDS_PER_MINUTE,
-    }
 
 
 def outcome_from_artifacts(

@@ -179,7 +179,7 @@ def select_issues(issues: Mapping[str, Mapping[str, Any]], issue_ids: Collection
     for issue_id in issue_ids:
         if issue_id not in issues:
             raise BenchError(f"no issue {issue_id!r} in .beads/issues.jsonl; found {sorted(issues, key=natural_order)}")
-        if reason := _id_obstacle(issue_id):
+        if reason := id_obstacle(issue_id):
             raise BenchError(f"issue {issue_id!r}: {reason}; rename it to bench it")
     chosen = sorted(set(issue_ids), key=natural_order)
     return IssueSelection(chosen, {key: reason for key, reason in set_aside.items() if key not in chosen})
@@ -223,7 +223,7 @@ def natural_order(issue_id: str) -> list[tuple[int, int, str]]:
     ] + [(2, 0, issue_id)]
 
 
-def _id_obstacle(issue_id: str) -> str | None:
+def id_obstacle(issue_id: str) -> str | None:
     """Why Cyntra cannot make a branch and a directory of the id; None when it can."""
     try:
         n_bytes = len(issue_id.encode())
@@ -243,7 +243,7 @@ def _id_obstacle(issue_id: str) -> str | None:
 
 
 def _obstacle(issue_id: str, issue: Mapping[str, Any]) -> str | None:
-    if reason := _id_obstacle(issue_id):
+    if reason := id_obstacle(issue_id):
         return reason
     if issue.get("status") not in SCHEDULABLE:
         return f"status {issue.get('status')!r}"

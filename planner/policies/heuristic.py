@@ -85,6 +85,30 @@ class HeuristicPolicy:
         seconds = min(map(self._timeout, running), default=self._timeout(""))
         return RulePlan(SPECULATE, max(1, parallelism), seconds)
 
+    def routed_tools(self, issue: TrackedIssue, available: Sequence[str] | None) -> list[str]:
+        """The ``available`` tools in the order in which routing would have several of them work on the issue.
+
+        The hint, what the speculating rule uses, what a serial run would use with its fallbacks, then the priority.
+        """
+        rules = [self._first_rule(issue, speculating=True), self._first_rule(issue, speculating=False)]
+        used = [name for rule in rules if rule for name in rule.use]
+        fallbacks = [name for tool in used for name in self._settings.fallbacks.get(tool, ())]
+        ordered = dict.fromkeys([issue.tool_hint, *used, *fallbacks, *self._settings.toolchain_priority])
+        there = [name for name in self._adapters() if available is None or name in available]
+        return [name for name in ordered if name in there]
+
+    def rule_parallelism(self, issue: TrackedIssue) -> int | None:
+        """What the speculating rule that fits says itself of candidates; None where none fits, or it does not say."""
+        rule = self._first_rule(issue, speculating=True)
+        return rule.parallelism if rule else None
+
+    def priority_rank(self, issue: TrackedIssue) -> int:
+        """How the exploration controller ranks the issue's domain in the queue: -1 before others, 1 behind them."""
+        rate = self._action_rate(issue)
+        if rate is None or not self._settings.control_enabled:
+            return 0
+        return -1 if rate < self._settings.action_low else 1 if rate > self._settings.action_high else 0
+
     def _adapters(self) -> list[str]:
         """The tools that the config leaves to the kernel, in order of priority."""
         tools = self._settings.toolchains

@@ -14,7 +14,7 @@ from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import borrowed_from, make_clone
 from bench.executors.cyntra.needed_places import namespaces_for
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
-from bench.executors.cyntra.toolchains import read_launches, write_wrappers
+from bench.executors.cyntra.toolchains import hide_tracker, read_launches, write_wrappers
 from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_world
 from bench.executors.outcome import fault, read_outcome
 from planner.actions import Action
@@ -182,6 +182,7 @@ class CyntraExecutor:
         launch_log = work_dir / "launches.jsonl"
         make_clone(self.repo, case, self.issues[case.issue_id], clone, copy_universes=self.universe_id is not None)
         wrappers = write_wrappers(tools, self.toolchains, launch_log)
+        hide_tracker(tools)
         self._write_config(clone / ".cyntra", action, wrappers)
         log_path = work_dir / "kernel.log"
         started_ms = time.time_ns() // 1_000_000

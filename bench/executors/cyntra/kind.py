@@ -54,13 +54,7 @@ class CyntraOptions(OptionsModel):
     @property
     def command(self) -> list[str]:
         """The kernel's command line; BenchError for a text that is none."""
-        try:
-            words = shlex.split(self.cyntra)
-        except ValueError as error:
-            raise BenchError(f"--cyntra {self.cyntra!r}: {error}: write it as a shell takes it") from None
-        if not words:
-            raise BenchError("--cyntra is empty: name the kernel's command")
-        return words
+        return command_words(self.cyntra)
 
     @property
     def limits(self) -> Limits:
@@ -109,6 +103,17 @@ def prepared_executor(repo: "Repo", own: CyntraOptions) -> "CyntraExecutor":
         allowed=own.allow_path,
         network=own.network == "on",
     )
+
+
+def command_words(text: str) -> list[str]:
+    """The words of a kernel's command line; BenchError for a text that is none."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise BenchError(f"--cyntra {text!r}: {error}: write it as a shell takes it") from None
+    if not words:
+        raise BenchError("--cyntra is empty: name the kernel's command")
+    return words
 
 
 def tool_directories(command: Sequence[str]) -> list[Path]:

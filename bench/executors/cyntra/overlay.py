@@ -8,6 +8,7 @@ import yaml
 
 from planner.actions import Action
 from planner.artifacts.toolchains import Toolchain, toolchain_names
+from planner.contracts.document import Bin
 from planner.errors import BenchError
 
 SERIAL, SPECULATE = "serial_handoff", "speculate_vote"
@@ -26,7 +27,7 @@ def overlay_config(
         "include": "base.yaml",
         "control": {"enabled": False},
         "planner": {"mode": "off"},
-        "toolchains": _toolchains(base, action, toolchains, wrappers),
+        "toolchains": tool_settings(base, action.max_minutes_bin, toolchains, wrappers),
         **_swarm(action, toolchains),
     }
 
@@ -43,17 +44,28 @@ def _swarm(action: Action, toolchains: Sequence[Toolchain]) -> dict[str, Any]:
     return {"speculation": {"enabled": True}, "routing": {"rules": [rule]}}
 
 
-def _toolchains(
-    base: Mapping[str, Any], action: Action, toolchains: Sequence[Toolchain], wrappers: Mapping[str, Path]
+def tool_settings(
+    base: Mapping[str, Any], minutes: Bin, toolchains: Sequence[Toolchain], wrappers: Mapping[str, Path]
 ) -> dict[str, dict[str, Any]]:
+    """The overlay's ``toolchains``: every tool the same minutes ("NA": its own), and wrappers where a path is given."""
     overlay: dict[str, dict[str, Any]] = {name: {} for name in toolchain_names(base)}
-    if action.max_minutes_bin != "NA":
+    if minutes != "NA":
         for settings in overlay.values():
-            settings["timeout_seconds"] = action.max_minutes_bin * PLAN_SECONDS_PER_MINUTE
+            settings["timeout_seconds"] = minutes * PLAN_SECONDS_PER_MINUTE
     for toolchain in toolchains:
         if toolchain.is_path:
             overlay[toolchain.name]["path"] = str(wrappers[toolchain.name])
     return {name: settings for name, settings in overlay.items() if settings}
+
+
+def forced_fields(action: Action) -> dict[str, Any]:
+    """An action as fields of an executed_plan, "NA" where it forces nothing; iterations bound no code job."""
+    minutes = action.max_minutes_bin
+    return {
+        "swarm_id_executed": action.swarm_id,
+        "max_candidates_executed": action.max_candidates_bin,
+        "timeout_seconds_executed": "NA" if minutes == "NA" else minutes * PLAN_SECONDS_PER_MINUTE,
+    }
 
 
 def yaml_text(document: Mapping[str, Any]) -> str:

@@ -20,11 +20,7 @@ MAX_LOG_BYTES = 64 * 2**20
 
 
 def write_wrappers(directory: Path, toolchains: Iterable[Toolchain], log_path: Path) -> dict[str, Path]:
-    """Write a wrapper per toolchain and return them by name.
-
-    ``directory`` is to stand first on PATH: it also hides ``bd``, a tracker's command line through which Cyntra would
-    read and write other issues than the clone's.
-    """
+    """Write a wrapper per toolchain and return them by name; ``directory`` is to stand first on PATH."""
     on_path, by_path = directory, directory / "by-path"
     by_path.mkdir(parents=True)
     wrappers = {}
@@ -34,8 +30,15 @@ def write_wrappers(directory: Path, toolchains: Iterable[Toolchain], log_path: P
         if not place.exists():
             _write_program(place, fast_script(tool_launch, str(log_path), toolchain.name, str(toolchain.executable)))
         wrappers[toolchain.name] = place
-    _write_program(on_path / "bd", "#!/bin/sh\necho 'bd is not available inside a bench' >&2\nexit 1\n")
     return wrappers
+
+
+def hide_tracker(directory: Path) -> None:
+    """Put a ``bd`` that refuses into ``directory``, which is to stand first on PATH.
+
+    By the tracker's own, Cyntra would read and write other issues than the clone's.
+    """
+    _write_program(directory / "bd", "#!/bin/sh\necho 'bd is not available inside a bench' >&2\nexit 1\n")
 
 
 def read_launches(log_path: Path, run_ended_ms: Milliseconds) -> list[Launch]:

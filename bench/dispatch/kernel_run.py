@@ -1,0 +1,138 @@
+"""One run of the real kernel on the user's repo, under a supervisor that leaves none of its processes behind."""
+
+import os
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.containment.limits import Deadline, Limits
+from bench.containment.run_supervised import RunReport, run_supervised
+from bench.executors.cyntra.toolchains import read_launches, write_wrappers
+from planner.artifacts.toolchains import Toolchain, find_command
+from planner.contracts.bench import Launch
+from planner.errors import BenchError
+
+LONGEST_S = 7 * 24 * 3600.0
+"""The kernel has no limit of its own; the supervisor needs one."""
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel's command and the environment in which it runs: the user's own, and the tools that it brings along."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def find(cls, words: Sequence[str], extra_path: Sequence[Path]) -> "Kernel":
+        """BenchError when it is not there; ``extra_path`` directories come before the user's PATH."""
+        search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
+        program = find_command(words[0], search_path)
+        if program is None:
+            raise BenchError(
+                f"{words[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra (in a sandbox repo: "
+                "cyntra-sandbox)"
+            )
+        command = (str(Path(program).absolute()), *words[1:])
+        return cls(command, {"LANG": "C.UTF-8", **os.environ, "PATH": search_path})
+
+    @property
+    def search_path(self) -> str:
+        """Where its tools are looked for."""
+        return self.environment["PATH"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where one run keeps its things, below the directory of ``planner run``."""
+
+    directory: Path
+    decision_id: str
+
+    @property
+    def work_dir(self) -> Path:
+        """The supervisor's: removed when the run is over, whoever survived."""
+        return self.directory / "work" / self.decision_id
+
+    @property
+    def launches(self) -> Path:
+        """What the wrappers log: it must outlive a run that was killed, for its tools have cost money."""
+        return self.directory / "logs" / f"{self.decision_id}.launches.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the kernel printed."""
+        return self.directory / "logs" / f"{self.decision_id}.log"
+
+    def make(self, toolchains: Sequence[Toolchain]) -> dict[str, Path]:
+        """Make the directories, and the wrappers that log the tools' launches, which are returned by tool."""
+        self.log.parent.mkdir(exist_ok=True)
+        self.work_dir.mkdir(parents=True)
+        return write_wrappers(self.work_dir / "tools", toolchains, self.launches)
+
+    def clear(self) -> None:
+        """Remove the working directory."""
+        shutil.rmtree(self.work_dir, ignore_errors=True)
+
+
+class Interrupted(Exception):
+    """Ctrl-C: the kernel's run was ended with all its processes."""
+
+
+@dataclass(frozen=True)
+class KernelRun:
+    """How the kernel ended, and what its tools took."""
+
+    report: RunReport
+    launches: list[Launch]
+    interrupted: bool
+
+
+def run_kernel(
+    kernel: Kernel, arguments: Sequence[str], repo: Path, places: Places, *, started_ms: int, wall_s: float
+) -> KernelRun:
+    """Run the kernel in ``repo``; it is ended after ``wall_s`` seconds, or when this process is interrupted."""
+    deadline, done = Deadline(), _Outcome()
+    environment = {
+        **kernel.environment,
+        "PATH": os.pathsep.join([str(places.work_dir / "tools"), kernel.search_path]),
+    }
+
+    def work() -> None:
+        try:
+            done.report = run_supervised(
+                [*kernel.command, *arguments],
+                run_dir=repo,
+                work_dir=places.work_dir,
+                environment=environment,
+                log_path=places.log,
+                # The kernel by itself has no limits: what a run may take is the user's business.
+                limits=Limits(min(wall_s, LONGEST_S), memory_bytes=None, processes=None, file_bytes=None),
+                deadline=deadline,
+            )
+        except BaseException as error:
+            done.error = error
+
+    # In a thread, so that Ctrl-C finds this one able to end the run and to wait for its end.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    interrupted = False
+    while thread.is_alive():
+        try:
+            thread.join(POLL_S)
+        except KeyboardInterrupt:
+            interrupted = True
+            deadline.shorten(0.0, "cancelled")
+    if done.error is not None:
+        raise done.error
+    assert done.report is not None
+    launches = read_launches(places.launches, started_ms + done.report.wall_ms)
+    return KernelRun(done.report, launches, interrupted)
+
+
+class _Outcome:
+    report: RunReport | None = None
+    error: BaseException | None = None
