@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +97,7 @@ def run_kernel(
     kernel: Kernel, arguments: Sequence[str], repo: Path, places: Places, *, started_ms: int, wall_s: float
 ) -> KernelRun:
     """Run the kernel in ``repo``; it is ended after ``wall_s`` seconds, or when this process is interrupted."""
-    deadline, done = Deadline(), _Outcome()
+    deadline, outcome, over = Deadline(), _Outcome(), threading.Event()
     environment = {
         **kernel.environment,
         "PATH": os.pathsep.join([str(places.work_dir / "tools"), kernel.search_path]),
@@ -103,7 +105,7 @@ def run_kernel(
 
     def work() -> None:
         try:
-            done.report = run_supervised(
+            outcome.report = run_supervised(
                 [*kernel.command, *arguments],
                 run_dir=repo,
                 work_dir=places.work_dir,
@@ -114,23 +116,44 @@ def run_kernel(
                 deadline=deadline,
             )
         except BaseException as error:
-            done.error = error
+            outcome.error = error
+        finally:
+            over.set()
 
-    # In a thread, so that Ctrl-C finds this one able to end the run and to wait for its end.
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    interrupted = False
-    while thread.is_alive():
-        try:
-            thread.join(POLL_S)
-        except KeyboardInterrupt:
-            interrupted = True
+    # In a thread, so that a signal finds this one free to have the run ended and to wait until it is.
+    with _ended_by_signals(deadline) as interrupted:
+        threading.Thread(target=work, daemon=True).start()
+        while not over.wait(POLL_S):
+            continue
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.report is not None
+    launches = read_launches(places.launches, started_ms + outcome.report.wall_ms)
+    return KernelRun(outcome.report, launches, interrupted.is_set())
+
+
+@contextmanager
+def _ended_by_signals(deadline: Deadline) -> Iterator[threading.Event]:
+    """Have Ctrl-C and SIGTERM end the run of ``deadline`` for the length of the block; yields whether one came.
+
+    Not an exception: that could come at any place, also where nobody waits for the run's end.
+    """
+    came = threading.Event()
+
+    def end(*_: object) -> None:
+        if not came.is_set():
+            came.set()
             deadline.shorten(0.0, "cancelled")
-    if done.error is not None:
-        raise done.error
-    assert done.report is not None
-    launches = read_launches(places.launches, started_ms + done.report.wall_ms)
-    return KernelRun(done.report, launches, interrupted)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Outcome:
