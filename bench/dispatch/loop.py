@@ -184,6 +184,8 @@ class Loop:
         decision_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
         places = Places(self.directory, decision_id)
         toolchains = find_toolchains(repo.config, repo.root, self.kernel.search_path)
+        if not toolchains:
+            raise BenchError(f"{self.root}: none of the config's toolchains is on PATH: install one of their tools")
         wrappers = places.make(toolchains)
         config_path = self.kernel_dir / f"{PREFIX}{decision_id}.yaml"
         try:

@@ -1,29 +1,25 @@
-"""A kernel that kills the `planner run` which started it, before it does its work or after: ``killing_kernel.py MOMENT``.
+"""A kernel that kills the `planner run` which started it: ``killing_kernel.py before|after KERNEL...``.
 
-The rest of the command line is the sandbox's kernel's. The journal says who started it.
+Before the kernel does its work, or after it has done it. The journal says who started it.
 """
 
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
-from bench.testbeds.sandbox.kernel import main
-
 
 def kill_starter() -> None:
-    """SIGKILL, as the machine does it, of the command whose decision was journalled last."""
+    """SIGKILL, as the machine does it, of the command whose decision was journalled last; nobody comes back."""
     lines = Path(".cyntra/planner/run/journal.jsonl").read_text().splitlines()
     os.kill(json.loads(lines[-1])["pid"], signal.SIGKILL)
+    signal.pause()
 
 
 if __name__ == "__main__":
-    moment, *arguments = sys.argv[1:]
-    if moment == "before":
+    if sys.argv[1] == "before":
         kill_starter()
-        signal.pause()
-    code = main(arguments)
+    subprocess.call(sys.argv[2:])
     kill_starter()
-    signal.pause()
-    sys.exit(code)

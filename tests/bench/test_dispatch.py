@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,74 +13,12 @@ import orjson
 import pytest
 import yaml
 
-from bench.dispatch.journal import Journal
-from bench.dispatch.loop import Loop, Report
-from bench.dispatch.options import RunOptions
 from planner.artifacts.repo import Repo
-from planner.contracts.document import validate
-from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput
 from planner.dataset.examples import make_examples
 from planner.encoding.profiles import token_segments
 from planner.errors import BenchError, UsageError
 from tests.bench.conftest import NEVER_SOLVES, SOLVES, KernelRepo
-from tests.bench.scripted_bundle import CODE_ACTIONS, write_scripted_bundle
-
-KERNEL = f"{sys.executable} -m bench.testbeds.sandbox.kernel"
-KILLING = f"{sys.executable} -m tests.bench.killing_kernel"
-PLANNER = (sys.executable, "-c", "from planner.cli import main; main()")
-ROOT = Path(__file__).parents[2]
-SPECULATE_3_30 = next(n for n, a in enumerate(CODE_ACTIONS) if a[:3] == ("speculate_vote", 3, 30))
-SERIAL_45 = next(n for n, a in enumerate(CODE_ACTIONS) if a[:3] == ("serial_handoff", 1, 45))
-
-
-class DispatchRepo:
-    """A repo, a bundle, and the tag of each action that the bundle decides for."""
-
-    def __init__(self, repo: KernelRepo) -> None:
-        self.repo, self.root = repo, repo.root
-        self.bundle = repo.root.parent / "bundle"
-        self.tags = write_scripted_bundle(self.bundle)
-
-    def run(self, say: Callable[[str], None] = print, **options: Any) -> Report:
-        """`planner run` in this process."""
-        given = {"planner_enabled": True, "planner_checkpoint": self.bundle, "cyntra": KERNEL, **options}
-        return Loop(self.root, RunOptions(**given), say).run()
-
-    def start(self, *arguments: str, kernel: str = KERNEL) -> subprocess.Popen[str]:
-        """`planner run` in a process of its own."""
-        enabled = ("--planner-enabled", "--planner-checkpoint", str(self.bundle), "--cyntra", kernel)
-        return subprocess.Popen(
-            [*PLANNER, "run", str(self.root), *enabled, *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    @property
-    def journal(self) -> Journal:
-        return Journal(self.root / ".cyntra/planner/run/journal.jsonl")
-
-    @property
-    def statuses(self) -> dict[str, str]:
-        return {issue_id: issue["status"] for issue_id, issue in Repo(self.root).issues.items()}
-
-    def documents(self, issue_id: str) -> dict[str, Any]:
-        """The planner section of the issue's only archive, the same in manifest and rollout, each part valid."""
-        (archive,) = (self.root / ".cyntra" / "archives").glob(f"wc-{issue_id}-*")
-        section = orjson.loads((archive / "manifest.json").read_bytes())["planner"]
-        if (archive / "rollout.json").exists():
-            assert orjson.loads((archive / "rollout.json").read_bytes())["planner"].items() >= section.items()
-        models = {"planner_input": PlannerInput, "planner_action": PlannerAction, "executed_plan": ExecutedPlan}
-        for name, model in models.items():
-            validate(model, section[name], name)
-        return section
-
-    def leftovers(self) -> list[str]:
-        """What a run is to take away with it."""
-        run = self.root / ".cyntra/planner/run"
-        found = [*self.root.glob(".cyntra/.planner-run-*"), *run.glob("work/*"), *self.root.glob(".workcells/*")]
-        return [path.name for path in found]
+from tests.bench.dispatch_repo import KERNEL, PLANNER, ROOT, SERIAL_45, SPECULATE_3_30, DispatchRepo, killing
 
 
 @pytest.fixture
@@ -185,11 +122,11 @@ def test_what_the_kernel_would_not_follow_is_not_dispatched_as_a_decision(dispat
 
 def test_a_killed_command_is_completed_or_marked_by_the_next_one(dispatch: DispatchRepo) -> None:
     # Before the kernel has begun.
-    assert dispatch.start("--issue", "2", "--once", kernel=f"{KILLING} before").wait(30) == -signal.SIGKILL
+    assert dispatch.start("--issue", "2", "--once", kernel=killing("before")).wait(30) == -signal.SIGKILL
     (entry,) = dispatch.journal.entries.values()
     assert entry.is_open and dispatch.statuses["2"] == "open"
     # After the kernel has archived its run, before that is recorded; the first decision is marked meanwhile.
-    assert dispatch.start("--issue", "2", "--once", kernel=f"{KILLING} after").wait(30) == -signal.SIGKILL
+    assert dispatch.start("--issue", "2", "--once", kernel=killing("after")).wait(30) == -signal.SIGKILL
     first, second = dispatch.journal.entries.values()
     assert "interrupted" in first.later and second.is_open and dispatch.statuses["2"] == "done"
     assert dispatch.documents("2")["planner_action"]["model"]["checkpoint_id"] == "baseline_heuristic_v0"

@@ -235,7 +235,8 @@ def write_pair(pair: dict[str, Any], repo: Path) -> None:
 def ask_kernel(pairs: list[dict[str, Any]], kernel: str) -> list[Any]:
     """What the kernel decides for each pair: [swarm, candidates, seconds], "nothing" when it runs nothing, or an error.
 
-    The kernel's own code decides, in its own Python; it is stopped in the moment in which the decision is made.
+    The kernel's own code decides, in its own Python; it is stopped in the moment in which the decision is made. A pair
+    may hold a further config with the name in ``config``; where its target is None, the answer is the order of all.
     """
     interpreter = Path(kernel).read_text().splitlines()[0].removeprefix("#!").strip()
     with tempfile.TemporaryDirectory() as directory:
@@ -246,7 +247,9 @@ def ask_kernel(pairs: list[dict[str, Any]], kernel: str) -> list[Any]:
                 path.parent.mkdir(exist_ok=True)
                 path.write_text("#!/bin/sh\n")
                 path.chmod(0o755)
-        targets = orjson.dumps([[pair["target"], pair["policies"] is not None] for pair in pairs])
+        targets = orjson.dumps(
+            [[pair["target"], pair["policies"] is not None, pair.get("config", "config.yaml")] for pair in pairs]
+        )
         script = Path(__file__).with_name("ask_kernel.py")
         done = subprocess.run(
             [interpreter, str(script), directory], input=targets, stdout=subprocess.PIPE, check=True, cwd=directory
