@@ -370,6 +370,28 @@ def decide(
         decide_stream(bundle, sys.stdin.buffer, sys.stdout.buffer, mode, caps, serve)
 
 
+bundle_app = typer.Typer(help="Bundles, where they are to be loaded.", no_args_is_help=True)
+app.add_typer(bundle_app, name="bundle")
+
+
+@bundle_app.command("check")
+def bundle_check(
+    bundle: Annotated[Path, typer.Argument(help="Directory of a bundle.")],
+    python: Annotated[
+        Path | None,
+        typer.Option(help="Python, or virtual environment, that will load it. [default: that of `cyntra` on PATH]"),
+    ] = None,
+) -> None:
+    """Load a bundle in the environment that will use it: Cyntra says nothing of one that it cannot load."""
+    from planner.bundle_check import check_bundle
+
+    checks = check_bundle(bundle, python)
+    for check in checks:
+        typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.ok is False else 'note'}  {check.text}")
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
 add_tune(app)
 add_cluster(app)
 config_app = typer.Typer(help="The options that commands take here.", no_args_is_help=True)

@@ -1,6 +1,7 @@
 """A bundle decides: planner_input.v1 in, planner_action.v1 and executed_plan.v1 out. numpy and onnxruntime, no torch.
 
 It never raises on bad input: it falls back to the universe's default swarm with today's rule's budgets, and says why.
+A bundle for Cyntra's own planner is answered as the kernel would: it can only reduce what today's rule runs anyway.
 """
 
 import itertools
@@ -15,6 +16,7 @@ import orjson
 from numpy.typing import NDArray
 
 from planner.actions import FALLBACK, HEADS, Action, ActionSpace, action_document, executed_plan
+from planner.artifacts.lenient import section
 from planner.artifacts.versions import UnknownKeys, read
 from planner.contracts.document import timestamp_to_ms
 from planner.contracts.kernel import ContextBuilderName, PlannerInput, context_builder, input_hash
@@ -24,12 +26,14 @@ from planner.encoding.encode import Encoded
 from planner.encoding.profiles import encode
 from planner.encoding.tokens import PAD, UNK
 from planner.errors import ConfigError, ContractError, PlannerError
-from planner.policies.heuristic import HeuristicPolicy, nearest_valid
+from planner.policies.heuristic import HeuristicPolicy, RulePlan, issue_of_context, nearest_valid
 from planner.policies.readings import GAIN_TEMPERATURE
 from planner.policies.structural_file import read_decider
 from planner.scoring.calibration import scale
 
 Mode = Literal["off", "log", "enforce"]
+KERNEL_THRESHOLD = 0.2
+"""The confidence below which kernel 0.1.0 falls back, where its config does not say otherwise."""
 MAX_ANSWER_BYTES, MAX_NAME_LENGTH, MAX_REASON_LENGTH = 60_000, 256, 500
 EPOCH_START = "1970-01-01T00:00:00Z"
 """created_at of an action for an input without one of its own."""
@@ -85,7 +89,7 @@ class Bundle:
             self.threshold = float(calibration["threshold"])
             self._reads = self.metadata["reads"]
             self.context_builder: ContextBuilderName | None = self.metadata.get("context_builder")
-            self._for_kernel = self.metadata["token_profile"] == "kernel" and self._reads != "trials"
+            self.for_kernel = self.metadata["token_profile"] == "kernel" and self._reads != "trials"
             self.checkpoint_id = str(self.metadata["checkpoint_id"])
             self.kernel_config = dict(self.metadata["kernel_config"])
             if self._reads == "trials":
@@ -130,7 +134,7 @@ class Bundle:
         Confidence is the action's joint probability among the valid ones; in a kernel's bundle, as in the kernel, the
         smallest of its four probabilities.
         """
-        if not self._for_kernel:  # the kernel masks nothing: its bundle's logits hold what masks there can be
+        if not self.for_kernel:  # the kernel masks nothing: its bundle's logits hold what masks there can be
             masks = self._masks(job_type)
             logits = [np.where(mask, head, -np.inf) for mask, head in zip(masks, logits, strict=True)]
         heads = [scale(head, temperature) for head, temperature in zip(logits, self.temperatures, strict=True)]
@@ -139,7 +143,7 @@ class Bundle:
         confidence = float(np.exp(joint[best]))
         if not np.isfinite(confidence):
             raise BundleError("the model's output is not finite: train again, or take an earlier checkpoint")
-        if self._for_kernel:
+        if self.for_kernel:
             positions = self.space.valid_indices(job_type)[best]
             confidence = float(np.exp(min(head[i] for head, i in zip(heads, positions, strict=True))))
         return self.space.valid_actions(job_type)[best], confidence, heads
@@ -183,7 +187,7 @@ class Bundle:
         runs = [ids[start : min(end, start + budget)] for start, end in itertools.pairwise(bounds[1:])]
         row = np.concatenate([ids[bounds[0] : bounds[1]], *runs])[: self._seq_len]
         mask: NDArray[np.int64] = np.ones(len(row), dtype=np.int64)
-        if self._for_kernel:
+        if self.for_kernel:
             padding = (0, self._seq_len - len(row))
             row, mask = np.pad(row, padding, constant_values=self._pad), np.pad(mask, padding)
         return {"input_ids": row[None], "attention_mask": mask[None]}
@@ -211,6 +215,7 @@ def decide(
     mode: Mode = "enforce",
     caps: Caps = Caps(),
     kernel_config: Mapping[str, Any] | None = None,
+    rule_plan: RulePlan | None = None,
 ) -> Decision:
     """What to run for a planner_input.v1. Never raises on bad input.
 
@@ -219,6 +224,10 @@ def decide(
     action_space_mismatch, inference_failed, low_confidence, max_candidates_exceeds_cap, timeout_exceeds_cap,
     max_iterations_exceeds_cap. ``kernel_config`` is today's rule's; by default the one of the repo that the bundle was
     trained on.
+
+    With a bundle for the kernel's own planner the executed_plan is what the kernel itself would run: today's rule's
+    plan, where the decision is within it with its budgets reduced, else as it is, with swarm_mismatch or one of the
+    reasons above. ``rule_plan`` is that plan; by default it is what the rule makes of the context alone.
     """
     if kernel_config is None:
         kernel_config = bundle.kernel_config if isinstance(bundle, Bundle) else {}
@@ -240,6 +249,9 @@ def decide(
     except Exception as error:  # onnxruntime's errors have no common base
         return _fallback(question, None, default, f"inference_failed: {_brief(error)}", caps)
     reason = "log_only" if mode == "log" else objection(action, confidence, bundle.threshold, caps)
+    if bundle.for_kernel:
+        ruled = rule_plan or plan_in_context(context, kernel_config)
+        reason = "log_only" if mode == "log" else kernel_objection(action, confidence, kernel_config, ruled, caps)
     heads = outputs if len(outputs) > 1 else bundle.space.marginals(outputs[0])
     prediction = {
         "probs": {name: np.exp(head).round(6).tolist() for name, head in zip(HEADS, heads, strict=True)},
@@ -247,17 +259,62 @@ def decide(
         "model": {"checkpoint_id": bundle.checkpoint_id},
         "action": action,
     }
+    if bundle.for_kernel:
+        document = _action_document(question, action, prediction, reason)
+        return _bounded(document, reduced_plan(ruled, action, reason, caps), question.unknown_keys)
     if reason is not None:
         return _fallback(question, prediction, default, reason, caps)
     document = _action_document(question, action, prediction, None)
-    return _bounded(document, within(caps, action, context, default), None, question.unknown_keys)
+    return _bounded(document, executed_plan(within(caps, action, context, default)), question.unknown_keys)
 
 
-def _bounded(document: dict[str, Any], executed: Action, reason: str | None, unknown_keys: UnknownKeys) -> Decision:
+def plan_in_context(context: Mapping[str, Any], kernel_config: Mapping[str, Any]) -> RulePlan:
+    """What today's rule runs for the issue, as far as a context has it."""
+    available = (context.get("system_state") or {}).get("available_toolchains")
+    return HeuristicPolicy(kernel_config).plan(issue_of_context(context), available)
+
+
+def kernel_objection(
+    action: Action, confidence: float, kernel_config: Mapping[str, Any], ruled: RulePlan, caps: Caps
+) -> str | None:
+    """Why kernel 0.1.0 would not follow its bundle's decision, as a fallback_reason; None when it would.
+
+    It has a threshold of its own, keeps to the swarm that today's rule chose, and never goes beyond its budgets.
+    """
+    threshold = section(dict(kernel_config), "planner").get("confidence_threshold", KERNEL_THRESHOLD)
+    threshold = float(threshold) if isinstance(threshold, int | float) else KERNEL_THRESHOLD
+    found = objection(action, confidence, threshold, caps)
+    if found is not None:
+        return found
+    if action.swarm_id != ruled.swarm_id:
+        return "swarm_mismatch"
+    return objection(action, 1.0, 0.0, Caps(ruled.candidates, max(1, ruled.timeout_seconds // 60)))
+
+
+def reduced_plan(ruled: RulePlan, action: Action, reason: str | None, caps: Caps) -> dict[str, Any]:
+    """The executed_plan.v1 of today's rule's plan, with the budgets of ``action`` unless there is a reason not to.
+
+    Of iterations the kernel's documents say nothing for an issue that is run. ``caps`` are the caller's: the kernel has
+    none, but who asks with caps is not to be answered beyond them.
+    """
+    n, minutes = action.max_candidates_bin, action.max_minutes_bin
+    followed = reason is None
+    candidates = n if followed and n != "NA" else ruled.candidates
+    seconds = 60 * minutes if followed and minutes != "NA" else ruled.timeout_seconds
+    return {
+        **executed_plan(action, reason),
+        "swarm_id_executed": ruled.swarm_id,
+        "max_candidates_executed": min(candidates, caps.max_candidates or candidates),
+        "timeout_seconds_executed": min(seconds, 60 * caps.max_minutes if caps.max_minutes else seconds),
+        "max_iterations_executed": None,
+    }
+
+
+def _bounded(document: dict[str, Any], executed: dict[str, Any], unknown_keys: UnknownKeys) -> Decision:
     """The decision, without its probabilities where these would make it longer than MAX_ANSWER_BYTES."""
     if len(orjson.dumps(document)) > MAX_ANSWER_BYTES:
         document.pop("probs", None)
-    return Decision(document, executed_plan(executed, reason), unknown_keys)
+    return Decision(document, executed, unknown_keys)
 
 
 class _Question(NamedTuple):
@@ -351,8 +408,8 @@ def _fallback(
     question: _Question | None, prediction: dict[str, Any] | None, default: Action, reason: str, caps: Caps
 ) -> Decision:
     document = _action_document(question, prediction["action"] if prediction else default, prediction, reason)
-    executed = within(caps, default, question.context if question else None)
-    return _bounded(document, executed, reason, question.unknown_keys if question else UnknownKeys())
+    executed = executed_plan(within(caps, default, question.context if question else None), reason)
+    return _bounded(document, executed, question.unknown_keys if question else UnknownKeys())
 
 
 def _action_document(

@@ -7,9 +7,12 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from planner.artifacts.repo import Repo
+from planner.artifacts.toolchains import find_toolchains
+from planner.artifacts.tracked_issue import tracked
 from planner.artifacts.versions import said_of
 from planner.context import ContextBuilder
 from planner.decision import Bundle, Caps, Mode, decide, load_bundle
+from planner.policies.heuristic import HeuristicPolicy, RulePlan
 
 MAX_REPORTED = 100
 """Unknown keys that are named; a caller that makes up keys for ever does not fill a log."""
@@ -49,14 +52,32 @@ def decide_issue(
 ) -> None:
     """Decide now for an issue of ``repo``, in a context of the bundle's own builder; ArtifactError without that issue.
 
-    The answer has the context too, as ``planner_input``, for whoever records the decision.
+    The answer has the context too, as ``planner_input``, for whoever records the decision. Of a bundle for the kernel's
+    own planner the executed plan is what the kernel would run: what it does not follow is said here, not only there.
     """
     bundle = load_bundle(bundle_path)
     builder = (bundle.context_builder if isinstance(bundle, Bundle) else None) or "planner"
     context = ContextBuilder(repo, builder).now(issue_id)
-    decision = decide(context, bundle, mode=cast(Mode, mode), caps=Caps(*caps), kernel_config=repo.config)
+    decision = decide(
+        context,
+        bundle,
+        mode=cast(Mode, mode),
+        caps=Caps(*caps),
+        kernel_config=repo.config,
+        rule_plan=_rule_plan(repo, issue_id),
+    )
     answer = {"planner_input": context, **decision.answer}
     sink.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _rule_plan(repo: Repo, issue_id: str) -> RulePlan | None:
+    """What the kernel runs for the issue by itself; None for one that it passes over."""
+    issues, neighbourhoods = tracked(repo)
+    if issue_id not in issues:
+        return None
+    tools = [tool.name for tool in find_toolchains(repo.config, repo.root)]
+    rule = HeuristicPolicy.of_repo(repo)
+    return rule.plan(issues[issue_id], tools, neighbourhoods.is_on_critical_path(issue_id))
 
 
 def _parse(text: bytes) -> Any:

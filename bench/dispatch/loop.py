@@ -16,7 +16,7 @@ from bench.dispatch.budget import Budget
 from bench.dispatch.journal import DECIDED, ENDED, NO_RUN, RECORDED, Entry, Journal
 from bench.dispatch.kernel_run import Interrupted, Kernel, KernelRun, Places, run_kernel
 from bench.dispatch.options import RunOptions
-from bench.dispatch.overlay import PREFIX, obstacle, repo_rule, run_overlay
+from bench.dispatch.overlay import PREFIX, obstacle, run_overlay
 from bench.dispatch.queue import Queue, read_queue
 from bench.dispatch.recovery import Say, close, recover
 from bench.executors.cyntra.kind import command_words, tool_directories
@@ -27,11 +27,12 @@ from bench.planning.cases import main_commit
 from planner.actions import Action, action_from_document
 from planner.artifacts.repo import Repo, locate
 from planner.artifacts.toolchains import Toolchain, find_toolchains
-from planner.artifacts.tracked_issue import Neighbourhoods, TrackedIssue, passed_over
+from planner.artifacts.tracked_issue import TrackedIssue, tracked
 from planner.artifacts.universe import NO_UNIVERSE
 from planner.context import ContextBuilder, system_state
 from planner.decision import Bundle, BundleError, Caps, decide, load_bundle
 from planner.errors import BenchError, PlannerError, UsageError
+from planner.policies.heuristic import HeuristicPolicy
 
 WATCH_S = 5.0
 WORLD_JOB = "world_job: Cyntra runs a world issue as it runs code; its evolutions are not decided here"
@@ -132,7 +133,7 @@ class Loop:
     def _step(self) -> bool:
         """One issue; whether to go on."""
         repo = Repo(self.root, universe_id=self.options.universe)
-        queue = read_queue(repo, repo_rule(repo), _now_ms())
+        queue = read_queue(repo, HeuristicPolicy.of_repo(repo), _now_ms())
         issue_id = self._next(queue)
         if issue_id is None:
             if not self.options.watch:
@@ -238,7 +239,7 @@ class Loop:
             try:
                 _write_config(config_path, run_overlay(repo, choice.forced, issue, toolchains, wrappers))
                 names = [toolchain.name for toolchain in toolchains]
-                critical = _tracker(repo).is_on_critical_path(issue_id)
+                critical = tracked(repo)[1].is_on_critical_path(issue_id)
                 reason = obstacle(repo, config_path, choice.forced, issue, critical, names)
             except BenchError as error:
                 reason = f"cannot_be_forced: {error}"
@@ -330,11 +331,6 @@ class Loop:
         if isinstance(bundle, BundleError):
             self.say(f"the kernel decides by itself: {bundle}")
         return bundle
-
-
-def _tracker(repo: Repo) -> Neighbourhoods:
-    issues = {key: TrackedIssue.of(issue) for key, issue in repo.issues.items() if not passed_over(issue)}
-    return Neighbourhoods(issues, repo.blocking)
 
 
 def _abstained(choice: _Choice, reason: str) -> _Choice:

@@ -22,16 +22,6 @@ PREFIX = ".planner-run-"
 """Overlays lie beside the user's config, for Cyntra takes the directory of its config for its own."""
 
 
-def repo_rule(repo: Repo, config: Mapping[str, Any] | None = None) -> HeuristicPolicy:
-    """Today's rule for the repo, or for another ``config`` in its place."""
-    return HeuristicPolicy(
-        repo.config if config is None else config,
-        dynamics=repo.dynamics,
-        max_run_minutes=repo.universe.max_run_minutes,
-        routing_overrides=repo.universe.routing_overrides,
-    )
-
-
 def run_overlay(
     repo: Repo,
     action: Action | None,
@@ -59,7 +49,7 @@ def _swarm(repo: Repo, action: Action, issue: TrackedIssue, names: Sequence[str]
         return {"speculation": {"enabled": False}}
     if action.swarm_id != SPECULATE:
         raise BenchError(f"swarm {action.swarm_id!r} cannot be forced on Cyntra: only {SERIAL} and {SPECULATE} can")
-    rule = repo_rule(repo)
+    rule = HeuristicPolicy.of_repo(repo)
     own = section(dict(repo.config), "routing").get("rules") or []
     n = action.max_candidates_bin
     wanted = rule.rule_parallelism(issue) if n == "NA" else n
@@ -83,7 +73,7 @@ def obstacle(
 
     A universe's routing goes before any config's, its limit binds every tool, and there are only so many tools.
     """
-    plan = repo_rule(repo, load_kernel_config(config_path)).plan(issue, names, on_critical_path)
+    plan = HeuristicPolicy.of_repo(repo, load_kernel_config(config_path)).plan(issue, names, on_critical_path)
     wanted = forced_fields(action)
     if all(value in ("NA", _planned(plan)[field]) for field, value in wanted.items()):
         return None

@@ -17,7 +17,7 @@ from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import find_toolchains
-from planner.artifacts.tracked_issue import ESCALATION_TAGS, SCHEDULABLE, Neighbourhoods, TrackedIssue, passed_over
+from planner.artifacts.tracked_issue import ESCALATION_TAGS, SCHEDULABLE, passed_over, tracked
 from planner.context import ContextBuilder, system_state
 from planner.contracts.bench import BenchCase
 from planner.contracts.document import validate
@@ -151,14 +151,8 @@ def _drafts(
 
 def _todays_rule(repo: Repo) -> Callable[[Mapping[str, Any]], Action]:
     """What the kernel would run for an issue that has a context, if it were open: that is how the bench runs it."""
-    rule = HeuristicPolicy(
-        repo.config,
-        dynamics=repo.dynamics,
-        max_run_minutes=repo.universe.max_run_minutes,
-        routing_overrides=repo.universe.routing_overrides,
-    )
-    issues = {key: TrackedIssue.of(issue) for key, issue in repo.issues.items() if not passed_over(issue)}
-    tracker = Neighbourhoods(issues, repo.blocking)
+    rule = HeuristicPolicy.of_repo(repo)
+    issues, tracker = tracked(repo)
 
     def decide(context: Mapping[str, Any]) -> Action:
         issue_id = context["issue"]["issue_id"]

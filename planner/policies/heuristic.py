@@ -6,12 +6,15 @@ docs/kernel-contract.md, section 6.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.actions import HEADS, Action, ActionSpace
 from planner.artifacts.lenient import section
 from planner.artifacts.rule_settings import Rule, read_rules, read_settings
 from planner.artifacts.tracked_issue import TrackedIssue
+
+if TYPE_CHECKING:
+    from planner.artifacts.repo import Repo
 
 SERIAL, SPECULATE = "serial_handoff", "speculate_vote"
 WORLD_TIMEOUT_MINUTES = 120
@@ -48,6 +51,16 @@ class HeuristicPolicy:
         self._dynamics = dynamics
         self._max_run_minutes = max_run_minutes
 
+    @classmethod
+    def of_repo(cls, repo: "Repo", config: Mapping[str, Any] | None = None) -> "HeuristicPolicy":
+        """The rule of a repo and its universe, or the same with another ``config`` in its place."""
+        return cls(
+            repo.config if config is None else config,
+            dynamics=repo.dynamics,
+            max_run_minutes=repo.universe.max_run_minutes,
+            routing_overrides=repo.universe.routing_overrides,
+        )
+
     def decide(
         self, context: Mapping[str, Any], issue: TrackedIssue | None = None, on_critical_path: bool = True
     ) -> Action:
@@ -58,7 +71,7 @@ class HeuristicPolicy:
         space = ActionSpace.from_document(context["action_space"])
         if context["job_type"] == "code":
             available = (context.get("system_state") or {}).get("available_toolchains")
-            plan = self.plan(issue or _issue_of(context), available, on_critical_path)
+            plan = self.plan(issue or issue_of_context(context), available, on_critical_path)
             wanted = Action(plan.swarm_id, plan.candidates, plan.timeout_seconds // 60, "NA")
         else:
             swarm = context["universe_defaults"]["swarm_id"] or SERIAL
@@ -193,7 +206,7 @@ def _distance(value: Any, wanted: Any) -> tuple[int, int]:
     return (3, 0)
 
 
-def _issue_of(context: Mapping[str, Any]) -> TrackedIssue:
+def issue_of_context(context: Mapping[str, Any]) -> TrackedIssue:
     """The issue as far as a context has it: open, and taken up whatever its attempts."""
     part = context["issue"]
     open_part = {"status": "open", "dk_attempts": 0, "dk_max_attempts": 1, "dk_estimated_tokens": 1}

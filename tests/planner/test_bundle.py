@@ -4,6 +4,7 @@ import copy
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +15,7 @@ import orjson
 import pytest
 from safetensors.torch import load_file, save_file
 
-from planner.actions import HEADS
+from planner.actions import HEADS, action_from_document
 from planner.config import load_config
 from planner.context import signed
 from planner.contracts.document import validate
@@ -24,6 +25,7 @@ from planner.decision import Bundle, BundleError, Caps, decide, load_bundle
 from planner.encoding.kernel_tokens import kernel_segments
 from planner.errors import PlannerError
 from planner.export.bundle import ExportError, compare, export_bundle
+from planner.policies.heuristic import RulePlan
 from planner.runs.checkpoint import CalibrationDocument, checkpoint_path, write_calibration
 from planner.runs.learned import LearnedPolicy
 from planner.training.loop import start_run, train
@@ -182,7 +184,9 @@ def test_modes_caps_and_thresholds_fall_back_and_keep_the_prediction(
         assert capped["fallback_reason"] == "timeout_exceeds_cap"
         assert capped["timeout_seconds_executed"] <= 60
     bundle.threshold = 1.01
-    assert decide(context, bundle).executed_plan["fallback_reason"] == "low_confidence"
+    # Cyntra's own planner has a threshold in its config, and does not read the bundle's.
+    config = {**bundle.kernel_config, "planner": {"confidence_threshold": 1.01}}
+    assert decide(context, bundle, kernel_config=config).executed_plan["fallback_reason"] == "low_confidence"
 
 
 def test_another_action_space_is_recognised_by_name_not_by_position(bundle_path: Path, context: dict[str, Any]) -> None:
@@ -242,7 +246,35 @@ def test_decide_answers_whatever_it_is_given(bundle_path: Path, context: dict[st
         {"decided", "invalid_input"}
         <= reasons
         <= {"decided", "invalid_input", "action_space_mismatch", "context_builder_mismatch", "low_confidence"}
+        | {"swarm_mismatch", "max_candidates_exceeds_cap", "timeout_exceeds_cap"}
     )
+
+
+def test_a_kernels_bundle_is_answered_with_what_the_kernel_would_make_of_it(
+    kernel_bundle: Path, kernel_dataset: Path
+) -> None:
+    """Contract page, section 2: it keeps to the swarm of today's rule, and never goes beyond its budgets."""
+    bundle = Bundle(kernel_bundle)
+    config = {**bundle.kernel_config, "planner": {"confidence_threshold": 0.0}}
+    reasons = Counter[str | None]()
+    for context in load_dataset(kernel_dataset).splits["train"].contexts():
+        action = action_from_document(decide(context, bundle, mode="log", kernel_config=config).planner_action)
+        for ruled in (RulePlan("serial_handoff", 1, 7200), RulePlan("speculate_vote", 1, 600)):
+            plan = decide(context, bundle, kernel_config=config, rule_plan=ruled).executed_plan
+            n, minutes = action.max_candidates_bin, action.max_minutes_bin
+            expected = [ruled.swarm_id, ruled.candidates, ruled.timeout_seconds]
+            if action.swarm_id != ruled.swarm_id:
+                reason: str | None = "swarm_mismatch"
+            elif n != "NA" and n > ruled.candidates:
+                reason = "max_candidates_exceeds_cap"
+            elif minutes != "NA" and 60 * minutes > ruled.timeout_seconds:
+                reason = "timeout_exceeds_cap"
+            else:
+                reason = None
+                expected[1:] = [n if n != "NA" else expected[1], 60 * minutes if minutes != "NA" else expected[2]]
+            assert list(plan.values())[1:4] == expected and plan["fallback_reason"] == reason
+            reasons[reason] += 1
+    assert reasons["swarm_mismatch"] and len(reasons) >= 2
 
 
 def test_other_validity_rules_are_another_action_space(bundle_path: Path, context: dict[str, Any]) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from bench.dispatch.overlay import obstacle, repo_rule, run_overlay
+from bench.dispatch.overlay import obstacle, run_overlay
 from bench.dispatch.queue import read_queue
 from planner.actions import Action
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain
 from planner.artifacts.tracked_issue import Neighbourhoods, TrackedIssue
 from planner.errors import ArtifactError
+from planner.policies.heuristic import HeuristicPolicy
 from tests.rule.pairs import KERNEL, Draw, ask_kernel, draw_issue, draw_pair, write_pair
 
 NEEDS_KERNEL = pytest.mark.skipif(
@@ -41,7 +42,7 @@ def test_the_queue_is_the_kernels(tmp_path: Path) -> None:
         pair |= {"issues": issues, "deps": [{"from": a, "to": b} for a, b in edges], "target": None}
         write_pair(pair, tmp_path / str(number))
         repo = Repo(tmp_path / str(number))
-        queue = read_queue(repo, repo_rule(repo), NOW_MS)
+        queue = read_queue(repo, HeuristicPolicy.of_repo(repo), NOW_MS)
         # The kernel was asked without its limit on tokens.
         asked.append(pair)
         ours.append((queue.ready, {key for key, why in queue.waiting.items() if "estimated tokens" in why}))
