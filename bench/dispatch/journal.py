@@ -6,6 +6,7 @@ run's artifacts), ``no_run`` (the kernel left no run) and ``interrupted`` (this 
 Between them ``ended`` says what the kernel's run took. A decision without an end is one that a later start looks into.
 """
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Entry:
 
 
 class Journal:
-    """The journal of one repo. Only the holder of the run's lock writes."""
+    """The journal of one repo. Only the holder of the run's lock opens it: a torn last line is cut off."""
 
     def __init__(self, path: Path) -> None:
         """Read what is there; BenchError where a line other than a torn last one is none of ours."""
@@ -61,11 +62,15 @@ class Journal:
         return [entry for entry in self.entries.values() if entry.is_open]
 
     def write(self, event: str, decision_id: str, at_ms: int, **values: Any) -> None:
-        """Append one line, and return when it is on the disk."""
+        """Append one line, and return when it is on the disk; OSError, and no line, where that cannot be done."""
         line = {"event": event, "decision_id": decision_id, "at_ms": at_ms, **values}
+        data = orjson.dumps(line) + b"\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, orjson.dumps(line) + b"\n")
+            before = os.fstat(descriptor).st_size
+            if (written := os.write(descriptor, data)) < len(data):  # the disk is full
+                os.ftruncate(descriptor, before)
+                raise OSError(errno.ENOSPC, f"only {written} bytes of a decision could be written", str(self.path))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -259,7 +259,7 @@ class Loop:
         return _abstained(choice, WORLD_JOB) if context["job_type"] != "code" and reason is None else choice
 
     def _arguments(self, repo: Repo, issue_id: str, config_path: Path) -> list[str]:
-        universe = [] if repo.universe is NO_UNIVERSE else ["--universe", repo.universe.universe_id]
+        universe = [] if repo.universe is NO_UNIVERSE else [f"--universe={repo.universe.universe_id}"]
         return ["--config", str(config_path), "run", "--once", "--issue", issue_id, *universe]
 
     def _conclude(self, entry: Entry, run: KernelRun, places: Places) -> None:
