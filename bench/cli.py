@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.dispatch.options import RunOptions
+from bench.dispatch.options import EvolveOptions, RunOptions
 from bench.executors.cyntra.kind import CyntraOptions, tool_directories
 from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
@@ -16,7 +16,11 @@ from planner.help_sections import SectionedCommand
 from planner.options import Options, with_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
+
+    from bench.dispatch.report import Report
 
 DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
@@ -27,11 +31,12 @@ INSTEAD = "Instead of running"
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Mount ``planner quickstart``, ``bench``, ``relabel``, ``run``, and the commands that make repos for them."""
+    """Mount ``planner quickstart``, ``bench``, ``relabel``, ``run``, ``evolve``, and those that make repos."""
     app.command()(quickstart)
     app.command(cls=SectionedCommand)(bench)
     app.command()(relabel)
     app.command(cls=SectionedCommand)(run)
+    app.command(cls=SectionedCommand)(evolve)
     add_repo_commands(app)
 
 
@@ -167,11 +172,32 @@ def run(
     written into the run's documents afterwards; a command that was killed is completed by the next one. Exit code 0
     only when everything asked for was done and recorded, 3 at a cap.
     """
-    from bench.dispatch.kernel_run import Interrupted
     from bench.dispatch.loop import Loop
 
+    _report_dispatch(lambda: Loop(repo, options.of(RunOptions), typer.echo).run())
+
+
+@with_options("evolve", lambda: [EvolveOptions])
+def evolve(
+    repo: Annotated[Path, typer.Argument(help="Root of a Cyntra repo under git.")] = Path(),
+    *,
+    options: Options,
+) -> None:
+    """Evolve the worlds of issues as `cyntra evolve` does, with a bundle's swarm, population, generations and minutes.
+
+    Journalled and recorded as those of `planner run`; the same exit codes.
+    """
+    from bench.dispatch.evolutions import evolve_worlds
+
+    _report_dispatch(lambda: evolve_worlds(repo, options.of(EvolveOptions), typer.echo))
+
+
+def _report_dispatch(dispatch: "Callable[[], Report]") -> None:
+    """Print what became of a command's decisions, and end with its exit code."""
+    from bench.dispatch.kernel_run import Interrupted
+
     try:
-        report = Loop(repo, options.of(RunOptions), typer.echo).run()
+        report = dispatch()
     except (KeyboardInterrupt, Interrupted):
         typer.echo("Stopped. Nothing is left running; the journal says what became of every decision.")
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None

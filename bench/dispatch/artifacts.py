@@ -7,35 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from bench.dispatch.journal import Entry
-from bench.executors.cyntra.overlay import forced_fields
+from bench.executors.cyntra.overlay import PLAN_SECONDS_PER_MINUTE, forced_fields
+from bench.executors.cyntra.world_jobs import forced_evolution
 from bench.executors.outcome import plan_difference
-from planner.actions import action_from_document
+from planner.actions import Action, action_from_document
 from planner.artifacts.lenient import section
 from planner.artifacts.record_decision import record
 from planner.artifacts.records import load_json_object
+from planner.artifacts.worlds import EVOLUTION as EVOLUTION_FILE
+from planner.artifacts.worlds import evolution_plan
 from planner.contracts.document import timestamp_to_ms
 from planner.errors import PlannerError
 
+RUN, EVOLUTION = "run", "evolution"
+"""The kinds of what is dispatched."""
 _STAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 MAX_REASON = 300
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One archive whose documents are complete."""
+    """One run whose documents are complete."""
 
     archive: str
+    """The name of its directory."""
     executed_plan: dict[str, Any]
     as_decided: bool
     """Whether it ran what the decision forced; True where it forced nothing."""
 
 
-def archives_since(kernel_dir: Path, issue_id: str, started_ms: int) -> list[Path]:
-    """The issue's archives whose workcells were made in the second of ``started_ms`` or later, oldest first."""
-    prefix = f"wc-{issue_id}-"
+def left_since(directory: Path, prefix: str, started_ms: int) -> list[Path]:
+    """The directories called ``prefix`` and a time that is the second of ``started_ms`` or later, oldest first."""
     found = []
     try:
-        entries = sorted((kernel_dir / "archives").iterdir())
+        entries = sorted(directory.iterdir())
     except FileNotFoundError:
         return []
     for path in entries:
@@ -49,36 +54,54 @@ def archives_since(kernel_dir: Path, issue_id: str, started_ms: int) -> list[Pat
 
 
 def record_run(kernel_dir: Path, entry: Entry, n_launches: int | None = None) -> Recorded | None:
-    """Write the journalled decision into the archive of its run; None when the kernel archived none.
+    """Write the journalled decision into what its run left; None when that is nothing.
 
     The executed plan is what the kernel says it ran, with why the decision was not followed. ``n_launches``, where it
     is known, is how many tools were really started: a candidate without a workcell never was. PlannerError when the
-    archive is incomplete, or is not one.
+    artifacts are incomplete, or are of more than one run.
     """
-    archives = archives_since(kernel_dir, entry.decided["issue_id"], entry.started_ms)
-    if not archives:
+    decided, is_evolution = entry.decided, entry.decided["kind"] == EVOLUTION
+    place, prefix = ("runs", f"evolve_world_{decided['world_id']}_") if is_evolution else ("archives", "")
+    found = left_since(kernel_dir / place, prefix or f"wc-{decided['issue_id']}-", entry.started_ms)
+    if is_evolution:  # one that was ended before its time has a directory, and no result
+        found = [path for path in found if (path / EVOLUTION_FILE).exists()]
+    if not found:
         return None
-    if len(archives) > 1:
-        names = ", ".join(path.name for path in archives)
-        raise PlannerError(f"{len(archives)} archives where one run was dispatched: {names}")
-    archive, decided = archives[0], entry.decided
-    manifest = load_json_object(archive / "manifest.json")
-    plan = section(manifest, "planner", "executed_plan")
-    if not plan:
-        raise PlannerError(f"{archive}: its manifest says of no executed plan")
-    plan = _measured(plan, n_launches)
+    if len(found) > 1:
+        raise PlannerError(f"{len(found)} runs where one was dispatched: {', '.join(path.name for path in found)}")
+    manifest = found[0] / (EVOLUTION_FILE if is_evolution else "manifest.json")
     forced = None if decided["forced"] is None else action_from_document(decided["forced"])
-    difference = None if forced is None else plan_difference(forced_fields(forced), plan)
+    plan = _plan(manifest, is_evolution, forced, n_launches)
+    fields = {} if forced is None else forced_evolution(forced) if is_evolution else forced_fields(forced)
+    difference = plan_difference(fields, plan) if fields else None
     reason = f"kernel_ran_another_plan: {difference}"[:MAX_REASON] if difference else decided["reason"]
     executed = {**plan, "fallback_applied": reason is not None, "fallback_reason": reason}
     if decided["mode"] != "off":
         record(
-            archive / "manifest.json",
+            manifest,
             planner_input=decided["planner_input"],
             planner_action=decided["planner_action"],
             executed_plan=executed,
         )
-    return Recorded(archive.name, executed, difference is None)
+    return Recorded(found[0].name, executed, difference is None)
+
+
+def _plan(manifest: Path, is_evolution: bool, forced: Action | None, n_launches: int | None) -> dict[str, Any]:
+    """What was executed, as the artifacts say; of an evolution's minutes, which are ours, they say nothing."""
+    document = load_json_object(manifest)
+    if is_evolution:
+        plan = evolution_plan(document)
+        if plan is None:
+            raise PlannerError(f"{manifest}: does not say with which swarm, population and generations it ran")
+        minutes = "NA" if forced is None else forced.max_minutes_bin
+        return {
+            **plan,
+            "timeout_seconds_executed": None if minutes == "NA" else PLAN_SECONDS_PER_MINUTE * minutes,
+        }
+    plan = section(document, "planner", "executed_plan")
+    if not plan:
+        raise PlannerError(f"{manifest}: says nothing of the executed plan")
+    return _measured(plan, n_launches)
 
 
 def _measured(plan: Mapping[str, Any], n_launches: int | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The options of ``planner run``; ``run`` in a project file sets their defaults."""
+"""The options of ``planner run`` and ``planner evolve``; sections of these names in a project file set defaults."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,8 +9,8 @@ DECIDES, PICKS, LIMITS, KERNEL = "Who decides", "Which issues", "What it may tak
 """The sections of ``planner run --help``."""
 
 
-class RunOptions(OptionsModel):
-    """Who decides, which issues are run, and what that may take."""
+class DispatchOptions(OptionsModel):
+    """Who decides, and what may be taken: of both commands."""
 
     planner_enabled: bool = option(False, "Let a bundle decide; without it the kernel alone does.", section=DECIDES)
     planner_checkpoint: Path | None = option(None, "Bundle that decides, from `planner export`.", section=DECIDES)
@@ -24,15 +24,6 @@ class RunOptions(OptionsModel):
     )
     max_minutes: int | None = option(None, "The same for minutes. [default: no cap]", section=DECIDES, ge=1)
     max_iterations: int | None = option(None, "The same for iterations. [default: no cap]", section=DECIDES, ge=1)
-    once: bool = option(False, "One cycle: the first ready issue, or each --issue once.", section=PICKS)
-    issue_ids: list[str] = option([], "Only this issue; may be repeated.", flag="--issue", section=PICKS)
-    watch: bool = option(False, "Go on when nothing is ready, and look again every five seconds.", section=PICKS)
-    max_concurrent: int = option(
-        1,
-        "Issues at the same time. Only 1: two runs of kernel 0.1.0 on one repo lose each other's attempts.",
-        section=PICKS,
-        ge=1,
-    )
     max_dollars: float | None = option(
         None, "US dollars that this command's runs may cost, as far as tools report. [default: no cap]", section=LIMITS
     )
@@ -47,3 +38,24 @@ class RunOptions(OptionsModel):
     cyntra: str = option(
         "cyntra", "Kernel command, may be several words; `cyntra-sandbox` in a sandbox.", section=KERNEL
     )
+
+
+class RunOptions(DispatchOptions):
+    """Those of ``planner run``."""
+
+    once: bool = option(False, "One cycle: the first ready issue, or each --issue once.", section=PICKS)
+    issue_ids: list[str] = option([], "Only this issue; may be repeated.", flag="--issue", section=PICKS)
+    watch: bool = option(False, "Go on when nothing is ready, and look again every five seconds.", section=PICKS)
+    max_concurrent: int = option(
+        1,
+        "Issues at the same time. Only 1: two runs of kernel 0.1.0 on one repo lose each other's attempts.",
+        section=PICKS,
+        ge=1,
+    )
+
+
+class EvolveOptions(DispatchOptions):
+    """Those of ``planner evolve``."""
+
+    issue_ids: list[str] = option([], "World issue to evolve; may be repeated.", flag="--issue", section=PICKS)
+    seed: int | None = option(None, "Seed of the evolutions. [default: the world's own]", section=PICKS)

@@ -52,8 +52,11 @@ def read_archive(
     if outcome is None:
         quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log has an outcome")
         return None
-    plan = _plan(_planner_section("executed_plan", manifest, rollout), directory, quarantine)
-    planner_input, packed = _pack(_planner_section("planner_input", manifest, rollout), known, directory, quarantine)
+    source = directory / "manifest.json"
+    plan = recorded_plan(_planner_section("executed_plan", manifest, rollout), source, quarantine)
+    planner_input, packed = recorded_input(
+        _planner_section("planner_input", manifest, rollout), known, source, quarantine
+    )
     decided_ms = moment(planner_input, "created_at") if planner_input else None
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
     if times is None:
@@ -145,14 +148,14 @@ def _planner_section(
     return section(manifest, "planner", key) or section(rollout, "planner", key) or None
 
 
-def _plan(document: dict[str, Any] | None, directory: Path, quarantine: Quarantine) -> dict[str, Any] | None:
-    """The executed_plan; an invalid one counts as absent."""
+def recorded_plan(document: Any, source: Path, quarantine: Quarantine) -> dict[str, Any] | None:
+    """An executed_plan that ``source`` records; an invalid one counts as absent."""
     if document is None:
         return None
     try:
         document, unknown_keys = read("executed_plan", document)
     except ContractError as error:
-        quarantine.repaired(directory / "manifest.json", str(error))
+        quarantine.repaired(source, str(error))
         return None
     reason = document["fallback_reason"]
     if reason is not None and len(reason) > MAX_REASON:
@@ -161,10 +164,10 @@ def _plan(document: dict[str, Any] | None, directory: Path, quarantine: Quaranti
     return document
 
 
-def _pack(
-    document: dict[str, Any] | None, known: KnownRuns, directory: Path, quarantine: Quarantine
+def recorded_input(
+    document: dict[str, Any] | None, known: KnownRuns, source: Path, quarantine: Quarantine
 ) -> tuple[dict[str, Any] | None, PackedContext | None]:
-    """The context, and the same as text; None, with an entry in quarantine, for one that is invalid or useless."""
+    """A recorded context, and the same as text; None, noted of ``source``, for one that is invalid or useless."""
     if document is None:
         return None, None
     try:
@@ -179,7 +182,7 @@ def _pack(
         if moment(planner_input, "created_at") is not None:
             return planner_input, packed
         defect = f"planner_input: $.created_at: no such moment, found {planner_input['created_at']!r}"
-    quarantine.repaired(directory / "manifest.json", defect)
+    quarantine.repaired(source, defect)
     return None, None
 
 

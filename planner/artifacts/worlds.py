@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from planner.artifacts.archives import recorded_input, recorded_plan
 from planner.artifacts.lenient import mappings, moment, number, section, string, strings
+from planner.artifacts.recorded_context import KnownRuns, PackedContext
 from planner.artifacts.records import Quarantine, RunRecord, list_entries, load_json_object
 from planner.artifacts.summaries import run_summary
 from planner.errors import ContractError
+
+EVOLUTION = "evolve_world.json"
 
 
 def read_world_runs(directory: Path, quarantine: Quarantine, world_tags: dict[str, list[str]]) -> list[RunRecord]:
@@ -19,11 +23,11 @@ def read_world_runs(directory: Path, quarantine: Quarantine, world_tags: dict[st
     members: set[str] = set()
     for path in paths:
         try:
-            document = load_json_object(path / "evolve_world.json")
+            document = load_json_object(path / EVOLUTION)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ContractError) as error:
-            quarantine.dropped(path / "evolve_world.json", getattr(error, "reason", str(error)))
+            quarantine.dropped(path / EVOLUTION, getattr(error, "reason", str(error)))
             evolutions.append(path)
             continue
         evolutions.append(path)
@@ -82,18 +86,12 @@ def _evolution(
     # Without a selected candidate that passed, the best one shows what was missing.
     judged = selected or max(ran, key=lambda candidate: _overall(candidate) or 0, default={})
     gates = _gates(_read_within(path.parent / judged["run_id"], "manifest.json", quarantine) if judged else None)
-    world_id, swarm_id = string(document, "world_id"), string(document, "swarm_id")
-    plan = None
-    if swarm_id:
-        plan = {
-            "schema_version": "cyntra.executed_plan.v1",
-            "swarm_id_executed": swarm_id,
-            "max_candidates_executed": int(population),
-            "timeout_seconds_executed": None,
-            "max_iterations_executed": int(generations),
-            "fallback_applied": False,
-            "fallback_reason": None,
-        }
+    world_id = string(document, "world_id")
+    decided = section(document, "planner")
+    plan = recorded_plan(decided.get("executed_plan"), path / EVOLUTION, quarantine) or evolution_plan(document)
+    recorded, packed = recorded_input(
+        section(decided, "planner_input") or None, KnownRuns(), path / EVOLUTION, quarantine
+    )
     context = quarantine.read_json(path / "context.json") or {}
     return _record(
         path,
@@ -111,7 +109,26 @@ def _evolution(
         duration_ms=int(sum(_stage_time(manifests[c["run_id"]], section(c, "metrics")) for c in ran)),
         score=_overall(selected),
         generation=generation,
+        planner_input=packed,
+        decided_ms=None if recorded is None else moment(recorded, "created_at"),
     )
+
+
+def evolution_plan(evolution: dict[str, Any]) -> dict[str, Any] | None:
+    """The executed_plan.v1 that an evolve_world.json has; None where it is incomplete. It knows no minutes."""
+    swarm_id = string(evolution, "swarm_id")
+    population, generations = number(evolution, "population_size"), number(evolution, "generations")
+    if not swarm_id or population is None or generations is None:
+        return None
+    return {
+        "schema_version": "cyntra.executed_plan.v1",
+        "swarm_id_executed": swarm_id,
+        "max_candidates_executed": int(population),
+        "timeout_seconds_executed": None,
+        "max_iterations_executed": int(generations),
+        "fallback_applied": False,
+        "fallback_reason": None,
+    }
 
 
 def _last_success(evolution: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
@@ -179,8 +196,10 @@ def _record(
     duration_ms: int,
     score: float | None = None,
     generation: int | None = None,
+    planner_input: PackedContext | None = None,
+    decided_ms: int | None = None,
 ) -> RunRecord:
-    issue_id = string(context, "issue_id") or None
+    issue_id = string(context, "issue_id") or (planner_input and planner_input.issue_id) or None
     return RunRecord(
         run_id=path.name,
         kind=kind,
@@ -201,9 +220,9 @@ def _record(
         issue_id=issue_id,
         started_ms=started_ms,
         ended_ms=ended_ms,
-        decided_ms=started_ms,
+        decided_ms=started_ms if decided_ms is None else decided_ms,
         executed_plan=plan,
-        planner_input=None,
+        planner_input=planner_input,
         world_id=str(world_id),
         objective_id=string(context, "objective_id"),
         universe_id=string(context, "universe_id"),

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from bench.dispatch.journal import Journal
-from bench.dispatch.loop import Loop, Report
+from bench.dispatch.loop import Loop
 from bench.dispatch.options import RunOptions
+from bench.dispatch.report import Report
 from planner.artifacts.repo import Repo
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput

@@ -55,7 +55,13 @@ def execute_world(
 
     ``config`` is the repo's own, as YAML: everything that is forced is on the command line.
     """
-    arguments = evolve_arguments(case, action, issue, repeat)
+    arguments = evolve_arguments(
+        universe_id=case.context.universe_id,
+        world_id=world_of_job(case.issue_id, issue),
+        objective_id=case.context.universe_defaults.objective_id,
+        action=action,
+        seed=evolution_seed(case.case_id, repeat),
+    )
     clone, temporary, log_path = work_dir / "clone", work_dir / "tmp", work_dir / "kernel.log"
     temporary.mkdir()
     make_clone(repo, case, issue, clone, copy_universes=True)
@@ -73,20 +79,29 @@ def execute_world(
     return read_world_outcome(clone, action, report, log_path)
 
 
-def evolve_arguments(case: BenchCase, action: Action, issue: Mapping[str, Any], repeat: int) -> list[str]:
-    """What follows the group's options; "NA" is left to Cyntra. BenchError when the issue names no world."""
+def evolve_arguments(
+    *, universe_id: str, world_id: str, objective_id: str | None, action: Action | None, seed: int | None
+) -> list[str]:
+    """What follows the group's options. What is None or "NA" is left to Cyntra."""
+    forced = action or Action("", "NA", "NA", "NA")
+    given = {
+        "universe": universe_id,
+        "world": world_id,
+        "swarm": forced.swarm_id or None,
+        "seed": seed,
+        "objective": objective_id or None,
+        "population": None if forced.max_candidates_bin == "NA" else forced.max_candidates_bin,
+        "generations": None if forced.max_iterations_bin == "NA" else forced.max_iterations_bin,
+    }
+    return ["evolve", *(f"--{name}={value}" for name, value in given.items() if value is not None)]
+
+
+def world_of_job(issue_id: str, issue: Mapping[str, Any]) -> str:
+    """The world of a world job; BenchError when the issue names none."""
     world_id = world_of(issue)
     if world_id is None:
-        raise BenchError(f"issue {case.issue_id!r} is a world job without a world: give it a tag world:<world id>")
-    arguments = ["evolve", f"--universe={case.context.universe_id}", f"--world={world_id}"]
-    arguments += [f"--swarm={action.swarm_id}", f"--seed={evolution_seed(case.case_id, repeat)}"]
-    if case.context.universe_defaults.objective_id:
-        arguments.append(f"--objective={case.context.universe_defaults.objective_id}")
-    if action.max_candidates_bin != "NA":
-        arguments.append(f"--population={action.max_candidates_bin}")
-    if action.max_iterations_bin != "NA":
-        arguments.append(f"--generations={action.max_iterations_bin}")
-    return arguments
+        raise BenchError(f"issue {issue_id!r} is a world job without a world: give it a tag world:<world id>")
+    return world_id
 
 
 def evolution_seed(case_id: str, repeat: int) -> int:
@@ -116,14 +131,14 @@ def read_world_outcome(clone: Path, action: Action, report: RunReport, log_path:
         excess
         or machine_fault(report)
         or wrong_run_count(evolutions, report, "evolution")
-        or (run and plan_difference(_forced(action), run.executed_plan))
+        or (run and plan_difference(forced_evolution(action), run.executed_plan))
     )
     if reason:
         return fault(f"{reason}{log_tail(log_path)}", **measured)
     return outcome_from_artifacts(run, None if run is None else _executed_plan(run, action), **measured)
 
 
-def _forced(action: Action) -> dict[str, Any]:
+def forced_evolution(action: Action) -> dict[str, Any]:
     """An action as fields of an executed_plan, as far as Cyntra enforces it: minutes are enforced by us."""
     return {
         "swarm_id_executed": action.swarm_id,
