@@ -1,1 +1,1 @@
-"""``planner run``: the kernel's loop with the planner's decisions, each journalled before it is dispatched."""
+"""``planner run`` and ``evolve``: the kernel on the user's own repo, with decisions journalled before they are run."""

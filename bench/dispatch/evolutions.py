@@ -60,14 +60,14 @@ def _obstacle(repo: Repo, issue_id: str) -> str | None:
 def _evolve(session: Session, repo: Repo, issue_id: str, seed: int | None) -> None:
     issue, universe = repo.issues[issue_id], repo.universe
     toolchains = find_toolchains(repo.config, repo.root, session.kernel.search_path)
-    places = session.new_places(issue_id)
+    world_id = world_of_job(issue_id, issue)
+    places = session.new_places(world_id)
     config_path = session.kernel_dir / f"{PREFIX}{places.decision_id}.yaml"
     try:
         wrappers = places.make(toolchains)
         choice = session.decide(repo, issue_id, [toolchain.name for toolchain in toolchains])
         overlay = run_overlay(repo, None, TrackedIssue.of(issue), toolchains, wrappers)
         config_path.write_text(yaml_text(overlay), "utf-8")
-        world_id = world_of_job(issue_id, issue)
         arguments = evolve_arguments(
             universe_id=universe.universe_id,
             world_id=world_id,

@@ -118,12 +118,12 @@ class Session:
         action, reason = decision.planner_action, decision.executed_plan["fallback_reason"]
         return Choice(context, action, None if reason else action_from_document(action), reason)
 
-    def new_places(self, issue_id: str) -> Places:
-        """Where the next run keeps its things.
+    def new_places(self, subject: str) -> Places:
+        """Where the next run keeps its things; ``subject`` is its issue, or the world that it evolves.
 
-        The kernel names what it leaves by issue and second, and would write over what has the same name.
+        The kernel names what it leaves by subject and second, and would write over what has the same name.
         """
-        while now_ms() // 1000 <= self._ended_s.get(issue_id, 0):
+        while now_ms() // 1000 <= self._ended_s.get(subject, 0):
             self.sleep(0.05)
         return Places(self.directory, f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
 
@@ -173,7 +173,7 @@ class Session:
 
     def _conclude(self, entry: Entry, run: KernelRun, places: Places, *, own_limit: bool) -> None:
         issue_id, report, at_ms = entry.decided["issue_id"], run.report, now_ms()
-        self._ended_s[issue_id] = at_ms // 1000
+        self._ended_s[entry.decided["world_id"] or issue_id] = at_ms // 1000
         cost = total_cost(run.launches)
         self.journal.write(
             ENDED,

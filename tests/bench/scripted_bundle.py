@@ -16,16 +16,18 @@ SPACE = NO_UNIVERSE.action_space
 CODE_ACTIONS = SPACE.valid_actions("code")
 
 
-def write_scripted_bundle(directory: Path, space: ActionSpace = SPACE, threshold: float = 0.5) -> list[str]:
-    """Write the bundle, and return a tag for each of the space's valid actions for code.
+def write_scripted_bundle(
+    directory: Path, space: ActionSpace = SPACE, threshold: float = 0.5, job_type: str = "code"
+) -> list[str]:
+    """Write the bundle, and return a tag for each of the space's valid actions for such jobs.
 
     An issue without such a tag is decided at random, with a confidence below ``threshold``.
     """
-    actions = space.valid_actions("code")
+    actions = space.valid_actions(job_type)
     tags = _distinct_tags(len(actions))
     vocabulary = [*SPECIALS, *(f"[TAG_HASH_{hash_bucket('tag', tag)}]" for tag in tags)]
     table: np.ndarray = np.zeros((len(vocabulary), len(space.tuples)), dtype=np.float32)
-    for number, column in enumerate(space.tuple_rows(space.valid_indices("code"))):
+    for number, column in enumerate(space.tuple_rows(space.valid_indices(job_type))):
         table[len(SPECIALS) + number, column] = 20.0
     directory.mkdir(parents=True)
     onnx.save(_graph(table), directory / "planner.onnx")

@@ -1,6 +1,7 @@
 """`planner run` with the real kernel, where it is installed: on PATH, or at the path in the variable CYNTRA."""
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ import orjson
 import pytest
 import yaml
 
+from bench.dispatch.evolutions import evolve_worlds
+from bench.dispatch.options import EvolveOptions
+from bench.testbeds.sandbox.create import create_sandbox
+from planner.actions import Action
 from planner.artifacts.repo import Repo
 from planner.dataset.build import build_dataset
 from planner.dataset.examples import make_examples
 from planner.encoding.profiles import token_segments
 from tests.bench.conftest import SOLVES, KernelRepo
 from tests.bench.dispatch_repo import SERIAL_45, SPECULATE_3_30, DispatchRepo, killing
-from tests.bench.scripted_bundle import CODE_ACTIONS
+from tests.bench.scripted_bundle import CODE_ACTIONS, write_scripted_bundle
+from tests.bench.test_real_kernel import BLENDER, write_world
 from tests.rule.pairs import KERNEL
 
 REAL = str(KERNEL)
@@ -123,3 +129,34 @@ def test_a_killed_command_is_completed_by_the_next_one(dispatch: DispatchRepo) -
     assert tuple(executed.values())[1:4] == ("speculate_vote", 3, 1800)
     assert dispatch.documents("1")["planner_action"]["model"]["checkpoint_id"] == "scripted"
     assert not dispatch.journal.open_entries() and not dispatch.leftovers()
+
+
+def test_an_evolution_runs_with_the_swarm_population_and_generations_that_are_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = create_sandbox(tmp_path / "repo", issues=1, seed=0)
+    write_world(root)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in (("blender", BLENDER), ("codex", "#!/bin/sh\n")):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    space = Repo(root).universe.action_space
+    tags = write_scripted_bundle(tmp_path / "bundle", space, job_type="fab-world")
+    wanted = [Action("speculate_vote", 2, 15, 2), Action("serial_handoff", 1, "NA", 3)]
+    tracker = root / ".beads/issues.jsonl"
+    world = json.loads(tracker.read_text().splitlines()[-1])
+    with tracker.open("a") as file:
+        for number, action in enumerate(wanted):
+            tag = tags[space.valid_actions("fab-world").index(action)]
+            file.write(json.dumps({**world, "id": f"w{number}", "tags": [*world["tags"], tag]}) + "\n")
+    options = EvolveOptions(
+        planner_enabled=True, planner_checkpoint=tmp_path / "bundle", cyntra=REAL, issue_ids=["w0", "w1"], seed=7
+    )
+    report = evolve_worlds(root, options, print)
+    assert report.is_complete and report.as_decided == 2
+    repo = Repo(root).read_all()
+    found = make_examples(repo.runs, repo.issues, repo.universes, "planner", repo.start_failures)
+    assert [tuple(example.label) for example in found.examples] == [tuple(action) for action in wanted]
+    assert found.contexts["checked"] == found.contexts["same_tokens"] == 2
