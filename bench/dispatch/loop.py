@@ -38,6 +38,8 @@ class Loop:
         self.session = Session(root, options, say, sleep)
         self.options, self.say, self.sleep = options, say, sleep
         self._dispatched: set[str] = set()
+        self._states: dict[str, tuple[Any, Any]] = {}
+        """Issue -> what the tracker said of it before its last run."""
 
     def run(self) -> Report:
         """Run until nothing is left to do; Interrupted after Ctrl-C, when all that ran is ended and journalled."""
@@ -49,6 +51,7 @@ class Loop:
     def _step(self) -> bool:
         """One issue; whether to go on."""
         repo = Repo(self.session.root, universe_id=self.options.universe)
+        self._set_aside_unchanged(repo)
         queue = read_queue(repo, HeuristicPolicy.of_repo(repo), now_ms())
         issue_id = self._next(queue)
         if issue_id is not None and not self.session.is_paused():
@@ -60,6 +63,14 @@ class Loop:
         elif issue_id is None:
             self._name_what_waits(repo, queue)
         return self.options.watch
+
+    def _set_aside_unchanged(self, repo: Repo) -> None:
+        """Issues of which the tracker says after a run what it said before: they would be run again for ever."""
+        for issue_id, state in list(self._states.items()):
+            if _state(repo, issue_id) == state and issue_id not in self.session.troubled:
+                reason = "the tracker says nothing of its run: .beads/issues.jsonl is as before"
+                self.session.troubled[issue_id] = self.session.report.not_run[issue_id] = reason
+                self.say(f"issue {issue_id}: not run again: {reason}")
 
     def _next(self, queue: Queue) -> str | None:
         wanted, tried = self.options.issue_ids, set(self.session.troubled)
@@ -92,7 +103,8 @@ class Loop:
             arguments = ["--config", str(config_path), "run", "--once", "--issue", issue_id]
             if repo.universe is not NO_UNIVERSE:
                 arguments.append(f"--universe={repo.universe.universe_id}")
-            self.session.dispatch(repo.issues[issue_id], choice, arguments, places)
+            if self.session.dispatch(repo.issues[issue_id], choice, arguments, places):
+                self._states[issue_id] = _state(repo, issue_id)
         finally:
             config_path.unlink(missing_ok=True)
             places.clear()
@@ -119,6 +131,11 @@ class Loop:
             choice = choice.abstained(reason)
         _write_config(config_path, run_overlay(repo, None, issue, toolchains, wrappers))
         return choice
+
+
+def _state(repo: Repo, issue_id: str) -> tuple[Any, Any]:
+    issue = repo.issues.get(issue_id, {})
+    return issue.get("status"), issue.get("dk_attempts")
 
 
 def _write_config(path: Path, overlay: dict[str, Any]) -> None:

@@ -36,6 +36,9 @@ def recover(root: Path, kernel_dir: Path, directory: Path, journal: Journal, say
         if ENDED not in entry.later:
             _account(journal, entry, places)
         interrupted += not close(root, kernel_dir, journal, entry, say, cause="planner run was killed")
+    # Of a command that was killed before its decision was in the journal.
+    for work_dir in directory.glob("work/*"):
+        _await_end(work_dir)
     for path in kernel_dir.glob(f"{PREFIX}*.yaml"):
         path.unlink(missing_ok=True)
     return interrupted

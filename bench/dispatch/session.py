@@ -137,8 +137,10 @@ class Session:
         kind: str = RUN,
         world_id: str | None = None,
         wall_s: float | None = None,
-    ) -> None:
+    ) -> bool:
         """Journal the decision, run the kernel with ``arguments``, and write the decision into what that leaves.
+
+        Whether there was a run to write it into.
 
         ``wall_s`` is the decision's own limit, where the kernel has none. Interrupted after Ctrl-C.
         """
@@ -169,9 +171,9 @@ class Session:
             wall_s=left_s if wall_s is None else min(wall_s, left_s),
         )
         own_limit = wall_s is not None and wall_s <= left_s
-        self._conclude(self.journal.entries[places.decision_id], run, places, own_limit=own_limit)
+        return self._conclude(self.journal.entries[places.decision_id], run, places, own_limit=own_limit)
 
-    def _conclude(self, entry: Entry, run: KernelRun, places: Places, *, own_limit: bool) -> None:
+    def _conclude(self, entry: Entry, run: KernelRun, places: Places, *, own_limit: bool) -> bool:
         issue_id, report, at_ms = entry.decided["issue_id"], run.report, now_ms()
         self._ended_s[entry.decided["world_id"] or issue_id] = at_ms // 1000
         cost = total_cost(run.launches)
@@ -192,7 +194,7 @@ class Session:
             self.report.interrupted += not completed
             if run.interrupted:
                 raise Interrupted
-            return
+            return completed
         try:
             recorded = record_run(self.kernel_dir, entry, len(run.launches))
             reason = f"Cyntra left no run (exit code {report.exit_code})"
@@ -202,10 +204,11 @@ class Session:
             if timed_out:
                 reason = f"ended at the decision's own limit after {report.wall_ms / 1000:.0f} s, and so without result"
             self._without_run(entry, f"{reason}{log_tail(places.log)}")
-            return
+            return False
         self._recorded(entry, recorded, f"{report.wall_ms / 1000:.1f} s" + ("" if cost is None else f", ${cost:.2f}"))
         for path in (places.launches, places.log):
             path.unlink(missing_ok=True)
+        return True
 
     def _without_run(self, entry: Entry, reason: str) -> None:
         issue_id = entry.decided["issue_id"]

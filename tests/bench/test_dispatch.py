@@ -130,6 +130,7 @@ def test_a_killed_command_is_completed_or_marked_by_the_next_one(dispatch: Dispa
     first, second = dispatch.journal.entries.values()
     assert "interrupted" in first.later and second.is_open and dispatch.statuses["2"] == "done"
     assert dispatch.documents("2")["planner_action"]["model"]["checkpoint_id"] == "baseline_heuristic_v0"
+    (dispatch.root / ".cyntra/planner/run/work/of-one-killed-before-it-had-decided").mkdir()
     # The run is whole: the next command only has to write the decision into it.
     report = dispatch.run(issue_ids=["2"], once=True)
     assert report.is_complete and report.runs == 0
@@ -202,6 +203,20 @@ def test_an_issue_that_fails_is_run_again_until_its_attempts_are_used_up(dispatc
     first, second = (entry.decided["planner_input"] for entry in dispatch.journal.entries.values())
     assert (first["issue"]["dk_attempts"], second["issue"]["dk_attempts"]) == (0, 1)
     assert len(second["history"]["last_n_similar_runs"]) == 1
+
+
+def test_an_issue_of_which_the_tracker_says_nothing_after_its_run_is_not_run_for_ever(dispatch: DispatchRepo) -> None:
+    tracker = dispatch.root / ".beads/issues.jsonl"
+    dispatch.repo.write_issues({"id": "2", "tags": [dispatch.tags[SERIAL_45]]})
+    before = tracker.read_text()
+
+    def forget(line: str) -> None:
+        """As where a tracker's own program keeps the state elsewhere."""
+        if ": ran " in line:
+            tracker.write_text(before)
+
+    report = dispatch.run(forget)
+    assert report.runs == 1 and "tracker says nothing" in report.not_run["2"] and not report.is_complete
 
 
 def test_two_commands_never_work_on_one_repo(dispatch: DispatchRepo) -> None:
