@@ -25,14 +25,19 @@ class DispatchOptions(OptionsModel):
     max_minutes: int | None = option(None, "The same for minutes. [default: no cap]", section=DECIDES, ge=1)
     max_iterations: int | None = option(None, "The same for iterations. [default: no cap]", section=DECIDES, ge=1)
     max_dollars: float | None = option(
-        None, "US dollars that this command's runs may cost, as far as tools report. [default: no cap]", section=LIMITS
+        None,
+        "US dollars that this command's runs may cost, as far as tools report. [default: no cap]",
+        section=LIMITS,
+        ge=0,
     )
-    max_hours: float | None = option(None, "Hours that this command's runs may take. [default: no cap]", section=LIMITS)
+    max_hours: float | None = option(
+        None, "Hours that this command's runs may take. [default: no cap]", section=LIMITS, ge=0
+    )
     max_dollars_per_day: float | None = option(
-        None, "The same dollars of all runs since midnight. [default: no cap]", section=LIMITS
+        None, "The same dollars of all runs since midnight. [default: no cap]", section=LIMITS, ge=0
     )
     max_hours_per_day: float | None = option(
-        None, "The same hours of all runs since midnight. [default: no cap]", section=LIMITS
+        None, "The same hours of all runs since midnight. [default: no cap]", section=LIMITS, ge=0
     )
     universe: str | None = option(None, "Universe id. [default: the only one, if any]", section=KERNEL)
     cyntra: str = option(

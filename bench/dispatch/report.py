@@ -14,6 +14,8 @@ class Report:
     not_as_decided: int = 0
     without_run: int = 0
     interrupted: int = 0
+    left_open: int = 0
+    """Decisions of an earlier command that died, which could only be marked; they are not this command's."""
     not_run: dict[str, str] = field(default_factory=dict)
     """Issue that was asked for -> why it was not run."""
     paused_by: str | None = None
@@ -38,6 +40,7 @@ class Report:
             (self.without_run, "dispatched without a run"),
             (self.interrupted, "interrupted"),
             (len(self.not_run), "asked for and not run"),
+            (self.left_open, "of an earlier command marked as interrupted"),
         ):
             found += [f"{n} {what}"] if n else []
         return found

@@ -93,7 +93,7 @@ class Session:
                     f"{self.directory}: another `planner run` works on this repo: wait for it, or end it"
                 ) from None
             self.journal = Journal(self.directory / "journal.jsonl")
-            self.report.interrupted += recover(self.root, self.kernel_dir, self.directory, self.journal, self.say)
+            self.report.left_open = recover(self.root, self.kernel_dir, self.directory, self.journal, self.say)
             caps = self.options
             self.budget = Budget(
                 now_ms(), caps.max_dollars, caps.max_hours, caps.max_dollars_per_day, caps.max_hours_per_day

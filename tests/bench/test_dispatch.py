@@ -157,7 +157,7 @@ def test_a_command_that_is_stopped_ends_all_its_processes_and_gives_the_issue_ba
     assert processes_with("sleep 98765") == []
     if how == signal.SIGKILL:
         assert dispatch.statuses["2"] == "running"
-        assert dispatch.run(issue_ids=["none"]).interrupted == 1
+        assert dispatch.run(issue_ids=["none"]).left_open == 1
     (entry,) = dispatch.journal.entries.values()
     assert "interrupted" in entry.later and entry.later["ended"]["launches"] == 1
     assert dispatch.statuses["2"] == "open"
