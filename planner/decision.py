@@ -298,9 +298,10 @@ def reduced_plan(ruled: RulePlan, action: Action, reason: str | None, caps: Caps
     none, but who asks with caps is not to be answered beyond them.
     """
     n, minutes = action.max_candidates_bin, action.max_minutes_bin
-    followed = reason is None
-    candidates = n if followed and n != "NA" else ruled.candidates
-    seconds = 60 * minutes if followed and minutes != "NA" else ruled.timeout_seconds
+    # It looks at the minutes when it has reduced the candidates already, and leaves it at that.
+    fewer = reason in (None, "timeout_exceeds_cap")
+    candidates = min(n, ruled.candidates) if fewer and n != "NA" else ruled.candidates
+    seconds = 60 * minutes if reason is None and minutes != "NA" else ruled.timeout_seconds
     return {
         **executed_plan(action, reason),
         "swarm_id_executed": ruled.swarm_id,

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import orjson
 from onnx import TensorProto, helper, numpy_helper
 
-from planner.actions import ActionSpace
+from planner.actions import HEADS, ActionSpace
 from planner.artifacts.universe import NO_UNIVERSE
 from planner.encoding.tokens import SPECIALS, hash_bucket
 
@@ -25,33 +26,65 @@ def write_scripted_bundle(
     """
     actions = space.valid_actions(job_type)
     tags = _distinct_tags(len(actions))
-    vocabulary = [*SPECIALS, *(f"[TAG_HASH_{hash_bucket('tag', tag)}]" for tag in tags)]
-    table: np.ndarray = np.zeros((len(vocabulary), len(space.tuples)), dtype=np.float32)
-    for number, column in enumerate(space.tuple_rows(space.valid_indices(job_type))):
-        table[len(SPECIALS) + number, column] = 20.0
+    columns = [[int(row)] for row in space.tuple_rows(space.valid_indices(job_type))]
+    metadata = {
+        "token_profile": "planner",
+        "context_builder": "planner",
+        "outputs": ["joint"],
+        # Of past runs it sees nothing: their tags are those of other issues.
+        "n_similar": 0,
+        "seq_len": 1024,
+    }
+    _write(directory, space, [*SPECIALS, *map(_token, tags)], columns, [len(space.tuples)], metadata, threshold)
+    return tags
+
+
+def write_kernel_bundle(directory: Path, space: ActionSpace = SPACE) -> list[str]:
+    """The same as a bundle that Cyntra's own planner loads."""
+    tags = _distinct_tags(len(space.valid_actions("code")))
+    starts = np.cumsum([0, *space.widths[:-1]])
+    columns = [(starts + row).tolist() for row in space.valid_indices("code")]
+    metadata = {
+        "token_profile": "kernel",
+        "context_builder": "kernel",
+        "outputs": list(HEADS),
+        "n_similar": 8,
+        "seq_len": 512,
+    }
+    specials = ["[PAD]", "[UNK]", "[BOS]", "[SEP]", "[EOS]", "[=]"]
+    _write(directory, space, [*specials, *map(_token, tags)], columns, space.widths, metadata, 0.5)
+    return tags
+
+
+def _write(
+    directory: Path,
+    space: ActionSpace,
+    vocabulary: list[str],
+    columns: Sequence[Sequence[int]],
+    widths: Sequence[int],
+    metadata: dict[str, Any],
+    threshold: float,
+) -> None:
+    """``columns`` are the logits that the tags raise, which are the last tokens of the vocabulary."""
+    table: np.ndarray = np.zeros((len(vocabulary), sum(widths)), dtype=np.float32)
+    for row, raised in enumerate(columns, start=len(vocabulary) - len(columns)):
+        table[row, raised] = 20.0
     directory.mkdir(parents=True)
-    onnx.save(_graph(table), directory / "planner.onnx")
+    length = "seq" if metadata["outputs"] == ["joint"] else metadata["seq_len"]
+    onnx.save(_graph(table, widths, length), directory / "planner.onnx")
+    common = {"schema_version": "cyntra.planner_bundle.v1", "reads": "tokens", "tokens_per_run": 64}
     documents = {
         "vocab": {"tokens": vocabulary},
         "action_space": space.to_document(),
-        "calibration": {"temperatures": {"joint": 1.0}, "threshold": threshold},
-        "metadata": {
-            "schema_version": "cyntra.planner_bundle.v1",
-            "token_profile": "planner",
-            "context_builder": "planner",
-            "reads": "tokens",
-            "outputs": ["joint"],
-            # Of past runs it sees nothing: their tags are those of other issues.
-            "n_similar": 0,
-            "tokens_per_run": 64,
-            "seq_len": 1024,
-            "checkpoint_id": "scripted",
-            "kernel_config": {},
-        },
+        "calibration": {"temperatures": dict.fromkeys(metadata["outputs"], 1.0), "threshold": threshold},
+        "metadata": {**common, "checkpoint_id": "scripted", "kernel_config": {}, **metadata},
     }
     for name, document in documents.items():
         (directory / f"{name}.json").write_bytes(orjson.dumps(document))
-    return tags
+
+
+def _token(tag: str) -> str:
+    return f"[TAG_HASH_{hash_bucket('tag', tag)}]"
 
 
 def _distinct_tags(n: int) -> list[str]:
@@ -64,17 +97,22 @@ def _distinct_tags(n: int) -> list[str]:
     return list(found.values())
 
 
-def _graph(table: np.ndarray) -> onnx.ModelProto:
-    """Logits = the sum of the tokens' rows: (1, seq) -> (1, tuples)."""
-    ids = [helper.make_tensor_value_info(n, TensorProto.INT64, [1, "seq"]) for n in ("input_ids", "attention_mask")]
+def _graph(table: np.ndarray, widths: Sequence[int], length: int | str) -> onnx.ModelProto:
+    """Logits = the sum of the tokens' rows, split into heads: (1, length) -> (1, width) each."""
+    ids = [helper.make_tensor_value_info(n, TensorProto.INT64, [1, length]) for n in ("input_ids", "attention_mask")]
+    names = [f"logits_{number}" for number in range(len(widths))]
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["rows"], axis=0),
-        helper.make_node("ReduceSum", ["rows", "axes"], ["joint_logits"], keepdims=0),
+        helper.make_node("ReduceSum", ["rows", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Split", ["sums", "widths"], names, axis=1),
     ]
-    constants: Sequence[onnx.TensorProto] = [
+    constants = [
         numpy_helper.from_array(table, "table"),
         numpy_helper.from_array(np.array([1], dtype=np.int64), "axes"),
+        numpy_helper.from_array(np.array(widths, dtype=np.int64), "widths"),
     ]
-    out = helper.make_tensor_value_info("joint_logits", TensorProto.FLOAT, [1, table.shape[1]])
-    graph = helper.make_graph(nodes, "scripted", ids, [out], initializer=constants)
+    outputs = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, width]) for n, width in zip(names, widths, strict=True)
+    ]
+    graph = helper.make_graph(nodes, "scripted", ids, outputs, initializer=constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -1,8 +1,11 @@
 """`planner run` with the real kernel, where it is installed: on PATH, or at the path in the variable CYNTRA."""
 
+import io
 import json
 import os
 import signal
+import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,10 @@ from planner.artifacts.repo import Repo
 from planner.dataset.build import build_dataset
 from planner.dataset.examples import make_examples
 from planner.encoding.profiles import token_segments
+from planner.serve import decide_issue
 from tests.bench.conftest import SOLVES, KernelRepo
 from tests.bench.dispatch_repo import SERIAL_45, SPECULATE_3_30, DispatchRepo, killing
-from tests.bench.scripted_bundle import CODE_ACTIONS, write_scripted_bundle
+from tests.bench.scripted_bundle import CODE_ACTIONS, write_kernel_bundle, write_scripted_bundle
 from tests.bench.test_real_kernel import BLENDER, write_world
 from tests.rule.pairs import KERNEL
 
@@ -160,3 +164,32 @@ def test_an_evolution_runs_with_the_swarm_population_and_generations_that_are_de
     found = make_examples(repo.runs, repo.issues, repo.universes, "planner", repo.start_failures)
     assert [tuple(example.label) for example in found.examples] == [tuple(action) for action in wanted]
     assert found.contexts["checked"] == found.contexts["same_tokens"] == 2
+
+
+def test_what_decide_says_of_a_kernels_bundle_is_what_the_kernel_makes_of_it(kernel_repo: KernelRepo) -> None:
+    """Most decisions are dropped: the kernel keeps to the swarm that its rule chose, and only reduces."""
+    bundle = kernel_repo.root.parent / "bundle"
+    tags = write_kernel_bundle(bundle)
+    for name in ("codex", "claude", "opencode"):
+        kernel_repo.write_tool(name, SOLVES.format(sleep=0, cost=0.25))
+    kernel_repo.write_config(
+        planner={"mode": "enforce", "bundle_dir": str(bundle)},
+        toolchains={name: {"path": name, "timeout_minutes": 45} for name in ("codex", "claude", "opencode")},
+        routing={"rules": [{"match": {"dk_risk": ["high"]}, "speculate": True, "parallelism": 2}]},
+    )
+    risks = ("high", "low")
+    kernel_repo.write_issues(
+        *({"id": str(n), "tags": [tags[n * 5 % 30 if n < 6 else n]], "dk_risk": risks[n % 2]} for n in range(24))
+    )
+    reasons = Counter[str | None]()
+    for number in range(24):
+        answer = io.BytesIO()
+        decide_issue(bundle, Repo(kernel_repo.root), str(number), answer, "enforce", (None, None, None))
+        predicted = orjson.loads(answer.getvalue())["executed_plan"]
+        command = [REAL, "run", "--once", "--issue", str(number)]
+        subprocess.run(command, cwd=kernel_repo.root, capture_output=True, check=True, timeout=60)
+        (archive,) = (kernel_repo.root / ".cyntra/archives").glob(f"wc-{number}-*")
+        found = orjson.loads((archive / "manifest.json").read_bytes())["planner"]
+        assert found["executed_plan"] == predicted, (number, found["planner_action"], answer.getvalue()[-900:])
+        reasons[predicted["fallback_reason"]] += 1
+    assert reasons["swarm_mismatch"] >= 5 and reasons[None] >= 2 and len(reasons) == 4, reasons
