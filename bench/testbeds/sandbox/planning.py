@@ -12,6 +12,7 @@ from planner.artifacts.repo import Repo
 from planner.context import ContextBuilder
 from planner.contracts.kernel import input_hash
 from planner.decision import Bundle, BundleError, Caps, decide
+from planner.policies.heuristic import RulePlan
 
 NOT_SCHEDULABLE, UNKNOWN_SWARM = "issue_not_schedulable", "swarm_unknown"
 _MINUTES_BINS = (15, 30, 45, 60, 120)
@@ -83,7 +84,9 @@ def decided_plan(
     """
     most = int(config.get("speculation", {}).get("max_parallelism", len(available)))
     caps = Caps(max(1, min(most, len(available))), None if minutes_cap is None else max(1, int(minutes_cap)))
-    decision = decide(context, bundle, caps=caps, kernel_config=config)
+    limits = [int(candidate.timeout_seconds) for candidate in ruled.candidates]
+    rule_plan = RulePlan(ruled.swarm_id, len(ruled.candidates), min(limits))
+    decision = decide(context, bundle, caps=caps, kernel_config=config, rule_plan=rule_plan)
     executed = decision.executed_plan
     if ruled.one_shot or executed["swarm_id_executed"] not in (SERIAL, SPECULATE):
         reason = NOT_SCHEDULABLE if ruled.one_shot else UNKNOWN_SWARM
