@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bench.executors.replay import SPACE, TODAYS_RULE, ReplayCase, ReplayExecutor, is_observed
 from planner.dataset.trials import Trial, Trials, trials_of
-from planner.encoding.subject import Question, question_of
+from planner.policies.questions import Question, question_of
 from planner.policies.readings import PRICE, Reading, by_price, by_utility, per_episode
 from planner.policies.structural import MODES
 from planner.policies.trial_values import Known, Member, TrialValues, fit_trial_values

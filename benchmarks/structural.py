@@ -31,10 +31,10 @@ from bench.executors.replay import SPACE, TODAYS_RULE, ReplayCase, ReplayExecuto
 from bench.executors.replay import Trial as Recorded
 from planner.dataset.trials import Trial, Trials, trials_of
 from planner.decision import Bundle, decide
-from planner.encoding.subject import Question, question_of
 from planner.export.structural_bundle import write_structural
 from planner.policies.case_trials import sum_trials
 from planner.policies.case_vocabulary import CaseVocabulary
+from planner.policies.questions import Question, question_of
 from planner.policies.structural import StructuralFit, fit_structural
 from planner.policies.trial_policy import TrialPolicy
 from planner.policies.trial_values import Known, cases_of, fit_trial_values

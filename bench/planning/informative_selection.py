@@ -5,9 +5,9 @@ from pathlib import Path
 
 from bench.planning.selections import Choice
 from planner.actions import Action
-from planner.encoding.subject import question_of
 from planner.errors import BenchError
 from planner.policies.informative import informative_plans
+from planner.policies.questions import question_of
 from planner.policies.trial_plans import CODE, plans_of_actions
 from planner.policies.trial_policy import TrialPolicy
 from planner.runs.fitted import FittedPolicy, is_fitted

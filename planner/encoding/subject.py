@@ -1,13 +1,11 @@
-"""What a decision is about, read from a planner_input: the issue, its group, size and words, and its tools.
+"""What a decision is about, read from a planner_input: the issue, its group, size and words.
 
 Trials are told apart by it, when a model learns from them and when it decides.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from planner.artifacts.lenient import section
 
 SIZE_MINUTES = {"XS": 10.0, "S": 40.0, "M": 120.0, "L": 480.0, "XL": 1920.0}
 """What a dk_size stands for where the issue has no minutes: each about four times the last."""
@@ -24,28 +22,6 @@ class Subject:
     """How long a person would need."""
     text: str
     """Title, tags and words; of a context that has none, keywords."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A subject with the tools of its candidates, in the order in which they would be launched."""
-
-    subject: Subject
-    tools: tuple[str, ...]
-    """Never empty; an unknown one is called ""."""
-    repeats: bool
-    """Whether further candidates are the first tool again; otherwise there are no more candidates than tools."""
-
-    def lanes(self, candidates: int) -> int:
-        """How many candidates a plan with ``candidates`` really has."""
-        return candidates if self.repeats else min(candidates, len(self.tools))
-
-
-def question_of(context: Mapping[str, Any], kernel_config: Mapping[str, Any]) -> Question:
-    """The question of a planner_input.v1 in a repo with this kernel config."""
-    recorded = recorded_problem(context["issue"])
-    tools = launch_order(context, kernel_config)
-    return Question(subject_of(context), tools[:1] if recorded else tools or ("",), recorded is not None)
 
 
 def subject_of(context: Mapping[str, Any]) -> Subject:
@@ -71,16 +47,3 @@ def recorded_problem(issue: Mapping[str, Any]) -> str | None:
     """
     hint, issue_id = issue.get("dk_tool_hint"), str(issue["issue_id"])
     return issue_id.removesuffix(f"@{hint}") if hint and issue_id.endswith(f"@{hint}") else None
-
-
-def launch_order(context: Mapping[str, Any], kernel_config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The tools that a run would launch, in the order in which it takes them: a hinted one first, then those of the
-    config that are available. Empty where nothing names any."""
-    toolchains = section(dict(kernel_config), "toolchains")
-    enabled = [name for name in toolchains if section(toolchains, name).get("enabled", True)]
-    ordered: Sequence[Any] = kernel_config.get("toolchain_priority") or enabled
-    available = (context.get("system_state") or {}).get("available_toolchains")
-    if available:
-        ordered = [*(tool for tool in ordered if tool in available), *available]
-    hint = context["issue"].get("dk_tool_hint")
-    return tuple(dict.fromkeys(str(tool) for tool in ([hint, *ordered] if hint else ordered)))

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from planner.dataset.storage import Dataset
 from planner.dataset.trials import Trials, read_trials
-from planner.encoding.subject import Question
 from planner.errors import DatasetError
 from planner.policies.informative import informative_plans
+from planner.policies.questions import Question
 from planner.policies.readings import TODAYS_RULE, Gate, Reading, by_utility
 from planner.policies.registry import MIN_TRIALS
 from planner.policies.trial_plans import CODE, plans_of_actions, plans_of_space

@@ -103,12 +103,15 @@ class HeuristicPolicy:
 
         The hint, what the speculating rule uses, what a serial run would use with its fallbacks, then the priority.
         """
-        rules = [self._first_rule(issue, speculating=True), self._first_rule(issue, speculating=False)]
-        used = [name for rule in rules if rule for name in rule.use]
-        fallbacks = [name for tool in used for name in self._settings.fallbacks.get(tool, ())]
-        ordered = dict.fromkeys([issue.tool_hint, *used, *fallbacks, *self._settings.toolchain_priority])
+        ordered = dict.fromkeys([issue.tool_hint, *self.used_tools(issue), *self._settings.toolchain_priority])
         there = [name for name in self._adapters() if available is None or name in available]
         return [name for name in ordered if name in there]
+
+    def used_tools(self, issue: TrackedIssue) -> list[str]:
+        """The tools that the rules for the issue name: the speculating one's, a serial run's, and their fallbacks."""
+        rules = [self._first_rule(issue, speculating=True), self._first_rule(issue, speculating=False)]
+        used = [name for rule in rules if rule for name in rule.use]
+        return list(dict.fromkeys([*used, *(name for tool in used for name in self._settings.fallbacks.get(tool, ()))]))
 
     def rule_parallelism(self, issue: TrackedIssue) -> int | None:
         """What the speculating rule that fits says itself of candidates; None where none fits, or it does not say."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planner.encoding.subject import Question
+from planner.policies.questions import Question
 from planner.policies.readings import Reading
 from planner.policies.structural import StructuralModel
 from planner.scoring.plan_outcome import Plan

@@ -12,12 +12,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.encoding.subject import Question, Subject
+from planner.encoding.subject import Subject
 from planner.policies.case_kernel import Cases
 from planner.policies.case_posterior import ByCases, ByEffects, Posterior
 from planner.policies.case_trials import CaseTrials
 from planner.policies.case_vocabulary import MANY_CASES, CaseVocabulary
 from planner.policies.latent_calibration import LatentCalibration
+from planner.policies.questions import Question
 from planner.policies.trial_draws import Draws, Latents, Residuals, draw_plans, draws_of, expected_plans
 from planner.scoring.episodes import PlanSequence, runs_of
 from planner.scoring.plan_outcome import Plan, PlanOutcomes

@@ -14,13 +14,13 @@ import orjson
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
-from planner.encoding.subject import question_of
 from planner.policies.case_effects import CaseIndex, Columns, EffectPosterior, EffectProcess
 from planner.policies.case_kernel import Cases
 from planner.policies.case_posterior import CasePosterior, Posterior
 from planner.policies.case_vocabulary import CaseVocabulary
 from planner.policies.gaussian_processes import Process
 from planner.policies.latent_calibration import LatentCalibration
+from planner.policies.questions import question_of
 from planner.policies.readings import by_utility, settled
 from planner.policies.structural import MODES, Mode, StructuralModel
 from planner.policies.trial_draws import Residuals

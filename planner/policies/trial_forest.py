@@ -10,10 +10,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.encoding.subject import Question
 from planner.policies.case_kernel import UNKNOWN, Cases
 from planner.policies.case_trials import CaseTrials
 from planner.policies.case_vocabulary import CaseVocabulary
+from planner.policies.questions import Question
 from planner.scoring.plan_outcome import PlanOutcomes
 
 Array: TypeAlias = NDArray[np.float64]

@@ -17,8 +17,8 @@ from planner.dataset.outcomes import UNKNOWN_MS
 from planner.dataset.storage import Dataset, Split
 from planner.dataset.trials import read_trials
 from planner.encoding.inputs import Inputs
-from planner.encoding.subject import question_of
 from planner.policies.gains import log_probs_of
+from planner.policies.questions import question_of
 from planner.policies.readings import Reading, by_utility
 from planner.policies.registry import baseline
 from planner.policies.trial_plans import CODE, plans_of_rule, plans_of_space

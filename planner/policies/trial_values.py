@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.dataset.trials import Trials
-from planner.encoding.subject import Question
 from planner.errors import DatasetError
 from planner.policies.case_trials import CaseTrials, sum_trials
 from planner.policies.case_vocabulary import CaseVocabulary
+from planner.policies.questions import Question
 from planner.policies.readings import Gate, Logged, Reading, judge_from_logs, judge_gate, settled
 from planner.policies.structural import FOLDS, MODES, Mode, StructuralFit, StructuralModel, fit_structural
 from planner.policies.trial_forest import TrialForest

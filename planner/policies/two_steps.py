@@ -15,8 +15,9 @@ from planner.artifacts.lenient import section
 from planner.dataset.storage import Dataset
 from planner.dataset.trials import read_trials
 from planner.encoding.inputs import Inputs
-from planner.encoding.subject import question_of, subject_of
+from planner.encoding.subject import subject_of
 from planner.policies.gains import log_probs_of
+from planner.policies.questions import question_of
 from planner.policies.readings import per_episode
 from planner.policies.registry import baseline
 from planner.policies.trial_plans import CODE, DEFAULT_MINUTES

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
-from planner.encoding.subject import question_of
 from planner.errors import CheckpointError
+from planner.policies.questions import question_of
 from planner.runs.fitted import FittedPolicy, load_run_policy
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.plan_outcome import PlanOutcomes

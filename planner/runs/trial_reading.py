@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from planner.actions import ActionSpace
 from planner.encoding.inputs import Inputs
-from planner.encoding.subject import Question, question_of, subject_of
+from planner.encoding.subject import subject_of
 from planner.errors import CheckpointError
 from planner.files import write_atomically
 from planner.models.trial_head import TrialBeliefs
 from planner.policies.gains import log_probs_of
+from planner.policies.questions import Question, question_of
 from planner.policies.readings import Gate, Reference, by_utility, settled
 from planner.policies.structural import Mode
 from planner.policies.trial_draws import DRAWS, Draws, Latents, Residuals, expected_plans, normal_quantiles

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from planner.dataset.storage import Dataset
 from planner.dataset.trials import Trials, read_trials
-from planner.encoding.subject import Question, question_of
+from planner.policies.questions import Question, question_of
 from planner.policies.unseen_candidates import pass_shares
 
 

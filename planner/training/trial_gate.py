@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, inputs_of_split
-from planner.encoding.subject import question_of
 from planner.models.base import NeuralPolicy
+from planner.policies.questions import question_of
 from planner.policies.structural import MODES, Mode
 from planner.policies.trial_plans import CODE
 from planner.policies.trial_policy import MAX_QUESTIONS, TrialPolicy

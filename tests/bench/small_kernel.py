@@ -34,8 +34,9 @@ def main() -> None:
 
 def run_issue(kernel_dir: Path, config: dict, issue: dict) -> None:
     """Launch the planned candidates side by side, run the gates on the first that ended well, archive."""
-    tools = [name for name in config["toolchain_priority"] if shutil.which(executable(config, name))]
     speculate = config["speculation"]["enabled"]
+    names = config["routing"]["rules"][0]["use"] if speculate else config["toolchain_priority"]
+    tools = [name for name in names if shutil.which(executable(config, name))]
     n = config["routing"]["rules"][0]["parallelism"] if speculate else 1
     plan_seconds = config["toolchains"][tools[0]]["timeout_seconds"]
     plan = {

@@ -47,6 +47,15 @@ def test_a_speculation_counts_the_time_and_cost_of_its_losers(kernel_repo: Kerne
     assert outcome.executed_plan.timeout_seconds_executed == 1800
 
 
+def test_candidates_are_the_tools_that_the_rule_for_the_issue_names(kernel_repo: KernelRepo) -> None:
+    rules = [{"match": {"dk_risk": "high"}, "use": ["opencode", "claude"], "speculate": True}]
+    kernel_repo.write_config(routing={"rules": rules})
+    kernel_repo.write_issues({"id": "1", "dk_risk": "high"}, {"id": "2", "dk_risk": "low"})
+    two = Action("speculate_vote", 2, 30, "NA")
+    assert sorted(launch.tool for launch in execute(kernel_repo, two).launches) == ["claude", "opencode"]
+    assert sorted(launch.tool for launch in execute(kernel_repo, two, "2").launches) == ["claude", "codex"]
+
+
 def test_a_serial_run_starts_one_tool_and_passes_by_its_gates(kernel_repo: KernelRepo) -> None:
     kernel_repo.write_tool("codex", SOLVES.format(sleep=0, cost=0.2))
     outcome = execute(kernel_repo, SERIAL)

@@ -14,9 +14,10 @@ from planner.actions import Action, ActionSpace
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import load_dataset
 from planner.dataset.trials import read_trials
-from planner.encoding.subject import question_of, subject_of
+from planner.encoding.subject import subject_of
 from planner.errors import BenchError
 from planner.policies.informative import informative_plans
+from planner.policies.questions import question_of
 from planner.policies.readings import by_utility
 from planner.policies.trial_plans import plans_of_actions
 from planner.policies.two_steps import TwoSteps, failed_plans

@@ -8,12 +8,13 @@ import pytest
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
-from planner.encoding.subject import Question, Subject
+from planner.encoding.subject import Subject
 from planner.policies import case_effects, case_vocabulary, fit_effects, structural
 from planner.policies.case_kernel import Cases
 from planner.policies.case_posterior import ByCases, ByEffects
 from planner.policies.case_trials import sum_trials
 from planner.policies.case_vocabulary import CaseVocabulary
+from planner.policies.questions import Question
 from planner.policies.readings import by_utility, settled
 from planner.policies.structural import Mode, StructuralModel, fit_structural
 from planner.policies.structural_file import NUMBERS, StructuralDecider, read_decider, write_decider

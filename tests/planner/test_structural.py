@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from planner.dataset.trials import Trial, trials_of
-from planner.encoding.subject import Question, Subject
+from planner.encoding.subject import Subject
 from planner.policies.case_trials import sum_trials
 from planner.policies.latent_calibration import calibrate_passes
+from planner.policies.questions import Question
 from planner.policies.readings import TODAYS_RULE, by_utility, judge_gate
 from planner.policies.trial_values import Judged, Known, Member, TrialValues, fit_trial_values
 from planner.policies.unseen_candidates import pass_shares

@@ -12,13 +12,14 @@ from planner.actions import ActionSpace
 from planner.config import load_config
 from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.dataset.trials import read_trials
-from planner.encoding.subject import Question, Subject
+from planner.encoding.subject import Subject
 from planner.errors import ConfigError, DatasetError, ExportError
 from planner.evaluation.evaluate import evaluate_run
 from planner.export.bundle import export_bundle
 from planner.models.base import ModelSpec, NeuralPolicy, Prediction
 from planner.models.load import build_model
 from planner.models.trial_head import TrialBeliefs
+from planner.policies.questions import Question
 from planner.policies.trial_plans import plans_of_rule
 from planner.runs.learned import LearnedPolicy, predict
 from planner.runs.trial_reading import foreseen_plans

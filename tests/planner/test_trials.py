@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -11,8 +12,9 @@ from planner.dataset.build import build_dataset
 from planner.dataset.logged_trials import logged_trials
 from planner.dataset.storage import load_dataset
 from planner.dataset.trials import TRIALS_FILE, Trial, read_trials, split_of
-from planner.encoding.subject import launch_order, question_of, subject_of
+from planner.encoding.subject import subject_of
 from planner.errors import DatasetError
+from planner.policies.questions import launch_order, question_of
 
 EVENTS = ".cyntra/logs/events.jsonl"
 NOBODY_LATER = {"train": 0, "val": None, "test": None}
@@ -136,3 +138,12 @@ def test_candidates_are_the_tools_that_the_config_would_launch_a_hinted_one_firs
     question = question_of({**context, "issue": {**issue, "dk_tool_hint": None}}, config)
     assert question.tools == ("codex", "opencode")
     assert question.lanes(3) == 2
+
+
+def test_the_rule_for_an_issue_says_which_tools_come_first() -> None:
+    rules = [{"match": {"dk_risk": ["high"]}, "use": ["opencode", "claude"], "speculate": True}]
+    config = {"toolchain_priority": ["codex", "claude", "opencode"], "routing": {"rules": rules}}
+    issue: dict[str, Any] = {"issue_id": "1", "dk_tool_hint": None, "dk_size": "M", "dk_risk": "high", "tags": []}
+    context = {"issue": issue, "system_state": {"available_toolchains": ["codex", "opencode"]}}
+    assert launch_order(context, config) == ("opencode", "codex")
+    assert launch_order({**context, "issue": {**issue, "dk_risk": "low"}}, config) == ("codex", "opencode")

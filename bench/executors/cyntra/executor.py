@@ -20,9 +20,11 @@ from bench.executors.outcome import fault, read_outcome
 from planner.actions import Action
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain, find_command, find_toolchains
+from planner.artifacts.tracked_issue import TrackedIssue
 from planner.artifacts.universe import minute_seconds
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.errors import BenchError, PlannerError
+from planner.policies.heuristic import HeuristicPolicy
 
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TERM")
 """The variables of the environment that every run may see; the user adds to them, for instance an API key's."""
@@ -44,6 +46,8 @@ class CyntraExecutor:
     """The base config as YAML."""
     issues: dict[str, dict[str, Any]]
     toolchains: tuple[Toolchain, ...]
+    rule: HeuristicPolicy
+    """Today's, whose routing says in which order tools work on an issue."""
     universe_id: str | None
     limits: Limits
     """What every execution may use; its time is bounded by the action's minutes as well."""
@@ -92,6 +96,7 @@ class CyntraExecutor:
             base_text=yaml_text(repo.config),
             issues=repo.issues,
             toolchains=toolchains,
+            rule=HeuristicPolicy.of_repo(repo),
             universe_id=universe_id,
             limits=limits,
             # Without any locale, Python would set one itself and hand it down.
@@ -183,7 +188,7 @@ class CyntraExecutor:
         make_clone(self.repo, case, self.issues[case.issue_id], clone, copy_universes=self.universe_id is not None)
         wrappers = write_wrappers(tools, self.toolchains, launch_log)
         hide_tracker(tools)
-        self._write_config(clone / ".cyntra", action, wrappers)
+        self._write_config(clone / ".cyntra", case.issue_id, action, wrappers)
         log_path = work_dir / "kernel.log"
         started_ms = time.time_ns() // 1_000_000
         report = run_supervised(
@@ -207,10 +212,17 @@ class CyntraExecutor:
             names = [toolchain.name for toolchain in self.toolchains]
             raise BenchError(f"{wanted} candidates need as many toolchains, found {len(names)}: {', '.join(names)}")
 
-    def _write_config(self, kernel_dir: Path, action: Action, wrappers: Mapping[str, Path]) -> None:
-        overlay = overlay_config(self.base_config, action, self.toolchains, wrappers)
+    def _write_config(self, kernel_dir: Path, issue_id: str, action: Action, wrappers: Mapping[str, Path]) -> None:
+        overlay = overlay_config(self.base_config, action, self._in_order(issue_id), wrappers)
         (kernel_dir / "base.yaml").write_text(self.base_text, "utf-8")
         (kernel_dir / "config.yaml").write_text(yaml_text(overlay), "utf-8")
+
+    def _in_order(self, issue_id: str) -> list[Toolchain]:
+        """The toolchains as routing would have them work on the issue, those that it does not know last."""
+        names = [toolchain.name for toolchain in self.toolchains]
+        routed = self.rule.routed_tools(TrackedIssue.of(self.issues[issue_id]), names)
+        order = list(dict.fromkeys([*routed, *names]))
+        return sorted(self.toolchains, key=lambda toolchain: order.index(toolchain.name))
 
     def _arguments(self, case: BenchCase) -> list[str]:
         arguments = ["--config", ".cyntra/config.yaml", "run", "--once", "--issue", case.issue_id]
