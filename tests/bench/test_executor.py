@@ -63,6 +63,12 @@ def test_a_serial_run_starts_one_tool_and_passes_by_its_gates(kernel_repo: Kerne
     assert [launch.tool for launch in outcome.launches] == ["codex"]
 
 
+def test_a_run_does_not_reach_the_users_tracker_by_its_command_line(kernel_repo: KernelRepo) -> None:
+    kernel_repo.write_tool("bd", "#!/bin/sh\nexit 0\n")
+    kernel_repo.write_tool("codex", "#!/bin/sh\nbd list || echo done > solved.txt\n")
+    assert execute(kernel_repo, SERIAL).passed
+
+
 def test_a_tool_that_cyntra_stops_at_its_limit_gives_a_timeout(kernel_repo: KernelRepo) -> None:
     kernel_repo.write_config(seconds_per_minute=0.05)
     kernel_repo.write_tool("codex", "#!/bin/sh\nexec sleep 60\n")

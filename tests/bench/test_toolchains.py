@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.containment import fast_python as programs
-from bench.executors.cyntra.toolchains import read_launches, write_wrappers
+from bench.executors.cyntra.toolchains import hide_tracker, read_launches, write_wrappers
 from planner.artifacts.toolchains import Toolchain, find_toolchains
 from planner.contracts.bench import Launch
 
@@ -165,9 +165,9 @@ def test_toolchains_are_found_in_order_of_priority_unless_disabled_or_missing(tm
     ]
 
 
-def test_the_trackers_command_line_is_hidden_from_a_run(tmp_path: Path) -> None:
-    WrappedTool(tmp_path, "#!/bin/sh\n")
-    path = f"{tmp_path / 'wrappers'}{os.pathsep}{os.environ['PATH']}"
+def test_the_trackers_command_line_can_be_hidden_from_a_run(tmp_path: Path) -> None:
+    hide_tracker(tmp_path)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(["sh", "-c", "bd list --json"], env={"PATH": path}, capture_output=True)
     assert (done.returncode, done.stdout) == (1, b"")
 
