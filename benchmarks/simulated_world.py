@@ -27,7 +27,7 @@ from bench.testbeds.simulation.world import World
 from planner.artifacts.repo import Repo
 from planner.contracts.document import timestamp_to_ms
 from planner.dataset.storage import Dataset, load_dataset
-from planner.encoding.subject import question_of
+from planner.policies.questions import question_of
 from planner.policies.readings import by_utility
 from planner.policies.trial_plans import CODE, plans_of_actions, plans_of_rule
 from planner.policies.trial_policy import MEMBERS, TrialPolicy
