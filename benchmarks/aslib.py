@@ -8,8 +8,8 @@ mean time in seconds, ten times the cutoff where the chosen solver fails. The cl
 0 for the single best solver of the folds learned from, 1 for the virtual best one, which knows every time beforehand.
 Forest and neighbours that average utilities come twice: learning from PAR10 itself, and from its logarithm, as is usual
 in algorithm selection. The boosted trees and the neighbours that vote learn which solver was best, the MLP soft labels.
-The joint, gated and pairwise forests are those of the literature (benchmarks/selectors.py). The asf policies are those
-of the library of this name and run where it is installed: name them with --policies.
+The joint, gated and pairwise forests and the extra trees are those of the literature (benchmarks/selectors.py). The asf
+policies are those of the library of this name and run where it is installed: name them with --policies.
 
 Computing features takes time that a selector has to pay. --feature-cost adds it to what the policies that read features
 take: recorded (the column feature_cost_s), or as many seconds on every problem. A solver that would end after the
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.scenario import PENALTY, Scenario, read_scenario, write_fold
-from benchmarks.selectors import AsfPairwise, AsfRegression, GatedForest, JointForest, PairwiseForest
+from benchmarks.selectors import AsfPairwise, AsfRegression, ExtraTrees, GatedForest, JointForest, PairwiseForest
 from planner.config import load_config
 from planner.dataset.storage import Dataset
 from planner.errors import ConfigError, PlannerError
@@ -55,6 +55,7 @@ FITTED: dict[str, Callable[[Dataset, int], Policy]] = {
     "utility_forest": UtilityForest,
     f"utility_forest{ON_LOG_TIME}": UtilityForest,
     "joint_forest": JointForest,
+    "extra_trees": ExtraTrees,
     "gated_forest": GatedForest,
     "pairwise_forest": PairwiseForest,
     "nearest_neighbours": lambda dataset, seed: NearestNeighbours(dataset),

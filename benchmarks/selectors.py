@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 
 from planner.actions import ActionSpace
 from planner.dataset.storage import Dataset, inputs_of_split
@@ -28,6 +28,7 @@ LEAVES = (1, 2, 3, 5, 10)
 """Problems in a leaf at least. A loss is the penalty or next to nothing, and a leaf of one repeats that noise, while a
 large one blurs what many problems tell: the mean over several sizes need not choose."""
 PAIR_TREES = 50
+RANDOM_TREES = 400
 GATE_SHARES = np.linspace(0.0, 0.9, 10)
 """Shares of the problems that the gates tried may leave to the single best solver, besides all of them."""
 
@@ -79,6 +80,24 @@ class JointForest(Selector):
     def preference(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """The foreseen loss, negated."""
         return -np.mean([forest.predict(rows) for forest in self._forests], axis=0)
+
+
+class ExtraTrees(Selector):
+    """Extremely randomised trees that foresee the losses of all solvers together, grown on all problems.
+
+    All features per split and leaves of one, as for regression in Geurts, Ernst and Wehenkel 2006: nothing is tuned.
+    """
+
+    name = "extra trees"
+
+    def fit(self, rows: NDArray[np.float64], losses: NDArray[np.float64], seed: int) -> None:
+        """See the class."""
+        self._trees = ExtraTreesRegressor(RANDOM_TREES, random_state=seed, n_jobs=-1).fit(rows, losses)
+
+    def preference(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The foreseen loss, negated."""
+        foreseen: NDArray[np.float64] = self._trees.predict(rows)
+        return -foreseen
 
 
 class GatedForest(JointForest):

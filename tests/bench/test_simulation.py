@@ -179,6 +179,15 @@ def test_every_run_is_read_back_with_its_plan_and_the_outcome_that_was_drawn(rep
     assert len(shapes) == 8  # both swarms, all four ways of ending
 
 
+def test_the_event_log_names_every_candidate_of_a_speculation(repo: Path) -> None:
+    """As the kernel's does: of those that were not chosen it is all that is left."""
+    artifacts = Repo(repo).read_all()
+    started = Counter((cell.issue_id, cell.started_ms) for cell in artifacts.events.values())
+    for run in artifacts.runs:
+        assert run.executed_plan is not None
+        assert started[run.issue_id, run.started_ms] == run.executed_plan["max_candidates_executed"]
+
+
 def test_a_recorded_context_is_what_the_repo_gives_at_that_moment_and_holds_only_runs_that_had_ended(
     repo: Path,
 ) -> None:

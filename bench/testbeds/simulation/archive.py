@@ -18,7 +18,7 @@ from bench.testbeds.sandbox.documents import (
     write_json,
 )
 from bench.testbeds.simulation.history import HistoryRun
-from bench.testbeds.simulation.world import GATE_SECONDS, GATES, SimulatedRun
+from bench.testbeds.simulation.world import GATE_SECONDS, GATES, Lane, SimulatedRun
 from planner.actions import Action, executed_plan
 from planner.contracts.document import ms_to_timestamp
 from planner.contracts.kernel import input_hash
@@ -29,8 +29,7 @@ TOKENS_PER_DOLLAR = 120_000
 
 def run_id_of(run: HistoryRun) -> str:
     """The workcell's id: issue, second of the decision, and in a speculation the chosen tool."""
-    second = datetime.fromtimestamp(run.decided_ms // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"wc-{run.issue.issue_id}-{second}" + (f"-{tag}" if (tag := _tag(run)) else "")
+    return _cell_id(run, run.outcome.kept)
 
 
 def write_archive(archives: Path, run: HistoryRun, context: dict[str, Any] | None) -> None:
@@ -52,18 +51,23 @@ def write_archive(archives: Path, run: HistoryRun, context: dict[str, Any] | Non
 
 
 def event_lines(run: HistoryRun) -> bytes:
-    """The run's lines in the event log."""
-    lane, cell_id = run.outcome.kept, run_id_of(run)
+    """The run's lines in the event log. Of the candidates of a speculation that were not chosen, only the start."""
+    lane = run.outcome.kept
     end: dict[str, Any] = {"toolchain": lane.tool, "duration_ms": lane.duration_ms}
     if not run.outcome.passed:
         end = {"toolchain": lane.tool, "error": f"Gate failures: {', '.join(failures(run.outcome, run.action))}"}
-    common = {"issue_id": run.issue.issue_id, "workcell_id": cell_id}
     kind = "workcell.completed" if run.outcome.passed else "workcell.failed"
     events = [
-        {"type": "workcell.started", "timestamp": ms_to_timestamp(run.started_ms), "data": {"toolchain": lane.tool}},
-        {"type": kind, "timestamp": ms_to_timestamp(run.ended_ms), "data": end},
+        {
+            "type": "workcell.started",
+            "timestamp": ms_to_timestamp(run.started_ms),
+            "data": {"toolchain": other.tool, **({"speculate_tag": tag} if (tag := _tag(run, other)) else {})},
+            "workcell_id": _cell_id(run, other),
+        }
+        for other in run.outcome.lanes
     ]
-    return b"".join(orjson.dumps({**event, **common}) + b"\n" for event in events)
+    end_event = {"type": kind, "timestamp": ms_to_timestamp(run.ended_ms), "data": end, "workcell_id": run_id_of(run)}
+    return b"".join(orjson.dumps({**event, "issue_id": run.issue.issue_id}) + b"\n" for event in [*events, end_event])
 
 
 def failures(run: SimulatedRun, action: Action) -> list[str]:
@@ -74,8 +78,13 @@ def failures(run: SimulatedRun, action: Action) -> list[str]:
     return ["status:failed"] if lane.status == "broken" else list(lane.failing_gates)
 
 
-def _tag(run: HistoryRun) -> str | None:
-    return f"spec-{run.outcome.kept.tool}" if run.action.swarm_id == SPECULATE else None
+def _cell_id(run: HistoryRun, lane: Lane) -> str:
+    second = datetime.fromtimestamp(run.decided_ms // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"wc-{run.issue.issue_id}-{second}" + (f"-{tag}" if (tag := _tag(run, lane)) else "")
+
+
+def _tag(run: HistoryRun, lane: Lane) -> str | None:
+    return f"spec-{lane.tool}" if run.action.swarm_id == SPECULATE else None
 
 
 def _cell(run: HistoryRun, planner: dict[str, Any]) -> Cell:
@@ -87,7 +96,7 @@ def _cell(run: HistoryRun, planner: dict[str, Any]) -> Cell:
         toolchain=run.outcome.kept.tool,
         model="simulated",
         base_commit=hashlib.sha1(run_id.encode()).hexdigest(),
-        speculate_tag=_tag(run),
+        speculate_tag=_tag(run, run.outcome.kept),
         planner=planner,
     )
 

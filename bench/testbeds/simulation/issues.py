@@ -113,6 +113,19 @@ def draw_issue(seed: int, issue_id: str, tools: Sequence[str]) -> SimulatedIssue
     )
 
 
+def shown_of(seed: int, issue: SimulatedIssue) -> tuple[float, float]:
+    """How difficult an issue is, in logits, and the log of its median minutes, as far as kind, area, component and size
+    tell who knows what these come to."""
+    areas, kinds = _common(seed)
+    tags, size = issue.document["tags"], SIZES.index(issue.document["dk_size"])
+    area = areas[issue.area]
+    component = next(at for at in range(COMPONENTS) if f"{AREAS[issue.area]}-{at + 1}" in tags)
+    kind = next(at for at, name in enumerate(KINDS) if name in tags)
+    common = area.difficulty + kinds[kind] + area.component_difficulty[component]
+    minutes = math.log(SIZE_MINUTES[size]) + area.component_minutes[component] + SLOWER_IF_HARD * common
+    return MEAN_DIFFICULTY + SIZE_DIFFICULTY * (size - 2) + common, minutes
+
+
 @lru_cache(maxsize=8)
 def _common(seed: int) -> tuple[list[_Area], list[float]]:
     """What the issues of an area and of a kind have in common."""

@@ -48,7 +48,8 @@ OUTAGE_GAP_DAYS, OUTAGE_DAYS, OUTAGE_BREAKS = 9.0, 0.75, 0.8
 """Days between a tool's bad spells, how long they last, and how often a launch breaks meanwhile."""
 BREAKS = 0.02
 """How often a launch breaks otherwise."""
-BREAK_MINUTES = 0.5
+BREAK_MINUTES, BREAK_SPREAD = 0.5, 0.5
+"""Median minutes of a launch that breaks, and the spread of their log."""
 TIME_SPREAD = 0.46
 """Spread of the log of a candidate's time over trials of the same issue and tool."""
 WANDERS, WANDER_FACTOR = 0.2, 5.0
@@ -134,8 +135,11 @@ class World:
 
     def solve_probability(self, issue: SimulatedIssue, tool: str, at_ms: int) -> float:
         """How likely one attempt of ``tool`` is to solve ``issue`` at ``at_ms``, given time and a tool that is up."""
-        strength = self._strengths[tool][issue.area][self._step(at_ms)]
-        return 1 / (1 + math.exp(issue.difficulty - issue.affinity[tool] - strength))
+        return 1 / (1 + math.exp(issue.difficulty - issue.affinity[tool] - self.strength(issue, tool, at_ms)))
+
+    def strength(self, issue: SimulatedIssue, tool: str, at_ms: int) -> float:
+        """How good ``tool`` is at the issues of the area at ``at_ms``, in logits."""
+        return self._strengths[tool][issue.area][self._step(at_ms)]
 
     def is_down(self, tool: str, at_ms: int) -> bool:
         """Whether ``tool`` is in a bad spell."""
@@ -159,7 +163,7 @@ class World:
         solved = draw.random() < self.solve_probability(issue, tool, at_ms)
         minutes = math.exp(issue.log_minutes[tool] + draw.gauss(0, TIME_SPREAD))
         if broken:
-            minutes = BREAK_MINUTES * draw.lognormvariate(0, 0.5)
+            minutes = BREAK_MINUTES * draw.lognormvariate(0, BREAK_SPREAD)
         elif not solved and draw.random() < WANDERS:
             minutes *= WANDER_FACTOR
         if minutes > minutes_left:
