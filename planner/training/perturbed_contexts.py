@@ -16,11 +16,13 @@ Contexts = Sequence[Mapping[str, Any]]
 def perturbed_contexts(contexts: Contexts, n: int, *, new_share: float, seed: int = 0) -> list[dict[str, Any]]:
     """``n`` code contexts: each is one of ``contexts`` in which some parts are another one's; none if these are none.
 
-    Parts are the tools (hint and system state), and the history (with attempts and time). A share of ``new_share`` also
-    has another's size, or is about another's subject, or both: that is another issue, which nobody knows.
+    Parts are the tools (hint and system state), and the history (with attempts and time). Up to half of them ask of an
+    issue with tools that no context asks of it with. Of the others, a share of ``new_share`` also has another's size,
+    or is about another's subject, or both: that is another issue, which nobody knows.
     """
     draw = np.random.default_rng(seed)
-    return [_perturbed(contexts, number, new_share, draw) for number in range(n if contexts else 0)]
+    made = [_composed(base, tools=tools) for base, tools in _unasked(contexts, draw)[: n // 2]]
+    return made + [_perturbed(contexts, number, new_share, draw) for number in range(n - len(made) if contexts else 0)]
 
 
 def asked(context: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -28,29 +30,60 @@ def asked(context: Mapping[str, Any]) -> tuple[str, str | None]:
     return str(context["issue"]["issue_id"]), context["issue"].get("dk_tool_hint")
 
 
+def _unasked(contexts: Contexts, draw: np.random.Generator) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """A context of each issue with one of each hint, where no context asks of that issue with that hint; shuffled."""
+    issues = {_named(context): context for context in contexts}
+    hints = {context["issue"].get("dk_tool_hint"): context for context in contexts}
+    there = {(_named(context), context["issue"].get("dk_tool_hint")) for context in contexts}
+    pairs = [(issues[name], hints[hint]) for name in issues for hint in hints if (name, hint) not in there]
+    return [pairs[at] for at in draw.permutation(len(pairs)).tolist()]
+
+
+def _named(context: Mapping[str, Any]) -> str:
+    """The issue of a context, whichever tool it is a case of."""
+    return recorded_problem(context["issue"]) or str(context["issue"]["issue_id"])
+
+
 def _perturbed(contexts: Contexts, number: int, new_share: float, draw: np.random.Generator) -> dict[str, Any]:
-    base = contexts[number % len(contexts)]
     tools, history, size, subject = (contexts[at] for at in draw.integers(len(contexts), size=4).tolist())
-    context, issue = dict(base), dict(base["issue"])
-    problem = recorded_problem(base["issue"])
-    named = problem or str(issue["issue_id"])
     takes_tools, takes_history = _some_of_two(draw)
-    if draw.random() < new_share:
-        takes_size, takes_subject = _some_of_two(draw)
-        if takes_size:
-            _take(issue, size["issue"], SIZE)
-        if takes_subject:
-            _take(issue, subject["issue"], SUBJECT)
-        named = f"{named}~{number}"
-    if takes_tools:
+    is_new = draw.random() < new_share
+    takes_size, takes_subject = _some_of_two(draw) if is_new else (False, False)
+    return _composed(
+        contexts[number % len(contexts)],
+        tools=tools if takes_tools else None,
+        history=history if takes_history else None,
+        size=size if takes_size else None,
+        subject=subject if takes_subject else None,
+        new_name=f"~{number}" if is_new else "",
+    )
+
+
+def _composed(
+    base: Mapping[str, Any],
+    *,
+    tools: Mapping[str, Any] | None = None,
+    history: Mapping[str, Any] | None = None,
+    size: Mapping[str, Any] | None = None,
+    subject: Mapping[str, Any] | None = None,
+    new_name: str = "",
+) -> dict[str, Any]:
+    """``base`` with these parts of others; ``new_name`` is put behind its issue's."""
+    context, issue = dict(base), dict(base["issue"])
+    if size is not None:
+        _take(issue, size["issue"], SIZE)
+    if subject is not None:
+        _take(issue, subject["issue"], SUBJECT)
+    if tools is not None:
         issue["dk_tool_hint"] = tools["issue"].get("dk_tool_hint")
         context["system_state"] = tools["system_state"]
     # The case of a recorded problem is named after its agent too.
-    issue["issue_id"] = f"{named}@{issue['dk_tool_hint']}" if problem and issue["dk_tool_hint"] else named
-    whose = history if takes_history else base
-    if takes_history:
+    hint, named = issue["dk_tool_hint"], f"{_named(base)}{new_name}"
+    issue["issue_id"] = f"{named}@{hint}" if recorded_problem(base["issue"]) and hint else named
+    if history is not None:
         issue["dk_attempts"] = history["issue"]["dk_attempts"]
         context["created_at"] = history["created_at"]
+    whose = history or base
     runs = [
         # What was a run of the same issue stays one.
         {**run, "issue_id": issue["issue_id"]} if run.get("issue_id") == whose["issue"]["issue_id"] else run
