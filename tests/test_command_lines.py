@@ -1,19 +1,15 @@
 """Every command line of the README and the tutorial runs, in its order, or is listed here with the reason why not.
 
-A command runs as it stands, with what SMALLER adds to it: fewer epochs, fewer cases, for all to take minutes. All find
-one running head: that saves two dozen starts of Ray. Without one they run in other tests, each with a Ray of its own.
+A command runs as it stands, with what SMALLER adds to it: fewer epochs, fewer cases, for all to take minutes.
 """
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
-from tests.cluster.heads import ray_head
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("docs/tutorial.md", "README.md")
@@ -44,6 +40,7 @@ SMALLER = {
     "planner compare": "--seeds 1 --set epochs=2 --policies heuristic,mlp_planner",
     "planner tune": "--trials 2 --epochs 2",
     "planner ablate": "--axes action_head --set epochs=2",
+    "planner run": "--once",
     "planner simulate": "--runs 300 --issues 60 --open 40",
 }
 """Start of a command line -> options that come after its own; of the longest start that fits."""
@@ -82,24 +79,18 @@ def smaller(command: str) -> str:
 def test_every_command_of_the_tutorial_and_then_of_the_readme_runs_in_its_order(tmp_path: Path) -> None:
     """In a sandbox's directory, that is: the tutorial makes it. What stands in both runs once."""
     bin_directory = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin_directory}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
     every = [command.strip() for page in PAGES for command in commands(page)]
     wanted = [command for command in dict.fromkeys(every) if reason_to_leave_out(command) is None]
     assert wanted[0].startswith("planner sandbox create my-repo") and len(wanted) > 30
-    with ray_head() as head:
-        path = f"{bin_directory}{os.pathsep}{os.environ['PATH']}"
-        environment = {**head.environment, "PATH": path, "COLUMNS": "200", "RAY_ADDRESS": head.address}
-        for number, command in enumerate(wanted):
-            run(command, tmp_path / "my-repo" if number else tmp_path, environment)
-
-
-def run(command: str, place: Path, environment: Mapping[str, str]) -> None:
-    """Run a command line, smaller, to a good end."""
-    done = subprocess.run(
-        smaller(command), shell=True, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    # A sandbox's busy machine may spoil an execution, and a bench then ends with 1; everything else is 0.
-    allowed = (0, 1) if command.startswith("planner bench") else (0,)
-    assert done.returncode in allowed, f"{smaller(command)}\n{done.stdout.decode()[-3000:]}"
+    for number, command in enumerate(wanted):
+        place = tmp_path / "my-repo" if number else tmp_path
+        done = subprocess.run(
+            smaller(command), shell=True, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        # A sandbox's busy machine may spoil an execution, and a bench then ends with 1; everything else is 0.
+        allowed = (0, 1) if command.startswith("planner bench") else (0,)
+        assert done.returncode in allowed, f"{smaller(command)}\n{done.stdout.decode()[-3000:]}"
 
 
 @pytest.mark.parametrize("page", PAGES)
