@@ -68,15 +68,18 @@ class TwoSteps:
         distinct = list(dict.fromkeys(self._plans))
         places = [distinct.index(plan) for plan in self._plans]
         found = np.empty((len(contexts), len(self._plans)))
+        # Those with the same past are asked together: laying out thousands of sequences takes longer than valuing them.
+        alike: dict[tuple[PlanSequence, bool], list[int]] = {}
         for row, context in enumerate(contexts):
-            question = question_of(context, self._one_step.kernel_config)
-            failed = failed_plans(context, self._learned)
             last = context["issue"].get("dk_attempts", 0) + 1 >= MAX_ATTEMPTS
+            alike.setdefault((failed_plans(context, self._learned), last), []).append(row)
+        for (failed, last), rows in alike.items():
+            questions = [question_of(contexts[row], self._one_step.kernel_config) for row in rows]
             sequences = _with_what_follows(distinct, failed, 1 if last else 2)
             asked = [*sequences, failed] if failed else sequences
-            came = self._one_step.values.structural.values([question], asked)
-            worth = per_episode(self._one_step.reading, len(sequences[-1]))(_after(came, bool(failed)))[0]
-            found[row] = worth.reshape(len(distinct), -1).max(axis=1)[places]
+            came = self._one_step.values.structural.values(questions, asked)
+            worth = per_episode(self._one_step.reading, len(sequences[-1]))(_after(came, bool(failed)))
+            found[rows] = worth.reshape(len(rows), len(distinct), -1).max(axis=2)[:, places]
         return found
 
 

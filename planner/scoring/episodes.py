@@ -6,6 +6,7 @@ independent of the first, given its case: a real one sees what the first left be
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -65,7 +66,7 @@ def sequence_outcomes(
     hopeless case: so the second run's outcomes are means over the draws, each by how likely the first failed in it.
     With ``lane_stride`` each lane has as many attempts, and a later run takes those that follow in it.
     """
-    tree = _Tree(sequences)
+    tree = _tree_of(tuple(sequences))
     lead, n_draws = passed.shape[:-2], passed.shape[-2]
     totals = PlanOutcomes(*(np.zeros((*lead, len(tree.nodes))) for _ in range(3)))
     failing: dict[PlanSequence, Array] = {(): np.ones((*lead, n_draws))}
@@ -87,6 +88,12 @@ def sequence_outcomes(
                     failing[*head, plan] = failing[head] * (1.0 - outcomes.passed[..., column[plan]])
     ends = [tree.nodes[sequence] for sequence in sequences]
     return PlanOutcomes(*(total[..., ends] for total in totals))
+
+
+@lru_cache(maxsize=4)
+def _tree_of(sequences: tuple[PlanSequence, ...]) -> "_Tree":
+    """Made once for all contexts that are asked alike."""
+    return _Tree(sequences)
 
 
 class _Tree:
