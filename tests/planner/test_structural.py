@@ -343,12 +343,3 @@ def test_of_two_that_ended_well_in_a_run_that_passed_at_least_one_passed() -> No
     others = [row._replace(passed=at < 5, candidates=0) for at in range(10)]
     shares = pass_shares(trials_of([row, row, *others]))
     assert 1.2 < shares[:2].sum() < 1.5  # two coins, of which one at least shows heads: 4/3
-
-
-def test_what_is_not_known_of_a_candidate_is_judged_by_its_issue_too() -> None:
-    row = Trial("", "event", "code", "second", subject(0), 0, None, None, False, 1, "train", 2, 1)
-    solved = [row._replace(tool="first", passed=True, duration_ms=60_000, candidates=0)] * 6
-    hard = row._replace(subject=subject(1))
-    unsolved = [hard._replace(tool="first", passed=False, duration_ms=60_000, candidates=0)] * 6
-    shares = pass_shares(trials_of([row, hard, *solved, *unsolved]))
-    assert shares[0] > shares[1] + 0.3
