@@ -312,18 +312,17 @@ class Ledger:
 
     def plan_faults_again(self) -> int:
         """Forget the outcomes of faulty executions, so that they are done again; returns how many."""
-        with self._transaction():
-            return self._connection.execute(
-                "UPDATE executions SET state = 'planned', attempts = 0, passed = NULL, status = NULL, outcome = NULL"
-                " WHERE status = 'fault'"
-            ).rowcount
+        return self._plan_again("status = 'fault'")
 
     def plan_to_the_end(self) -> int:
         """Plan executions again that were capped, or whose outcome another one gave; returns how many."""
+        return self._plan_again("status = 'stopped_early' OR json_extract(outcome, '$.derived_from') IS NOT NULL")
+
+    def _plan_again(self, condition: str) -> int:
         with self._transaction():
             return self._connection.execute(
                 "UPDATE executions SET state = 'planned', attempts = 0, passed = NULL, status = NULL, outcome = NULL"
-                " WHERE status = 'stopped_early' OR json_extract(outcome, '$.derived_from') IS NOT NULL"
+                f" WHERE {condition}"
             ).rowcount
 
     # --- inner workings ---

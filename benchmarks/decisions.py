@@ -251,7 +251,7 @@ def measure(table: Table, setting: str, members: Sequence[Member], seeds: int) -
     picks["today's rule"] = [np.full(len(rows), table.today)]
     picks["best fixed, in hindsight (recorded order)"] = [np.full(len(rows), best["recorded"])]
     picks["best fixed, in hindsight (over orders)"] = [np.full(len(rows), best["expected"])]
-    policies = [_figures(table, rows, name, chosen, best) for name, chosen in picks.items()]
+    policies = [figures(table, rows, name, chosen, best) for name, chosen in picks.items()]
     return {
         "table": table.name,
         "setting": setting,
@@ -281,7 +281,7 @@ def _at(outcomes: PlanOutcomes, rows: NDArray[np.intp]) -> PlanOutcomes:
     return PlanOutcomes(*(kind[rows] for kind in outcomes))
 
 
-def _figures(
+def figures(
     table: Table, rows: NDArray[np.intp], name: str, chosen: Sequence[NDArray[np.intp]], best: dict[str, int]
 ) -> dict[str, Any]:
     """Pass, minutes, utility and gap of one policy's choices, (rows,) for each seed."""

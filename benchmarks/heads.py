@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.executors.replay import SPACE, ReplayExecutor
-from benchmarks.decisions import FOLDS, Fold, Table, _figures, fit_fold, folds_of, read_table, trials_of_case
+from benchmarks.decisions import FOLDS, Fold, Table, figures, fit_fold, folds_of, read_table, trials_of_case
 from planner.config import load_config
 from planner.dataset.examples import Example
 from planner.dataset.outcomes import ActionOutcome
@@ -174,7 +174,7 @@ def measure(
         "setting": setting,
         "cases": len(rows),
         "seeds": seeds,
-        "policies": [_figures(table, rows, name, one, best_fixed) for name, one in picks.items()],
+        "policies": [figures(table, rows, name, one, best_fixed) for name, one in picks.items()],
         "likelihood": {name: [float(np.mean(v)), float(np.std(v))] for name, v in likelihoods.items()},
         "gates_open": opened,
         "cpu_seconds": seconds,

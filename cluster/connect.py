@@ -134,7 +134,7 @@ def _require_token() -> None:
         return
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # compiled
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # compiled, without stubs
 
     # Where ray was imported before, it has read mode and token already.
     Config.initialize("")

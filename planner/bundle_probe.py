@@ -54,7 +54,7 @@ def run_model(path: Path) -> str | None:
 def load_as_kernel(bundle: Path) -> str | None:
     """Why Cyntra's own planner cannot load the bundle here; None when it does."""
     try:
-        from cyntra.planner.inference import OnnxPlanner  # type: ignore[import-not-found]
+        from cyntra.planner.inference import OnnxPlanner  # type: ignore[import-not-found] # only the kernel has it
 
         OnnxPlanner(bundle)
     except Exception as error:

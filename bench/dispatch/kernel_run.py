@@ -11,10 +11,10 @@ from pathlib import Path
 
 from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import RunReport, run_supervised
+from bench.executors.cyntra.kind import find_kernel
 from bench.executors.cyntra.toolchains import read_launches, write_wrappers
-from planner.artifacts.toolchains import Toolchain, find_command
+from planner.artifacts.toolchains import Toolchain
 from planner.contracts.bench import Launch
-from planner.errors import BenchError
 
 LONGEST_S = 7 * 24 * 3600.0
 """The kernel has no limit of its own; the supervisor needs one."""
@@ -31,14 +31,7 @@ class Kernel:
     @classmethod
     def find(cls, words: Sequence[str], extra_path: Sequence[Path]) -> "Kernel":
         """BenchError when it is not there; ``extra_path`` directories come before the user's PATH."""
-        search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
-        program = find_command(words[0], search_path)
-        if program is None:
-            raise BenchError(
-                f"{words[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra (in a sandbox repo: "
-                "cyntra-sandbox)"
-            )
-        command = (str(Path(program).absolute()), *words[1:])
+        command, search_path = find_kernel(words, extra_path)
         return cls(command, {"LANG": "C.UTF-8", **os.environ, "PATH": search_path})
 
     @property

@@ -12,6 +12,7 @@ from bench.containment.limits import Deadline, Limits
 from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewrap, why_not
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import borrowed_from, make_clone
+from bench.executors.cyntra.kind import find_kernel
 from bench.executors.cyntra.needed_places import namespaces_for
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
 from bench.executors.cyntra.toolchains import hide_tracker, read_launches, write_wrappers
@@ -19,7 +20,7 @@ from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_w
 from bench.executors.outcome import fault, read_outcome
 from planner.actions import Action
 from planner.artifacts.repo import Repo
-from planner.artifacts.toolchains import Toolchain, find_command, find_toolchains
+from planner.artifacts.toolchains import Toolchain, find_toolchains
 from planner.artifacts.tracked_issue import TrackedIssue
 from planner.artifacts.universe import minute_seconds
 from planner.contracts.bench import BenchCase, BenchOutcome
@@ -76,18 +77,11 @@ class CyntraExecutor:
         """
         if sandbox == "require" and find_bubblewrap() is None:
             raise BenchError(f"--sandbox require: {why_not()}")
-        search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
-        program = find_command(command[0], search_path)
-        if program is None:
-            raise BenchError(
-                f"{command[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra (in a sandbox "
-                "repo: cyntra-sandbox)"
-            )
+        words, search_path = find_kernel(command, extra_path)
         if universe_id is not None and universe_id.startswith("-"):
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
         names = dict.fromkeys([*PASSED_ON, *pass_on])
         environment = {name: os.environ[name] for name in names if name in os.environ}
-        words = (str(Path(program).absolute()), *command[1:])
         toolchains = tuple(find_toolchains(repo.config, repo.root, search_path))
         return cls(
             repo=repo.root,
