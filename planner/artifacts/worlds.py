@@ -11,6 +11,8 @@ from planner.artifacts.summaries import run_summary
 from planner.errors import ContractError
 
 EVOLUTION = "evolve_world.json"
+# NAME_MAX of every common file system: nothing there can have a longer name.
+MAX_NAME_BYTES = 255
 
 
 def read_world_runs(directory: Path, quarantine: Quarantine, world_tags: dict[str, list[str]]) -> list[RunRecord]:
@@ -57,7 +59,9 @@ def _overall(candidate: dict[str, Any]) -> float | None:
 
 def _is_name(value: Any) -> bool:
     """Whether ``value`` can only name an entry of the runs directory, and nothing outside it."""
-    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
+    if not isinstance(value, str) or value in ("", ".", "..") or "/" in value or "\0" in value:
+        return False
+    return len(value.encode()) <= MAX_NAME_BYTES
 
 
 def _read_within(directory: Path, name: str, quarantine: Quarantine) -> dict[str, Any] | None:

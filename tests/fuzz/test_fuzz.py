@@ -1,6 +1,5 @@
 """Ten seconds of fuzzing of every part, and the corpus of what was found before."""
 
-import random
 import shutil
 from pathlib import Path
 
@@ -16,11 +15,8 @@ FOUND = Path(__file__).parent / "corpus"
 
 @pytest.mark.parametrize("part", PARTS)
 def test_ten_seconds_of_fuzzing_find_nothing(part: str, tmp_path: Path) -> None:
-    seed = random.randrange(2**32)
-    try:
-        assert fuzz(part, 10.0, seed, tmp_path) > 0
-    except AssertionError as finding:
-        raise AssertionError(f"python -m tests.fuzz {part} --seed {seed}: {finding}") from None
+    # A commit is judged by what it changes, so the seed stays; python -m tests.fuzz draws another each time.
+    assert fuzz(part, 10.0, 2026, tmp_path) > 0
 
 
 @pytest.mark.parametrize("path", sorted((FOUND / "decide").iterdir()), ids=lambda path: path.stem)
