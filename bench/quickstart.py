@@ -26,7 +26,7 @@ from planner.display.training import print_dataset, print_fitted, print_run
 from planner.errors import BenchError, DatasetError
 from planner.runs.checkpoint import RunState, read_run
 from planner.runs.fitted import fit_run
-from planner.training.driver import train_with_ray
+from planner.training.driver import train_here, train_with_ray
 from planner.training.loop import start_run
 
 HISTORY_SHARE = 4 / 7
@@ -100,7 +100,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
                     info = build_dataset(places.repo, places.dataset, progress=bars.update)
                 print_dataset(info, places.dataset)
         with _stage(4, "train: feature MLP on executed plans (Ray Train, DDP)"):
-            _train(places.run("before"), places.dataset, None)
+            _train(places.run("before"), places.dataset, None, workers=min(2, usable_cpus()))
         with _stage(5, "train: a model of single launches on the same history (no bench needed)"):
             from_logs = _fit(places)
         with _stage(6, f"bench: {len(future)} later issues x {n_actions} actions, each a bounded run in its own clone"):
@@ -109,7 +109,8 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
             if not (places.winners / "dataset.json").exists():
                 print_dataset(relabel(places.ledger, places.dataset, places.winners, holdout=HOLDOUT), places.winners)
         with _stage(8, "retrain on the winners, softened by how the other actions fared, from the first weights"):
-            _train(places.run("after"), places.winners, places.run("before"), "labels=soft")
+            # Some dozen examples: one worker, in this process, is done with them before Ray Train has started.
+            _train(places.run("after"), places.winners, places.run("before"), "labels=soft", workers=None)
     with _stage(9, "evaluate: regret against the best of K on the held-out, later cases"):
         report = score_runs(
             places.ledger,
@@ -188,14 +189,17 @@ def _fit(places: Places) -> dict[str, Path]:
     return {FROM_LOGS: run}
 
 
-def _train(run: Path, dataset: Path, init_from: Path | None, *settings: str) -> RunState:
+def _train(run: Path, dataset: Path, init_from: Path | None, *settings: str, workers: int | None) -> RunState:
+    """Train a run that is not finished on so many of Ray Train's workers; None = in this process."""
     if (run / "run.json").exists() and (state := read_run(run)).finished:
         return state
     config = load_config(ARCH, overrides=settings)
-    workers = min(2, usable_cpus())
-    start_run(run, config, dataset, init_from=init_from, workers=workers, resume=(run / "run.json").exists())
+    start_run(run, config, dataset, init_from=init_from, workers=workers or 1, resume=(run / "run.json").exists())
     with EpochBar(config.epochs) as bar:
-        state = train_with_ray(run, workers=workers, progress=bar.epoch)
+        if workers is None:
+            state = train_here(run, progress=bar.epoch)
+        else:
+            state = train_with_ray(run, workers=workers, progress=bar.epoch)
     print_run(run, state)
     return state
 

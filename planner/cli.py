@@ -103,13 +103,11 @@ def train(
     *,
     options: Options,
 ) -> None:
-    """Train a policy on a dataset with Ray Train, DDP over the workers."""
-    from cluster.connect import connect
-    from cluster.nodes import require_sight
+    """Train a policy on a dataset: one worker in this process, more with Ray Train, DDP over the workers."""
     from planner.config import FITTED_ARCHITECTURES, load_config
     from planner.display.console import EpochBar
     from planner.display.training import print_run
-    from planner.training.driver import train_with_ray
+    from planner.training.driver import trainer
     from planner.training.loop import start_run
 
     chosen = options.of(TrainOptions)
@@ -127,22 +125,19 @@ def train(
     run = chosen.out or (_latest_run() if resume else _new_run(Path(chosen.arch).stem))
     workers, gpu = chosen.workers, chosen.gpu
     check_writable(run)
-    with EpochBar(settings.epochs) as bar, connect(chosen.address, None if gpu else workers) as ray:
+    with EpochBar(settings.epochs) as bar, trainer(workers, gpu=gpu, address=chosen.address) as train_run:
         # Not before Ray is there: a run that never began would count as the latest.
         start_run(run, settings, dataset, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
-        require_sight(ray, run)
-        state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
+        state = train_run(run, bar.epoch)
     print_run(run, state)
 
 
 def _teach(dataset: Path, chosen: TrainOptions, resume: bool, *, arch_given: bool) -> None:
     """Train a pupil of --teacher."""
-    from cluster.connect import connect
-    from cluster.nodes import require_sight
     from planner.config import FITTED_ARCHITECTURES, load_config
     from planner.display.console import EpochBar
     from planner.display.training import print_pupil, print_run
-    from planner.training.driver import train_with_ray
+    from planner.training.driver import trainer
     from planner.training.lessons import ARCH, DEFAULTS, report_pupil, write_lessons
     from planner.training.loop import start_run
 
@@ -157,7 +152,7 @@ def _teach(dataset: Path, chosen: TrainOptions, resume: bool, *, arch_given: boo
     if (run / "run.json").exists() and not resume:
         raise CheckpointError(f"{run} holds a run already: pass --resume to go on, or another --out")
     lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
-    with EpochBar(settings.epochs) as bar, connect(chosen.address, None if gpu else workers) as ray:
+    with EpochBar(settings.epochs) as bar, trainer(workers, gpu=gpu, address=chosen.address) as train_run:
         start_run(
             run,
             settings,
@@ -169,8 +164,7 @@ def _teach(dataset: Path, chosen: TrainOptions, resume: bool, *, arch_given: boo
             teacher=chosen.teacher,
             judged_on=dataset,
         )
-        require_sight(ray, run)
-        state = train_with_ray(run, workers=workers, gpu=gpu, progress=bar.epoch)
+        state = train_run(run, bar.epoch)
     print_pupil(report_pupil(run, chosen.teacher))
     print_run(run, state)
 

@@ -31,6 +31,6 @@ class TrainOptions(OptionsModel):
     )
     perturbed: int = option(3000, "With --teacher: contexts made of parts of others, beside the dataset's.", ge=0)
     init_from: Path | None = option(None, "Run whose best weights to start from.")
-    workers: int = option(2, "DDP workers.", ge=1)
+    workers: int = option(2, "DDP workers; one trains in this process, without Ray.", ge=1)
     gpu: bool = option(False, "One GPU per worker, nccl instead of gloo.")
     address: str | None = option(None, ADDRESS_HELP)

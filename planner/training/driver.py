@@ -1,7 +1,9 @@
-"""Starting the training loop with Ray Train: DDP over gloo on CPUs, over nccl on GPUs. Ray must be connected."""
+"""Starting the training loop: here for one worker, else with Ray Train, DDP over gloo on CPUs, over nccl on GPUs."""
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,43 @@ MAX_DEATHS = 2
 """How often workers may die during one command."""
 Progress = Callable[[dict[str, Any]], None]
 """Called with each finished epoch's metrics."""
+Train = Callable[[Path, Progress], RunState]
+"""Trains the run of a directory (see planner.training.loop.start_run) to its end."""
+
+
+@contextmanager
+def trainer(workers: int, *, gpu: bool = False, address: str | None = None) -> Iterator[Train]:
+    """The way to train on so many workers, for the length of a ``with`` block.
+
+    One worker without an address needs no Ray: Ray Train starts seven processes, 25 s for the least training.
+    """
+    if workers == 1 and not (address or os.environ.get("RAY_ADDRESS")):
+        yield lambda run, progress: train_here(run, gpu=gpu, progress=progress)
+        return
+    from cluster.connect import connect
+    from cluster.nodes import require_sight
+
+    with connect(address, None if gpu else workers) as ray:
+
+        def train(run: Path, progress: Progress) -> RunState:
+            require_sight(ray, run)
+            return train_with_ray(run, workers=workers, gpu=gpu, progress=progress)
+
+        yield train
+
+
+def train_here(run: Path, *, gpu: bool = False, progress: Progress = lambda metrics: None) -> RunState:
+    """Run the loop in this process, on one thread as a Ray Train worker does, so that the weights are the same."""
+    import torch
+
+    from planner.training.loop import train
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return train(run, gpu=gpu, report=progress)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_with_ray(

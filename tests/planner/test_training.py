@@ -25,7 +25,7 @@ from planner.runs.batches import batch_positions
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
 from planner.training.__main__ import main
-from planner.training.driver import train_with_ray
+from planner.training.driver import train_with_ray, trainer
 from planner.training.loop import start_run, train, training_examples
 from tests.planner.compared import write_compared
 
@@ -99,6 +99,21 @@ def test_ray_train_with_two_workers_goes_the_same_way(
     state = train_with_ray(run, workers=2, progress=reported.append)
     assert state.finished and [line["epoch"] for line in reported] == [0, 1, 2]
     assert losses(run) == pytest.approx(losses(trained), abs=1e-6)
+
+
+def test_one_worker_trains_in_this_process_without_ray_and_ends_in_the_same_weights(
+    dataset: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    run = begin(tmp_path / "run", dataset)
+    reported: list[dict[str, Any]] = []
+    threads = torch.get_num_threads()
+    with trainer(1) as train_run:
+        assert train_run(run, reported.append).finished
+    assert [line["epoch"] for line in reported] == [0, 1, 2]
+    assert weights(run) == weights(trained)
+    assert torch.get_num_threads() == threads
+    assert not (run / "ray").exists()
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
