@@ -22,6 +22,7 @@ from planner.policies.readings import per_episode
 from planner.policies.registry import baseline
 from planner.policies.trial_plans import CODE, DEFAULT_MINUTES
 from planner.policies.trial_policy import TrialPolicy
+from planner.policies.trial_values import one_blas_thread
 from planner.scoring.episodes import PlanSequence
 from planner.scoring.plan_outcome import Plan, PlanOutcomes, plan_of
 
@@ -63,6 +64,7 @@ class TwoSteps:
         found[is_open] = self.planned([context for context, is_so in zip(contexts, is_open, strict=True) if is_so])
         return found
 
+    @one_blas_thread
     def planned(self, contexts: Sequence[Mapping[str, Any]]) -> Array:
         """What every valid plan is worth with the best that may follow it, whatever the gate says, (n, n_valid)."""
         distinct = list(dict.fromkeys(self._plans))
