@@ -27,8 +27,8 @@ from planner.scoring.plan_outcome import Plan, PlanOutcomes
 
 Array: TypeAlias = NDArray[np.float64]
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
-"""The products are small, and threads that wait for each other spin: beside other work on two cores a fit to 1,666 cases
-took 81 s and 42 s of CPU with two of them, 7 s and 4 s with one."""
+"""The products are small, and threads that wait for each other spin: beside other work on two cores a fit to 1,666
+cases took 81 s and 42 s of CPU with two of them, 7 s and 4 s with one."""
 Member = Literal["structural", "trial_forest"]
 MINUTE_MS = 60_000.0
 MIN_TRIALS = 4
