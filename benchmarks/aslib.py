@@ -29,7 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.scenario import PENALTY, Scenario, read_scenario, write_fold
-from benchmarks.selectors import AsfPairwise, AsfRegression, ExtraTrees, GatedForest, JointForest, PairwiseForest
+from benchmarks.selectors import (
+    AsfPairwise,
+    AsfRegression,
+    ExtraTrees,
+    GatedForest,
+    JointForest,
+    MixedTrees,
+    PairwiseForest,
+)
 from planner.config import load_config
 from planner.dataset.storage import Dataset
 from planner.errors import ConfigError, PlannerError
@@ -56,6 +64,7 @@ FITTED: dict[str, Callable[[Dataset, int], Policy]] = {
     f"utility_forest{ON_LOG_TIME}": UtilityForest,
     "joint_forest": JointForest,
     "extra_trees": ExtraTrees,
+    "mixed_trees": MixedTrees,
     "gated_forest": GatedForest,
     "pairwise_forest": PairwiseForest,
     "nearest_neighbours": lambda dataset, seed: NearestNeighbours(dataset),

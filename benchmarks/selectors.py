@@ -29,6 +29,8 @@ LEAVES = (1, 2, 3, 5, 10)
 large one blurs what many problems tell: the mean over several sizes need not choose."""
 PAIR_TREES = 50
 RANDOM_TREES = 400
+FOREST_SHARES = (0.5, 0.0, 1.0)
+"""Of the joint forest in what both foresee; of equals the first."""
 GATE_SHARES = np.linspace(0.0, 0.9, 10)
 """Shares of the problems that the gates tried may leave to the single best solver, besides all of them."""
 
@@ -98,6 +100,30 @@ class ExtraTrees(Selector):
         """The foreseen loss, negated."""
         foreseen: NDArray[np.float64] = self._trees.predict(rows)
         return -foreseen
+
+
+class MixedTrees(JointForest):
+    """The joint forest and the extra trees together: the share of each is the one that loses least out of bag.
+
+    Extra trees see all problems and have no bag; as many that are grown on resamples stand for them in the choice.
+    """
+
+    name = "joint forest and extra trees"
+
+    def fit(self, rows: NDArray[np.float64], losses: NDArray[np.float64], seed: int) -> None:
+        """See the class."""
+        super().fit(rows, losses, seed)
+        self._trees = ExtraTreesRegressor(RANDOM_TREES, random_state=seed, n_jobs=-1).fit(rows, losses)
+        bagged = ExtraTreesRegressor(RANDOM_TREES, bootstrap=True, oob_score=True, random_state=seed, n_jobs=-1)
+        unseen = bagged.fit(rows, losses).oob_prediction_
+        mixed = [share * self.out_of_bag() + (1 - share) * unseen for share in FOREST_SHARES]
+        lost = [losses[np.arange(len(losses)), foreseen.argmin(axis=1)].mean() for foreseen in mixed]
+        self.share = FOREST_SHARES[int(np.argmin(lost))]
+
+    def preference(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The foreseen loss, negated."""
+        foreseen: NDArray[np.float64] = self._trees.predict(rows)
+        return self.share * super().preference(rows) - (1 - self.share) * foreseen
 
 
 class GatedForest(JointForest):

@@ -155,7 +155,7 @@ def test_a_missing_feature_becomes_the_median_of_the_problems_to_train_on() -> N
     assert impute(features, np.array([0, 1])).tolist() == [[1.0, 0.0], [3.0, 0.0], [2.0, 5.0], [100.0, 6.0]]
 
 
-@pytest.mark.parametrize("policy", ["joint_forest", "gated_forest", "pairwise_forest"])
+@pytest.mark.parametrize("policy", ["joint_forest", "gated_forest", "mixed_trees", "pairwise_forest"])
 def test_the_forests_of_the_literature_close_the_gap_that_features_tell_of(scenario: Scenario, policy: str) -> None:
     # A third of the features is one of two: told three times, the kind is nearly always among those looked at.
     told = {"features": scenario.features[:, [0, 0, 0, 1]], "feature_names": ["kind_1", "kind_2", "kind_3", "noise"]}
