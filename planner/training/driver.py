@@ -25,8 +25,11 @@ def trainer(workers: int, *, gpu: bool = False, address: str | None = None) -> I
     """The way to train on so many workers, for the length of a ``with`` block.
 
     One worker without an address needs no Ray: Ray Train starts seven processes, 25 s for the least training.
+    ClusterError when there is no GPU for it.
     """
     if workers == 1 and not (address or os.environ.get("RAY_ADDRESS")):
+        if gpu:
+            _require_gpu()
         yield lambda run, progress: train_here(run, gpu=gpu, progress=progress)
         return
     from cluster.connect import connect
@@ -53,6 +56,13 @@ def train_here(run: Path, *, gpu: bool = False, progress: Progress = lambda metr
         return train(run, gpu=gpu, report=progress)
     finally:
         torch.set_num_threads(threads)
+
+
+def _require_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ClusterError(f"--gpu: torch {torch.__version__} finds no GPU here: leave out --gpu, or name a --address")
 
 
 def train_with_ray(

@@ -472,3 +472,10 @@ def test_more_workers_than_cpus_are_refused_and_not_waited_for(dataset: Path, tm
         train_with_ray(run, workers=64)
     with pytest.raises(PlannerError, match="GPU"):
         train_with_ray(run, workers=1, gpu=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_named_before_a_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(PlannerError, match="finds no GPU here"), trainer(1, gpu=True):
+        pytest.fail("nothing is to be trained")
