@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.standard_output",
     ),
     ("planner.files",),
+    ("planner.places",),
     ("cluster", "planner.contracts"),
     ("planner.actions",),
     ("planner.artifacts",),
