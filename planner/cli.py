@@ -39,9 +39,9 @@ dataset_app = typer.Typer(help="Datasets from a Cyntra repo's artifacts.", no_ar
 add_bench(app)
 app.add_typer(dataset_app, name="dataset")
 
-DatasetPlace = Annotated[str, typer.Argument(help="Directory of a dataset.", metavar=f"[DATASET{OR_URI}]")]
+DatasetPlace = Annotated[str, typer.Argument(help="Directory of a dataset.", metavar=f"DATASET{OR_URI}")]
 RunPlace = Annotated[
-    str | None, typer.Argument(help="Trained run. [default: the latest]", metavar=f"[RUN{OR_URI}]", show_default=False)
+    str | None, typer.Argument(help="Trained run. [default: the latest]", metavar=f"RUN{OR_URI}", show_default=False)
 ]
 BundlePlace = Annotated[str, typer.Argument(help="Directory of a bundle.", metavar=f"BUNDLE{OR_URI}")]
 Address = Annotated[
@@ -194,7 +194,7 @@ def _teach(dataset: Place, chosen: TrainOptions, resume: bool, *, arch_given: bo
 def evaluate(
     run: Annotated[
         list[str] | None,
-        typer.Argument(help="Trained run; several with --bench. [default: the latest]", metavar=f"[RUN{OR_URI}]..."),
+        typer.Argument(help="Trained run; several with --bench. [default: the latest]", metavar=f"RUN{OR_URI}"),
     ] = None,
     dataset: Annotated[
         str | None,
