@@ -1,18 +1,65 @@
-"""``planner cluster``: manifests that bring the planner's commands to a cluster, printed for `kubectl` and `ray up`."""
+"""``planner submit``, and ``planner cluster``: manifests printed for `kubectl` and `ray up`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from planner.errors import UsageError
+
 INSTALL = "cd cyntra-planner && pip install -c constraints.txt torch==2.13.0 '.[train,bench]'"
 """What prepares a machine by default: the package is on no index, so a checkout must lie in the user's home there."""
+
+INTERRUPTED_EXIT_CODE = 130
 
 cluster_app = typer.Typer(help="Manifests that bring planner commands to a cluster.", no_args_is_help=True)
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Mount ``planner cluster``."""
+    """Mount ``planner submit`` and ``planner cluster``."""
+    app.command()(submit)
     app.add_typer(cluster_app, name="cluster")
+
+
+def submit(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="Command to run, after --; paths as the cluster sees them.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the head's dashboard. [default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, else "
+            "http://127.0.0.1:8265]"
+        ),
+    ] = None,
+    directory: Annotated[Path, typer.Option(help="Directory that the job works in a copy of.")] = Path(),
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Files that are not copied, as in .gitignore; may be repeated. Those of .gitignore are not."),
+    ] = None,
+    attach: Annotated[str | None, typer.Option(help="Follow this job instead of starting one.")] = None,
+) -> None:
+    """Run a command as a job of a Ray cluster and follow it: its output here, its exit code ours.
+
+    The job goes on when this command ends or loses the head: attach to it again. A head that asks for a token is asked
+    with RAY_AUTH_TOKEN, or with ~/.ray/auth_token.
+    """
+    from cluster.submit import attach as attach_to
+    from cluster.submit import note_on_stderr, write_to_stdout
+    from cluster.submit import submit as submit_job
+
+    if (attach is None) == (not command):
+        raise UsageError(
+            "give a command after --, for instance `planner submit -- planner tune DATASET`, or --attach JOB"
+        )
+    job = attach_to(attach, address) if attach else submit_job(command or [], directory, exclude or [], address)
+    note_on_stderr(f"job {job.job_id}; again after an interruption: {job.how_to_attach}")
+    try:
+        code = job.follow(write_to_stdout, note_on_stderr)
+    except KeyboardInterrupt:
+        note_on_stderr(f"no longer followed; the job goes on. Attach: {job.how_to_attach}; stop it: {job.how_to_stop}")
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    raise typer.Exit(code)
 
 
 @cluster_app.command("rayjob")
