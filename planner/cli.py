@@ -18,6 +18,7 @@ from planner.options import COMMANDS, DEFAULT, Options, resolve, with_options
 from planner.places import NO_URI, OR_URI, Place, fetched, mirrored, place_of, within, write_file, written
 from planner.standard_output import survive_closed_stdout
 from tune.cli import add_commands as add_tune
+from tune.cli import beside
 
 DATASET = Path(".cyntra/planner/dataset")
 RUNS = Path(".cyntra/planner/runs")
@@ -78,7 +79,7 @@ def dataset_build(
 
 @dataset_app.command("check")
 def dataset_check(
-    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    dataset: DatasetPlace = str(DATASET),
     run: Annotated[
         list[Path] | None, typer.Option(help="Trained run whose validation loss is set beside; may be repeated.")
     ] = None,
@@ -93,9 +94,10 @@ def dataset_check(
     from planner.display.evaluation import print_check
     from planner.evaluation.dataset_check import check_dataset, default_report_path, policies_trained_on
 
-    opened = load_dataset(dataset)
+    source = place_of(dataset)
+    opened = load_dataset(source)
     report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
-    path = json or default_report_path(dataset)
+    path = json or default_report_path(source if isinstance(source, Path) else DATASET)
     path.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     print_check(report)
     typer.echo(f"numbers: {path}")
@@ -312,7 +314,7 @@ def compare(
     from planner.evaluation.comparison_rows import RiskTarget
 
     source = place_of(dataset)
-    out = out or (source.parent if isinstance(source, Path) else DATASET.parent) / "compare"
+    out = out or beside(source) / "compare"
     check_writable(out)
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)

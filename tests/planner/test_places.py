@@ -204,7 +204,7 @@ def test_a_bundle_at_a_uri_that_is_not_there_is_answered_by_the_default(tmp_path
         "bench REPO --ledger s3://b/ledger.sqlite",
         "bench REPO --ledger=s3://b/ledger.sqlite",
         "bench s3://b/repo",
-        "tune s3://b/dataset",
+        "tune s3://b/dataset --out s3://b/tune",
         "train s3://b/dataset --config s3://b/best.yaml",
         "train s3://b/dataset --teacher=file:///run",
         "compare s3://b/dataset --out s3://b/compare",
@@ -224,6 +224,8 @@ def test_a_uri_where_only_a_path_will_do_is_refused(words: str) -> None:
         "train --gpu s3://b/dataset --out=s3://b/run",
         "compare s3://b/dataset --address ray://head:10001",
         "decide s3://b/bundle",
+        "tune s3://b/dataset",
+        "dataset check s3://b/dataset",
         "submit -- planner tune s3://b/dataset",
     ],
 )
