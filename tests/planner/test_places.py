@@ -109,7 +109,7 @@ def test_a_reader_meets_the_old_or_the_new_and_never_a_half(tmp_path: Path) -> N
     names = [f"f{number}_txt" for number in range(12)]
 
     def keep_writing() -> None:
-        for generation in range(60):
+        for generation in range(25):
             write(place, **dict.fromkeys(names, str(generation)))
         stop.set()
 
