@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from planner.errors import PathError
-from planner.files import staged_directory
+from planner.files import check_writable, staged_directory
 
 Place: TypeAlias = Path | str
 """A path of this machine, or a URI as text."""
@@ -100,6 +100,7 @@ def written(place: Place, marker: str) -> Iterator[Path]:
     the upload fails: it says where what was made is kept.
     """
     if isinstance(place, Path):
+        check_writable(place)
         yield place
         return
     remote = _Remote(place)
@@ -167,6 +168,8 @@ class Mirror:
             return
         found = {name: state for name, state in _states(self.path).items() if name.split("/")[0] not in self._without}
         new = [name for name, state in found.items() if name != self._marker and self._pushed.get(name) != state]
+        if not self._pushed:
+            self._remote.put(_UPLOADING, b"")  # removed below with all that is not here
         try:
             self._remote.upload(self.path, new)
         except FileNotFoundError:

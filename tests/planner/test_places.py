@@ -138,6 +138,7 @@ def test_a_mirror_uploads_what_is_new_and_goes_on_from_there(uri: str) -> None:
         (mirror.path / "run.json").write_text("epoch 0")
         mirror.push()
         assert (fetched(uri, "run.json") / "checkpoints/epoch-000/w").exists()
+    assert not {".uploading"} & {path.name for path in fetched(uri, "run.json").iterdir()}
     with pytest.raises(PathError, match="pass --resume"), mirrored(uri, "run.json", existing=False):
         pass
     with mirrored(uri, "run.json") as mirror:
@@ -148,6 +149,20 @@ def test_a_mirror_uploads_what_is_new_and_goes_on_from_there(uri: str) -> None:
     copy = fetched(uri, "run.json")
     assert (copy / "run.json").read_text() == "epoch 1"
     assert not (copy / "checkpoints/epoch-000").exists()
+
+
+def test_a_first_upload_of_a_run_that_died_half_way_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    (there / "log").mkdir(parents=True)  # so that the file of that name cannot be written
+    with pytest.raises(PathError), mirrored(f"file://{there}", "run.json") as mirror:
+        mirror.path.mkdir()
+        for name in ("a", "log", "run.json"):
+            (mirror.path / name).write_text("0")
+    (there / "log").rmdir()
+    with mirrored(f"file://{there}", "run.json", existing=False) as mirror:
+        mirror.path.mkdir()
+        (mirror.path / "run.json").write_text("1")
+    assert [path.name for path in there.iterdir()] == ["run.json"]
 
 
 def test_a_place_that_does_not_answer_or_is_none_is_one_sentence(s3: str, tmp_path: Path) -> None:
