@@ -15,6 +15,7 @@ import orjson
 
 from bench.containment.process_identity import ProcessIdentity
 from bench.ledger_file import check_pages, check_whole, make_file, open_to_read
+from bench.ledger_place import require_own_disk
 from bench.ledger_versions import READABLE_VERSIONS, SCHEMA_VERSION, upgrade, upgraded_outcome
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
@@ -110,9 +111,10 @@ class Ledger:
     def open(cls, path: Path, *, take_over: bool = False) -> "Ledger":
         """Open for writing, made when it does not exist; what a dead owner left started becomes planned again.
 
-        BenchError when another live bench owns it, or the file is damaged; ``take_over`` overrides an owner on another
-        host, whose life cannot be seen from here.
+        BenchError when another live bench owns it, the file is damaged, or lies on no disk of this machine;
+        ``take_over`` overrides an owner on another host, whose life cannot be seen from here.
         """
+        require_own_disk(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         check_whole(path)
         with _readable_errors(path):

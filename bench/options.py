@@ -5,6 +5,7 @@ from typing import Literal
 
 from planner.contracts.dataset import TokenProfile
 from planner.options import OptionsModel, option
+from planner.places import OR_URI
 
 TRIED, RUN, COST, TROUBLE = "What is tried", "How and where it runs", "What it may take", "After trouble"
 """The sections of ``planner bench --help``."""
@@ -69,6 +70,12 @@ class BenchOptions(OptionsModel):
     )
     ledger: Path | None = option(
         None, "Where outcomes go. [default: REPO/.cyntra/planner/bench/ledger.sqlite]", section=RUN
+    )
+    ledger_copy: str | None = option(
+        None,
+        "File to which a copy of the ledger goes, whole at any moment: at the start, once a minute and at the end.",
+        section=RUN,
+        metavar=f"PATH{OR_URI}",
     )
     seed: int = option(0, "Seed of the choice of actions.", section=TRIED)
     universe: str | None = option(None, "Universe id. [default: the only one, if any]", section=RUN)

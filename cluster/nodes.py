@@ -52,9 +52,10 @@ def nonce_in(directory: Path) -> Iterator[Path | None]:
 
 
 def require_sight(ray: Any, directory: Path) -> None:
-    """ClusterError when a node with CPUs does not see ``directory`` as this machine does; one node alone does."""
-    nodes = [node for node in alive_nodes(ray) if node.cpus > 0]
-    if len(nodes) < 2:
+    """ClusterError when a node with CPUs does not see ``directory`` as this machine does; its own node does."""
+    own = ray.get_runtime_context().get_node_id()
+    nodes = [node for node in alive_nodes(ray) if node.cpus > 0 and node.node_id != own]
+    if not nodes:
         return
     with nonce_in(directory) as nonce:
         if nonce is None:

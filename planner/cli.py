@@ -15,11 +15,14 @@ from planner.contracts.dataset import TokenProfile
 from planner.errors import CheckpointError, PlannerError, UsageError
 from planner.files import check_writable
 from planner.options import COMMANDS, DEFAULT, Options, resolve, with_options
+from planner.places import NO_URI, OR_URI, Place, fetched, mirrored, place_of, within, write_file, written
 from planner.standard_output import survive_closed_stdout
 from tune.cli import add_commands as add_tune
+from tune.cli import beside
 
 DATASET = Path(".cyntra/planner/dataset")
 RUNS = Path(".cyntra/planner/runs")
+BUNDLE = Path(".cyntra/planner/bundle")
 INSTALL = "in a checkout of the planner: pip install -c constraints.txt torch==2.13.0 '.[{extra}]'"
 """What the README installs; the package is on no index."""
 _PLACE = re.compile(r"(?:^|=)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -37,6 +40,11 @@ dataset_app = typer.Typer(help="Datasets from a Cyntra repo's artifacts.", no_ar
 add_bench(app)
 app.add_typer(dataset_app, name="dataset")
 
+DatasetPlace = Annotated[str, typer.Argument(help="Directory of a dataset.", metavar=f"DATASET{OR_URI}")]
+RunPlace = Annotated[
+    str | None, typer.Argument(help="Trained run. [default: the latest]", metavar=f"RUN{OR_URI}", show_default=False)
+]
+BundlePlace = Annotated[str, typer.Argument(help="Directory of a bundle.", metavar=f"BUNDLE{OR_URI}")]
 Address = Annotated[
     str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
 ]
@@ -62,17 +70,16 @@ def dataset_build(
     from planner.display.training import print_dataset
 
     chosen = options.of(BuildOptions)
-    out = chosen.out or repo / DATASET
-    check_writable(out)
-    with StageBars() as bars, connect(chosen.address) as ray:
+    out = place_of(chosen.out) if chosen.out else repo / DATASET
+    with written(out, "dataset.json") as local, StageBars() as bars, connect(chosen.address) as ray:
         require_sight(ray, repo / DATASET.parent)
-        info = build_dataset(repo, out, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
+        info = build_dataset(repo, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
 
 
 @dataset_app.command("check")
 def dataset_check(
-    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    dataset: DatasetPlace = str(DATASET),
     run: Annotated[
         list[Path] | None, typer.Option(help="Trained run whose validation loss is set beside; may be repeated.")
     ] = None,
@@ -87,9 +94,10 @@ def dataset_check(
     from planner.display.evaluation import print_check
     from planner.evaluation.dataset_check import check_dataset, default_report_path, policies_trained_on
 
-    opened = load_dataset(dataset)
+    source = place_of(dataset)
+    opened = load_dataset(source)
     report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
-    path = json or default_report_path(dataset)
+    path = json or default_report_path(source if isinstance(source, Path) else DATASET)
     path.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     print_check(report)
     typer.echo(f"numbers: {path}")
@@ -98,7 +106,7 @@ def dataset_check(
 @app.command()
 @with_options("train", lambda: [TrainOptions])
 def train(
-    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    dataset: DatasetPlace = str(DATASET),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest.")] = False,
     *,
     options: Options,
@@ -110,29 +118,43 @@ def train(
     from planner.training.driver import trainer
     from planner.training.loop import start_run
 
-    chosen = options.of(TrainOptions)
+    chosen, source = options.of(TrainOptions), place_of(dataset)
     if chosen.teacher is not None:
-        _teach(dataset, chosen, resume, arch_given=options.settings["arch"].origin != DEFAULT)
+        _teach(source, chosen, resume, arch_given=options.settings["arch"].origin != DEFAULT)
         return
     if chosen.arch in FITTED_ARCHITECTURES:
         from planner.display.training import print_fitted
         from planner.runs.fitted import fit_run
 
-        run = chosen.out or _new_run(chosen.arch)
-        print_fitted(run, fit_run(run, chosen.arch, dataset))
+        out = place_of(chosen.out) if chosen.out else _new_run(chosen.arch)
+        with mirrored(out, "run.json", existing=None if resume else False) as mirror:
+            fitted = fit_run(mirror.path, chosen.arch, source)
+        print_fitted(out, fitted)
         return
     settings = load_config(chosen.arch, chosen.config, chosen.settings)
-    run = chosen.out or (_latest_run() if resume else _new_run(Path(chosen.arch).stem))
+    out = _run_to_write(chosen.out, resume, Path(chosen.arch).stem)
     workers, gpu = chosen.workers, chosen.gpu
-    check_writable(run)
-    with EpochBar(settings.epochs) as bar, trainer(workers, gpu=gpu, address=chosen.address) as train_run:
+    with (
+        mirrored(out, "run.json", existing=None if resume else False, without=["ray"]) as mirror,
+        EpochBar(settings.epochs) as bar,
+        trainer(workers, gpu=gpu, address=chosen.address) as train_run,
+    ):
+        run = mirror.path
         # Not before Ray is there: a run that never began would count as the latest.
-        start_run(run, settings, dataset, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
-        state = train_run(run, bar.epoch)
-    print_run(run, state)
+        start_run(run, settings, source, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
+        state = train_run(run, mirror.pushing_after(bar.epoch))
+    print_run(out, state)
 
 
-def _teach(dataset: Path, chosen: TrainOptions, resume: bool, *, arch_given: bool) -> None:
+def _run_to_write(out: str | None, resume: bool, stem: str) -> Place:
+    """Where a run goes, which can be written to."""
+    place = place_of(out) if out else (_latest_run() if resume else _new_run(stem))
+    if isinstance(place, Path):
+        check_writable(place)
+    return place
+
+
+def _teach(dataset: Place, chosen: TrainOptions, resume: bool, *, arch_given: bool) -> None:
     """Train a pupil of --teacher."""
     from planner.config import FITTED_ARCHITECTURES, load_config
     from planner.display.console import EpochBar
@@ -146,9 +168,10 @@ def _teach(dataset: Path, chosen: TrainOptions, resume: bool, *, arch_given: boo
     if arch in FITTED_ARCHITECTURES:
         raise UsageError(f"--arch {arch}: is fitted to trials and has no teacher: take a network, for instance {ARCH}")
     settings = load_config(arch, chosen.config, chosen.settings, defaults=DEFAULTS)
-    run = chosen.out or (_latest_run() if resume else _new_run(f"{Path(arch).stem}-pupil"))
+    run = _run_to_write(chosen.out, resume, f"{Path(arch).stem}-pupil")
+    if not isinstance(run, Path):
+        raise UsageError(f"--out {run}: with --teacher {NO_URI}")
     workers, gpu = chosen.workers, chosen.gpu
-    check_writable(run)
     if (run / "run.json").exists() and not resume:
         raise CheckpointError(f"{run} holds a run already: pass --resume to go on, or another --out")
     lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
@@ -172,9 +195,13 @@ def _teach(dataset: Path, chosen: TrainOptions, resume: bool, *, arch_given: boo
 @app.command()
 def evaluate(
     run: Annotated[
-        list[Path] | None, typer.Argument(help="Trained run; several with --bench. [default: the latest]")
+        list[str] | None,
+        typer.Argument(help="Trained run; several with --bench. [default: the latest]", metavar=f"RUN{OR_URI}"),
     ] = None,
-    dataset: Annotated[Path | None, typer.Option(help="Dataset to judge on. [default: the run's own]")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset to judge on. [default: the run's own]", metavar=f"DATASET{OR_URI}"),
+    ] = None,
     abstain_below: Annotated[
         float | None,
         typer.Option(help="Joint confidence below which a decision is left to the default. [default: as calibrated]"),
@@ -194,9 +221,10 @@ def evaluate(
         typer.Option(help="With --bench: cap on a plan's minutes online. [default: the universe's, if it is found]"),
     ] = None,
     json: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Where the numbers go as JSON. [default: evaluation.json in the run, with --bench regret.json]"
+            help="Where the numbers go as JSON. [default: evaluation.json in the run, with --bench regret.json]",
+            metavar=f"PATH{OR_URI}",
         ),
     ] = None,
 ) -> None:
@@ -207,9 +235,11 @@ def evaluate(
     from planner.display.regret import print_regret
     from planner.runs.learned import source_changes
 
-    runs = run or [_latest_run()]
-    path = json or runs[0] / ("regret.json" if bench else "evaluation.json")
-    check_writable(path)
+    places: list[Place] = [place_of(one) for one in run] if run else [_latest_run()]
+    path = place_of(json) if json else within(places[0], "regret.json" if bench else "evaluation.json")
+    if isinstance(path, Path):
+        check_writable(path)
+    runs = [fetched(place, "run.json") for place in places]
     numbers: dict[str, Any]
     if bench is not None:
         from bench.judging.judge_runs import score_runs
@@ -219,11 +249,11 @@ def evaluate(
     else:
         from planner.evaluation.evaluate import evaluate_run
 
-        report = evaluate_run(runs[0], dataset, abstain_below=abstain_below)
+        report = evaluate_run(runs[0], place_of(dataset) if dataset else None, abstain_below=abstain_below)
         numbers, show = report.to_json(), partial(print_evaluation, report)
     for change in source_changes(runs):
         typer.echo(f"note: {change}", err=True)
-    path.write_bytes(orjson.dumps(numbers, option=orjson.OPT_INDENT_2))
+    write_file(path, orjson.dumps(numbers, option=orjson.OPT_INDENT_2))
     show()
     typer.echo(f"numbers: {path}")
 
@@ -263,10 +293,13 @@ def advise(
 
 @app.command()
 def compare(
-    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    dataset: DatasetPlace = str(DATASET),
     policies: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="Training runs of each neural policy.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Directory of the result. [default: compare beside DATASET]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the result. [default: compare beside DATASET, of a URI in .cyntra/planner]"),
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of every neural policy.")] = None,
     max_risk: MaxRisk = 0.1,
     confidence: Confidence = 0.95,
@@ -280,12 +313,13 @@ def compare(
     from planner.evaluation.compare import compare as compare_policies
     from planner.evaluation.comparison_rows import RiskTarget
 
-    out = out or dataset.parent / "compare"
+    source = place_of(dataset)
+    out = out or beside(source) / "compare"
     check_writable(out)
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = compare_policies(
-            dataset,
+            source,
             out,
             policies=None if policies == "all" else [name.strip() for name in policies.split(",")],
             seeds=seeds,
@@ -299,8 +333,11 @@ def compare(
 
 @app.command()
 def calibrate(
-    run: Annotated[Path | None, typer.Argument(help="Trained run. [default: the latest]")] = None,
-    dataset: Annotated[Path | None, typer.Option(help="Dataset whose validation split is used. [default: own]")] = None,
+    run: RunPlace = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset whose validation split is used. [default: own]", metavar=f"DATASET{OR_URI}"),
+    ] = None,
     max_risk: MaxRisk = 0.1,
     confidence: Confidence = 0.95,
 ) -> None:
@@ -308,15 +345,20 @@ def calibrate(
     from planner.display.evaluation import print_calibration
     from planner.evaluation.calibrate import calibrate_run
 
-    run = run or _latest_run()
-    print_calibration(calibrate_run(run, dataset, max_risk=max_risk, confidence=confidence), run)
+    place, on = place_of(run) if run else _latest_run(), place_of(dataset) if dataset else None
+    with mirrored(place, "run.json", existing=True) as mirror:
+        calibration = calibrate_run(mirror.path, on, max_risk=max_risk, confidence=confidence)
+    print_calibration(calibration, place)
 
 
 @app.command()
 def export(
-    run: Annotated[Path | None, typer.Argument(help="Trained run. [default: the latest]")] = None,
-    out: Annotated[Path, typer.Option(help="Directory of the bundle.")] = Path(".cyntra/planner/bundle"),
-    dataset: Annotated[Path | None, typer.Option(help="Dataset to check the bundle on. [default: the run's]")] = None,
+    run: RunPlace = None,
+    out: Annotated[str, typer.Option(help="Directory of the bundle.", metavar=f"PATH{OR_URI}")] = str(BUNDLE),
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset to check the bundle on. [default: the run's]", metavar=f"DATASET{OR_URI}"),
+    ] = None,
     profile: Annotated[
         TokenProfile | None,
         typer.Option(help="kernel: a bundle that Cyntra's kernel loads; its run must be trained on such a dataset."),
@@ -325,7 +367,10 @@ def export(
     """Export a trained policy as a bundle that decides without torch."""
     from planner.export.bundle import export_bundle
 
-    check = export_bundle(run or _latest_run(), out, dataset_path=dataset, profile=profile)["check"]
+    trained = fetched(place_of(run), "run.json") if run else _latest_run()
+    on = place_of(dataset) if dataset else None
+    with written(place_of(out), "metadata.json") as local:
+        check = export_bundle(trained, local, dataset_path=on, profile=profile)["check"]
     typer.echo(
         f"bundle: {out}; on {check['contexts']} contexts its logits differ from the policy's by at most "
         f"{check['max_difference']:.1e}, its decisions in {check['disagreements']}"
@@ -334,7 +379,7 @@ def export(
 
 @app.command()
 def decide(
-    bundle: Annotated[Path, typer.Argument(help="Directory of a bundle.")],
+    bundle: BundlePlace,
     mode: Annotated[str, typer.Option(help="off, log (predict, run the default) or enforce.")] = "enforce",
     max_candidates: Annotated[int | None, typer.Option(min=1, help="Hard cap on candidates.")] = None,
     max_minutes: Annotated[int | None, typer.Option(min=1, help="Hard cap on minutes.")] = None,
@@ -357,11 +402,11 @@ def decide(
     if repo is not None and issue is not None:
         from planner.artifacts.repo import Repo
 
-        decide_issue(bundle, Repo(repo, universe_id=universe), issue, sys.stdout.buffer, mode, caps)
+        decide_issue(place_of(bundle), Repo(repo, universe_id=universe), issue, sys.stdout.buffer, mode, caps)
     elif repo is not None or issue is not None:
         raise typer.BadParameter("--repo and --issue go together", param_hint="--issue")
     else:
-        decide_stream(bundle, sys.stdin.buffer, sys.stdout.buffer, mode, caps, serve)
+        decide_stream(place_of(bundle), sys.stdin.buffer, sys.stdout.buffer, mode, caps, serve)
 
 
 bundle_app = typer.Typer(help="Bundles, where they are to be loaded.", no_args_is_help=True)
@@ -370,7 +415,7 @@ app.add_typer(bundle_app, name="bundle")
 
 @bundle_app.command("check")
 def bundle_check(
-    bundle: Annotated[Path, typer.Argument(help="Directory of a bundle.")],
+    bundle: BundlePlace,
     python: Annotated[
         Path | None,
         typer.Option(help="Python, or virtual environment, that will load it. [default: that of `cyntra` on PATH]"),
@@ -379,7 +424,7 @@ def bundle_check(
     """Load a bundle in the environment that will use it: Cyntra says nothing of one that it cannot load."""
     from planner.bundle_check import check_bundle
 
-    checks = check_bundle(bundle, python)
+    checks = check_bundle(fetched(place_of(bundle), "metadata.json"), python)
     for check in checks:
         typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.ok is False else 'note'}  {check.text}")
     if any(check.ok is False for check in checks):
@@ -428,10 +473,24 @@ def _refuse_addresses(words: list[str]) -> None:
     for before, word in zip(["", *words], words, strict=False):
         if before == "--":
             return
-        if _PLACE.search(word) and before != "--address" and not word.startswith("--address="):
-            raise UsageError(
-                f"{word}: places are paths of this machine: mount what it names, or copy it here, and give the path"
-            )
+        is_address = before == "--address" or word.startswith("--address=")
+        if _PLACE.search(word) and not is_address and not _takes_uri(words, before, word):
+            raise UsageError(f"{word}: {NO_URI}")
+
+
+def _takes_uri(words: list[str], before: str, word: str) -> bool:
+    """Whether the word stands where its command takes a URI."""
+    command: Any = typer.main.get_command(app)
+    for name in words:
+        if not hasattr(command, "commands") or name not in command.commands:
+            break
+        command = command.commands[name]
+    options = {flag: param for param in getattr(command, "params", ()) for flag in param.opts}
+    flag, _, _ = word.partition("=")
+    named = options.get(flag) if word.startswith("-") else options.get(before) if before.startswith("-") else None
+    if named is None or getattr(named, "is_flag", False):
+        named = next((param for param in options.values() if param.param_type_name == "argument"), None)
+    return OR_URI in str(getattr(named, "metavar", None))
 
 
 def _new_run(arch: str) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from planner.contracts.dataset import TokenProfile
 from planner.options import OptionsModel, option
+from planner.places import OR_URI
 
 ADDRESS_HELP = "Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]"
 
@@ -11,7 +12,9 @@ ADDRESS_HELP = "Address of a running Ray. [default: RAY_ADDRESS, else Ray inside
 class BuildOptions(OptionsModel):
     """How a dataset is built."""
 
-    out: Path | None = option(None, "Directory of the dataset. [default: REPO/.cyntra/planner/dataset]")
+    out: str | None = option(
+        None, "Directory of the dataset. [default: REPO/.cyntra/planner/dataset]", metavar=f"PATH{OR_URI}"
+    )
     kernel_dir: Path | None = option(None, "The kernel's directory. [default: REPO/.cyntra]")
     profile: TokenProfile = option(
         "planner", "Token stream: planner (ours, holds more), or kernel, for a policy that Cyntra itself runs."
@@ -23,7 +26,9 @@ class TrainOptions(OptionsModel):
     """What is trained, and where."""
 
     arch: str = option("mlp_planner", "Architecture: its name, or a YAML file.")
-    out: Path | None = option(None, "Directory of the run. [default: .cyntra/planner/runs/ARCH-N]")
+    out: str | None = option(
+        None, "Directory of the run. [default: .cyntra/planner/runs/ARCH-N]", metavar=f"PATH{OR_URI}"
+    )
     config: Path | None = option(None, "YAML of settings, for instance from `planner tune`.")
     settings: list[str] = option([], "Override one setting, as key=value.", flag="--set")
     teacher: Path | None = option(

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from planner.errors import ConfigError, UsageError
+from planner.places import NO_URI, OR_URI, is_uri
 
 PROJECT_FILE = Path(".cyntra/planner/planner.yaml")
 COMMAND_LINE, DEFAULT = "command line", "default"
@@ -35,12 +36,23 @@ class OptionsModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def option(default: Any, help: str, *, flag: str | None = None, section: str | None = None, **limits: Any) -> Any:
-    """A field: its help, its flag (default: ``--the-field``), and the section of the help it stands in.
+def option(
+    default: Any,
+    help: str,
+    *,
+    flag: str | None = None,
+    section: str | None = None,
+    metavar: str | None = None,
+    **limits: Any,
+) -> Any:
+    """A field: its help, its flag (default: ``--the-field``), and the section of the help it stands in, what the help
+    calls its value.
 
     ``limits`` are pydantic's: ``ge``, ``le`` and their kin.
     """
-    return Field(default, description=help, json_schema_extra={"flag": flag, "section": section}, **limits)
+    return Field(
+        default, description=help, json_schema_extra={"flag": flag, "section": section, "metavar": metavar}, **limits
+    )
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,10 @@ def _section(path: Path, command: str, models: Sequence[type[BaseModel]]) -> dic
     section = document.get(command) or {}
     if unknown := sorted(map(str, set(section) - set(keys))):
         raise ConfigError(f"{path}: {command}.{unknown[0]}: no such option; there are {', '.join(sorted(keys))}")
+    takes_uri = {key_of(name, field) for name, field in _fields(models) if OR_URI in _metavar(field)}
+    for key, value in section.items():
+        if key not in takes_uri and isinstance(value, str) and is_uri(value) and key != "address":
+            raise ConfigError(f"{path}: {command}.{key}: {value}: {NO_URI}")
     return {keys[key]: value for key, value in section.items()}
 
 
@@ -171,12 +187,19 @@ def _flag(name: str, field: FieldInfo) -> str:
     return str((extra.get("flag") if isinstance(extra, dict) else None) or _flag_of(name))
 
 
+def _metavar(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str((extra.get("metavar") if isinstance(extra, dict) else None) or "")
+
+
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """The field as a parameter that typer makes an option of."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     section = str(extra["section"]) if extra.get("section") else None
     limits = {kind: getattr(limit, name) for limit in field.metadata for kind, name in _LIMITS if hasattr(limit, name)}
-    info = typer.Option(_flag(name, field), help=field.description, rich_help_panel=section, **limits)
+    info = typer.Option(
+        _flag(name, field), help=field.description, rich_help_panel=section, metavar=_metavar(field) or None, **limits
+    )
     default: Any = field.get_default(call_default_factory=True)
     annotation: Any = field.annotation
     if get_origin(annotation) is list and not default:

@@ -1,7 +1,6 @@
 """`planner decide`: planner_input documents from a stream, or an issue of a repo; decisions to a stream."""
 
 import sys
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
@@ -11,7 +10,9 @@ from planner.artifacts.toolchains import find_toolchains
 from planner.artifacts.tracked_issue import tracked
 from planner.artifacts.versions import said_of
 from planner.context import ContextBuilder
-from planner.decision import Bundle, Caps, Mode, decide, load_bundle
+from planner.decision import Bundle, BundleError, Caps, Mode, decide, load_bundle
+from planner.errors import PathError
+from planner.places import Place, fetched
 from planner.policies.heuristic import HeuristicPolicy, RulePlan
 
 MAX_REPORTED = 100
@@ -19,7 +20,7 @@ MAX_REPORTED = 100
 
 
 def decide_stream(
-    bundle_path: Path,
+    bundle_path: Place,
     source: BinaryIO,
     sink: BinaryIO,
     mode: str,
@@ -31,7 +32,7 @@ def decide_stream(
     An answer is ``{"planner_action": ..., "executed_plan": ...}``. What is not JSON is answered with a fallback too, so
     that answers and questions stay in step. Each key that no contract names is reported on stderr when it first comes.
     """
-    bundle = load_bundle(bundle_path)
+    bundle = _bundle_at(bundle_path)
     reported: set[str] = set()
     for text in source if lines else [source.read()]:
         decision = decide(_parse(text), bundle, mode=cast(Mode, mode), caps=Caps(*caps))
@@ -43,7 +44,7 @@ def decide_stream(
 
 
 def decide_issue(
-    bundle_path: Path,
+    bundle_path: Place,
     repo: Repo,
     issue_id: str,
     sink: BinaryIO,
@@ -55,7 +56,7 @@ def decide_issue(
     The answer has the context too, as ``planner_input``, for whoever records the decision. Of a bundle for the kernel's
     own planner the executed plan is what the kernel would run: what it does not follow is said here, not only there.
     """
-    bundle = load_bundle(bundle_path)
+    bundle = _bundle_at(bundle_path)
     builder = (bundle.context_builder if isinstance(bundle, Bundle) else None) or "planner"
     context = ContextBuilder(repo, builder).now(issue_id)
     decision = decide(
@@ -68,6 +69,14 @@ def decide_issue(
     )
     answer = {"planner_input": context, **decision.answer}
     sink.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _bundle_at(place: Place) -> Bundle | BundleError:
+    """A URI that cannot be read is no more reason to give no answer than a directory that cannot."""
+    try:
+        return load_bundle(fetched(place, "metadata.json"))
+    except PathError as error:
+        return BundleError(str(error))
 
 
 def _rule_plan(repo: Repo, issue_id: str) -> RulePlan | None:

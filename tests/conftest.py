@@ -29,10 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Any]:
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One small Ray for the whole session; yields the ray module."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Where workers copy what lies at a URI to: not the user's own cache.
+    os.environ.setdefault("PLANNER_CACHE", str(tmp_path_factory.mktemp("cache")))
     import ray
 
     ray.init(

@@ -24,6 +24,7 @@ from planner.evaluation.comparison_rows import Contender, RiskTarget, Row, judge
 from planner.evaluation.decisions import Decisions, decide_by_score, decide_head_by_head
 from planner.evaluation.tables import markdown
 from planner.models.load import checked_settings, settings_of
+from planner.places import Place
 from planner.runs.learned import LearnedPolicy
 from planner.training.many import Progress, train_many
 from tune.space import Settings, apply_settings
@@ -81,7 +82,7 @@ class Ablation:
 
 
 def ablate(
-    dataset_path: Path,
+    dataset_path: Place,
     out: Path,
     *,
     arch: str = "urm_planner",

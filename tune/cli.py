@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from planner.options import Options, OptionsModel, option, with_options
+from planner.places import OR_URI, Place, place_of
 
 if TYPE_CHECKING:
     from tune.search import SearchResult
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 DATASET = Path(".cyntra/planner/dataset")
 DEFAULT_ARCH = "mlp_planner"
 INTERRUPTED_EXIT_CODE = 130
+DatasetPlace = Annotated[str, typer.Argument(help="Directory of a dataset.", metavar=f"DATASET{OR_URI}")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -37,7 +39,7 @@ class TuneOptions(OptionsModel):
 
 @with_options("tune", lambda: [TuneOptions])
 def tune(
-    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    dataset: DatasetPlace = str(DATASET),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
     *,
     options: Options,
@@ -53,12 +55,13 @@ def tune(
     from tune.search import run_search
 
     console, chosen = Console(), options.of(TuneOptions)
-    out = chosen.out or dataset.parent / "tune"
+    source = place_of(dataset)
+    out = chosen.out or beside(source) / "tune"
     try:
         with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers) as ray:
             require_sight(ray, out)
             result = run_search(
-                dataset,
+                source,
                 out,
                 arch=chosen.arch,
                 trials=chosen.trials,
@@ -77,7 +80,7 @@ def tune(
 
 
 def ablate(
-    dataset: Annotated[Path, typer.Argument(help="Directory of a dataset.")] = DATASET,
+    dataset: DatasetPlace = str(DATASET),
     axes: Annotated[
         str,
         typer.Option(help="What to vary, with commas: n_similar, tokens_per_run, loops, mlp, action_head, decoding."),
@@ -99,15 +102,21 @@ def ablate(
     from planner.display.console import StageBars
     from tune.ablate import ablate as run_ablation
 
-    out = out or dataset.parent / "ablate"
+    source = place_of(dataset)
+    out = out or beside(source) / "ablate"
     chosen = None if axes == "all" else [name.strip() for name in axes.split(",")]
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = run_ablation(
-            dataset, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], progress=bars.update
+            source, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], progress=bars.update
         )
     print_ablation(report)
     typer.echo(f"tables: {out / 'ablation.md'}, {out / 'ablation.csv'}; numbers: {out / 'ablation.json'}")
+
+
+def beside(dataset: Place) -> Path:
+    """Where results on a dataset go unless they are told otherwise."""
+    return (dataset if isinstance(dataset, Path) else DATASET).parent
 
 
 class _Display:

@@ -17,6 +17,7 @@ import yaml
 from planner.config import TrainConfig, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
+from planner.places import Place, recorded
 from tune.space import apply_settings, space_of
 from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
 from tune.trial import EPOCHS, METRIC, run_trial
@@ -45,7 +46,7 @@ class SearchResult:
 
 
 def run_search(
-    dataset: Path,
+    dataset: Place,
     out: Path,
     *,
     arch: str = "mlp_planner",
@@ -60,8 +61,9 @@ def run_search(
 
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
     as many as Ray has CPUs). With ``resume`` a search in ``out`` goes on: trials that ended stay, those that were
-    interrupted continue from their last checkpoint, new ones make up the number. On a cluster ``out`` and ``dataset``
-    must be on a disk that all nodes share. Raises ConfigError, DatasetError or ClusterError.
+    interrupted continue from their last checkpoint, new ones make up the number. On a cluster ``out``, and
+    ``dataset`` unless it is a URI, must be on a disk that all nodes share. Raises ConfigError, DatasetError or
+    ClusterError.
     """
     config = _base_config(arch, epochs, seed)
     opened = _usable_dataset(dataset)
@@ -76,7 +78,7 @@ def run_search(
         )
         resumed = study.ended()
         if resumed < trials:
-            _run_trials(study, dataset.resolve(), trials, max_concurrent, progress)
+            _run_trials(study, recorded(dataset), trials, max_concurrent, progress)
         records = study.write_table()
     best = records[0]
     if best.val_log_likelihood is None or best.state not in ("complete", "stopped"):
@@ -85,7 +87,7 @@ def run_search(
     return SearchResult(records, best, out / "best.yaml", out / "study.sqlite", resumed)
 
 
-def _run_trials(study: SearchStudy, dataset: Path, trials: int, max_concurrent: int | None, progress: Progress) -> None:
+def _run_trials(study: SearchStudy, dataset: str, trials: int, max_concurrent: int | None, progress: Progress) -> None:
     """Run the missing trials with Ray Tune."""
     import ray
     from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner, with_resources
@@ -134,7 +136,7 @@ def _base_config(arch: str, epochs: int | None, seed: int) -> TrainConfig:
     return config
 
 
-def _usable_dataset(path: Path) -> Dataset:
+def _usable_dataset(path: Place) -> Dataset:
     dataset = load_dataset(path)
     for name, purpose in (("train", "there is nothing to learn from"), ("val", "trials cannot be compared")):
         if not len(dataset.splits[name]):

@@ -194,7 +194,7 @@ class SearchStudy:
 class StudySearcher(Searcher):
     """Ray Tune's view of the study. Ray's own OptunaSearch tells Optuna that trials stopped by ASHA are complete."""
 
-    def __init__(self, study: SearchStudy, dataset: Path, total: int, progress: Progress) -> None:
+    def __init__(self, study: SearchStudy, dataset: str, total: int, progress: Progress) -> None:
         super().__init__(METRIC, "max")
         self._study, self._dataset, self._report = study, dataset, progress
         self._running: dict[str, optuna.Trial] = {}
@@ -211,7 +211,7 @@ class StudySearcher(Searcher):
         trial, number, config = self._study.ask()
         self._running[trial_id] = trial
         run = self._study.run_directory(number)
-        return {"run": str(run), "dataset": str(self._dataset), "config": config.model_dump()}
+        return {"run": str(run), "dataset": self._dataset, "config": config.model_dump()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """One more epoch of a trial."""

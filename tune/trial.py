@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.config import TrainConfig
+from planner.places import place_of
 from planner.runs.checkpoint import RunState, read_run
 
 METRIC = "best_val_log_likelihood"
@@ -30,7 +31,7 @@ def run_trial(arguments: dict[str, Any]) -> None:
         shutil.rmtree(run)
     try:
         config = TrainConfig.model_validate(arguments["config"])
-        state = start_run(run, config, Path(arguments["dataset"]), init_from=None, workers=1, resume=True)
+        state = start_run(run, config, place_of(arguments["dataset"]), init_from=None, workers=1, resume=True)
         if state.finished:
             ray.tune.report(_result(state))
         train(run, report=lambda metrics: ray.tune.report(_result(read_run(run))))

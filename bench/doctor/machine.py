@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.containment.limits import GIB, Limits
 from bench.containment.workdirs import in_use, is_in_use, remove_tree
 from bench.doctor.check import Check, attempt
+from bench.ledger_place import require_own_disk
 from bench.planning.git import git
 
 DISK_PER_RUN = 2 * GIB
@@ -40,6 +41,7 @@ def locks(place: Path) -> str:
 
 def ledger(directory: Path) -> str:
     """SQLite keeps its promises where the ledger will be."""
+    require_own_disk(directory / "ledger.sqlite")
     place = Path(tempfile.mkdtemp(prefix="planner-doctor-", dir=directory))
     try:
         first = sqlite3.connect(place / "ledger.sqlite", isolation_level=None, timeout=0)

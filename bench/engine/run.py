@@ -17,6 +17,7 @@ from bench.executors.registry import PreparedBench, executor_kind
 from bench.judging.cap_margin import DEFAULT_START_MS
 from bench.judging.objective import Objective, Verdict, judge
 from bench.ledger import Ledger, Progress
+from bench.ledger_copy import copied
 from bench.options import BenchOptions
 from bench.planning.selections import AllActions, Coverage, Selection
 from cluster.connect import connect
@@ -24,6 +25,7 @@ from planner.actions import action_from_document
 from planner.contracts.bench import BenchCase
 from planner.errors import ClusterError
 from planner.options import OptionsModel
+from planner.places import place_of
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,11 @@ def run_bench(
     setup = kind.prepare(source, options, own or kind.options())
     objective = Objective.of_universe(setup.universe)
     selection = make_selection(options)
-    with Ledger.open(options.ledger or kind.default_ledger(source), take_over=options.take_over) as ledger:
+    copy = place_of(options.ledger_copy) if options.ledger_copy else None
+    with (
+        Ledger.open(options.ledger or kind.default_ledger(source), take_over=options.take_over) as ledger,
+        copied(ledger.path, copy),
+    ):
         ledger.bind({**setup.settings, "objective": objective.to_document()})
         cases = setup.make_cases(ledger.cases(), selection)
         ledger.add_cases(cases, options.repeats)

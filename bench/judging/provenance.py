@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from planner.dataset.storage import load_dataset
-from planner.errors import CheckpointError, DatasetError
+from planner.errors import CheckpointError, DatasetError, PathError
+from planner.places import place_of
 from planner.runs.checkpoint import read_run
 from planner.scoring.utility import Metrics, recorded_metrics
 
@@ -36,8 +37,8 @@ def provenance(path: Path) -> Provenance:
     started_from = None if state.init_from is None else Path(state.init_from)
     earlier = _all_of([path for path in (started_from, state.teacher and Path(state.teacher)) if path])
     try:
-        dataset = load_dataset(Path(state.dataset))
-    except DatasetError as error:
+        dataset = load_dataset(place_of(state.dataset))
+    except (DatasetError, PathError) as error:
         return Provenance(
             False, started_from, earlier.example_ids, earlier.issue_ids, (*earlier.unknown, f"{run}: {error}")
         )

@@ -26,6 +26,7 @@ from planner.dataset.split import SPLITS
 from planner.dimensions import DIMENSIONS
 from planner.encoding.inputs import Inputs
 from planner.errors import DatasetError
+from planner.places import Place, fetched
 
 ARRAYS = ("tokens", "segments", "context_features", "run_features", "labels", "masks", "passed", "duration_ms", "seen")
 CONFIDENCE = "label_confidence"
@@ -108,8 +109,9 @@ LATER_COLUMNS = ("decided_by",)
 """Columns that only some datasets have: what sets a winner apart, which is known of a bench's winners alone."""
 
 
-def load_dataset(path: Path) -> Dataset:
-    """Open the dataset in ``path``; DatasetError when something is missing or is not a dataset."""
+def load_dataset(place: Place) -> Dataset:
+    """Open the dataset at ``place``; DatasetError when something is missing or is not a dataset."""
+    path = fetched(place, MANIFEST)
     manifest = path / MANIFEST
     if not manifest.exists():
         raise DatasetError(f"{path}: no {MANIFEST}; build one with `planner dataset build`")

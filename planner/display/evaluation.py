@@ -1,11 +1,11 @@
 """One policy or dataset looked at closely: evaluation, calibration, check."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from planner.display.console import _short, console, say
+from planner.places import Place
 from planner.scoring.metric import cell, columns
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def print_evaluation(report: "Evaluation") -> None:
         )
 
 
-def print_calibration(calibration: Any, run: Path) -> None:
+def print_calibration(calibration: Any, run: Place) -> None:
     """Temperatures, calibration error before and after, and the promise."""
     temperatures = ", ".join(f"{head} {value:.2f}" for head, value in calibration.temperatures.items())
     say(f"temperatures: {temperatures}")

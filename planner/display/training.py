@@ -1,7 +1,6 @@
 """How a dataset and a training run came out."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -10,11 +9,12 @@ from planner.artifacts.versions import UnknownKeys
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import ms_to_timestamp
 from planner.display.console import console, say
+from planner.places import Place
 from planner.policies.readings import Gate
 from planner.runs.checkpoint import PupilReport
 
 
-def print_dataset(info: DatasetInfo, path: Path) -> None:
+def print_dataset(info: DatasetInfo, path: Place) -> None:
     """Counts, splits and everything that was set aside."""
     table = Table("split", "examples", "seen issues", "first decision", "last decision", padding=(0, 0))
     for name, split in info.splits.items():
@@ -34,14 +34,14 @@ def print_dataset(info: DatasetInfo, path: Path) -> None:
     say(f"dataset: {path} (hash {info.dataset_hash[:16]})")
 
 
-def print_fitted(run: Path, fitted: Any) -> None:
+def print_fitted(run: Place, fitted: Any) -> None:
     """How a policy that is fitted to trials came out: what it gains on cases it had not seen, and its gate."""
     for mode, gate in fitted.policy.values.judged.gates(fitted.policy.reading).items():
         say(f"{mode} issues: {describe_gate(gate)}")
     say(f"run: {run}; next: planner evaluate {run}")
 
 
-def print_run(run: Path, state: Any) -> None:
+def print_run(run: Place, state: Any) -> None:
     """How a training run ended."""
     metric = state.selected_by.replace("_", " ").replace("log likelihood", "log-likelihood")
     best = "no validation" if state.best_metric is None else f"validation {metric} {state.best_metric:.3f}"

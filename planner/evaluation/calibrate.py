@@ -12,13 +12,14 @@ from planner.errors import DatasetError
 from planner.evaluation.decisions import Decisions, as_the_kernel_sees_them, decide_jointly, labels_of, losses
 from planner.evaluation.evaluate import check_same_space
 from planner.evaluation.metrics import expected_calibration_error
+from planner.places import Place
 from planner.runs.checkpoint import CalibrationDocument, read_run, write_calibration
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.calibration import choose_threshold, out_of_fold, scale, temperatures_of
 
 
 def calibrate_run(
-    run: Path, dataset_path: Path | None = None, *, max_risk: float = 0.1, confidence: float = 0.95
+    run: Path, dataset_path: Place | None = None, *, max_risk: float = 0.1, confidence: float = 0.95
 ) -> CalibrationDocument:
     """Calibrate the run's best checkpoint on the dataset's validation split and write calibration.json beside it.
 

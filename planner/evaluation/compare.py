@@ -18,6 +18,7 @@ from planner.errors import ConfigError
 from planner.evaluation.comparison_rows import Contender, RiskTarget, Row, contender, judge, trained_contender
 from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.evaluation.tables import markdown
+from planner.places import Place
 from planner.policies.registry import baselines
 from planner.runs.value import ValueEnsemble
 from planner.training.many import Progress, train_many
@@ -55,7 +56,7 @@ def policy_names(dataset: Dataset) -> list[str]:
 
 
 def compare(
-    dataset_path: Path,
+    dataset_path: Place,
     out: Path,
     *,
     policies: Sequence[str] | None = None,

@@ -20,6 +20,7 @@ from planner.evaluation.decisions import (
 )
 from planner.evaluation.metrics import Number, entropy, logged_of, metrics
 from planner.models.load import ModelSource
+from planner.places import Place
 from planner.policies.policy import Policy
 from planner.policies.registry import fit_baselines
 from planner.runs.checkpoint import CalibrationDocument, read_run
@@ -67,7 +68,7 @@ class Evaluation:
         return {**asdict(self), **documents}
 
 
-def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: float | None = None) -> Evaluation:
+def evaluate_run(run: Path, dataset_path: Place | None = None, *, abstain_below: float | None = None) -> Evaluation:
     """Metrics of the run's best checkpoint, of today's rule and of the baselines.
 
     ``dataset_path`` defaults to the dataset the run was trained on; ``abstain_below`` to the calibrated threshold.
@@ -77,13 +78,14 @@ def evaluate_run(run: Path, dataset_path: Path | None = None, *, abstain_below: 
     calibration = policy.calibration
     if abstain_below is None:
         abstain_below = calibration.threshold if calibration else ABSTAIN_BELOW
-    dataset = load_dataset(dataset_path or read_run(run).own_dataset)
+    place = dataset_path or read_run(run).own_dataset
+    dataset = load_dataset(place)
     check_same_space(policy.space, dataset)
     fitted = list(fit_baselines("evaluate", dataset).values())
     return Evaluation(
         run=str(run),
         checkpoint_epoch=policy.document.epoch,
-        dataset=str(dataset.path),
+        dataset=str(place),
         dataset_hash=dataset.info.dataset_hash,
         trained_on_dataset_hash=policy.document.dataset_hash,
         model_source=policy.document.source,

@@ -41,6 +41,7 @@ from planner.export.onnx_graph import write_token_policy
 from planner.export.structural_bundle import export_structural
 from planner.files import staged_directory
 from planner.models.urm import TokenSettings, URMPlanner
+from planner.places import Place
 from planner.provenance import tool_versions
 from planner.runs.checkpoint import read_run
 from planner.runs.fitted import is_fitted
@@ -55,7 +56,7 @@ FORBIDDEN = -1e4
 
 
 def export_bundle(
-    run: Path, out: Path, *, dataset_path: Path | None = None, profile: TokenProfile | None = None
+    run: Path, out: Path, *, dataset_path: Place | None = None, profile: TokenProfile | None = None
 ) -> dict[str, Any]:
     """Write the run's best checkpoint as a bundle to ``out`` and return its metadata.
 

@@ -11,6 +11,7 @@ from planner.dataset.storage import load_dataset
 from planner.decision import Bundle
 from planner.errors import DatasetError, ExportError
 from planner.files import staged_directory
+from planner.places import Place, place_of
 from planner.policies.structural import MODES
 from planner.policies.structural_file import StructuralDecider, write_decider
 from planner.policies.trial_plans import plans_of_space
@@ -23,7 +24,7 @@ CHECK_CONTEXTS = 64
 MAX_DIFFERENCE = 1e-9
 
 
-def export_structural(run: Path, out: Path, dataset_path: Path | None = None) -> dict[str, Any]:
+def export_structural(run: Path, out: Path, dataset_path: Place | None = None) -> dict[str, Any]:
     """Write the run's policy as a bundle to ``out`` and return its metadata.
 
     ExportError for another policy than the structural model alone (a forest needs scikit-learn to decide), and when
@@ -34,7 +35,7 @@ def export_structural(run: Path, out: Path, dataset_path: Path | None = None) ->
         raise ExportError(f"{run}: {fitted.name!r} needs scikit-learn to decide: train --arch structural for a bundle")
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").exists():
         raise ExportError(f"{out} holds other files than a bundle: give an empty or new directory as --out")
-    dataset = load_dataset(dataset_path or Path(read_run(run).dataset))
+    dataset = load_dataset(dataset_path or place_of(read_run(run).dataset))
     contexts = [context for name in ("test", "val", "train") for context in dataset.splits[name].contexts()]
     if not contexts:
         raise DatasetError(f"{dataset.path}: no contexts to check the bundle on")

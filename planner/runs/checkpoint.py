@@ -28,6 +28,7 @@ from planner.contracts.versions import CALIBRATION, POLICY, RUN, Format
 from planner.errors import CheckpointError, ContractError
 from planner.files import staged_directory, write_atomically
 from planner.models.load import ModelSource, model_source
+from planner.places import Place, place_of
 from planner.provenance import tool_versions
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -182,9 +183,9 @@ class RunState(BaseModel):
     """What a reader of the result must know, for instance that validation was empty."""
 
     @property
-    def own_dataset(self) -> Path:
+    def own_dataset(self) -> Place:
         """What the run is judged, calibrated and checked on unless another dataset is named."""
-        return Path(self.judged_on or self.dataset)
+        return place_of(self.judged_on or self.dataset)
 
 
 def read_run(run: Path) -> RunState:

@@ -14,6 +14,7 @@ from planner.contracts.dataset import DatasetInfo
 from planner.dataset.storage import load_dataset
 from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import CheckpointError
+from planner.places import Place, place_of, recorded
 from planner.policies.trial_policy import TrialPolicy
 from planner.runs.checkpoint import FITTED, CalibrationDocument, PolicyDocument, RunState, read_run, write_run
 from planner.runs.learned import LearnedPolicy
@@ -73,7 +74,7 @@ class FittedPolicy:
     def load(cls, run: Path) -> "FittedPolicy":
         """The policy of a run; CheckpointError when its dataset is another one than the run was made from."""
         state = read_run(run)
-        dataset = load_dataset(Path(state.dataset))
+        dataset = load_dataset(place_of(state.dataset))
         if dataset.info.dataset_hash != state.dataset_hash:
             raise CheckpointError(
                 f"{state.dataset}: has changed since {run} was made from it: run `planner train` on it again"
@@ -109,7 +110,7 @@ def is_fitted(run: Path) -> bool:
     return (run / "run.json").exists() and FITTED in read_run(run).config
 
 
-def fit_run(run: Path, arch: str, dataset_path: Path) -> FittedPolicy:
+def fit_run(run: Path, arch: str, dataset_path: Place) -> FittedPolicy:
     """Make the run of a policy of FITTED_ARCHITECTURES, fitted; CheckpointError when ``run`` is in use."""
     dataset = load_dataset(dataset_path)
     name = FITTED_ARCHITECTURES[arch]
@@ -120,7 +121,7 @@ def fit_run(run: Path, arch: str, dataset_path: Path) -> FittedPolicy:
     run.mkdir(parents=True, exist_ok=True)
     state = RunState(
         config={FITTED: name},
-        dataset=str(dataset_path.resolve()),
+        dataset=recorded(dataset_path),
         dataset_hash=dataset.info.dataset_hash,
         init_from=None,
         workers=0,

@@ -19,6 +19,7 @@ from planner.dataset.write import write_dataset
 from planner.encoding.profiles import encode
 from planner.encoding.subject import subject_of
 from planner.errors import CheckpointError, DatasetError
+from planner.places import Place, place_of
 from planner.policies.trial_plans import CODE
 from planner.runs.checkpoint import LESSONS, PupilReport, read_run, write_run
 from planner.runs.learned import LearnedPolicy
@@ -35,7 +36,7 @@ ALIKE = 0.001
 """Utility by which actions may differ that a teacher values alike: a thousandth of a pass."""
 
 
-def write_lessons(run: Path, teacher_run: Path, dataset_path: Path, *, perturbed: int, seed: int = 0) -> Path:
+def write_lessons(run: Path, teacher_run: Path, dataset_path: Place, *, perturbed: int, seed: int = 0) -> Path:
     """Write the lessons of the run-to-be ``run``, unless it has them already; returns their directory.
 
     CheckpointError when ``teacher_run`` is no run, values no actions, or has another action space than the dataset.
@@ -71,7 +72,7 @@ def report_pupil(run: Path, teacher_run: Path) -> PupilReport:
     have asked of the same issue and tool: how the pupil does where none did is said as well.
     """
     state = read_run(run)
-    lessons = load_dataset(Path(state.dataset))
+    lessons = load_dataset(place_of(state.dataset))
     name = next((name for name in ("test", "val") if lessons.splits[name].outcomes.comparable.any()), None)
     report = PupilReport(teacher=str(teacher_run.resolve()), split=name, contexts=0)
     if name is not None:

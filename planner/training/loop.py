@@ -16,6 +16,7 @@ from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, Split, inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError, DatasetError, TrainingError
 from planner.models.trial_head import TrialHead
+from planner.places import Place, place_of, recorded
 from planner.runs.batches import batch_positions, batcher_for
 from planner.runs.checkpoint import (
     LESSONS,
@@ -45,14 +46,14 @@ Report = Callable[[dict[str, Any]], None]
 def start_run(
     run: Path,
     config: TrainConfig,
-    dataset: Path,
+    dataset: Place,
     *,
     init_from: Path | None,
     workers: int,
     resume: bool,
     gpu: bool = False,
     teacher: Path | None = None,
-    judged_on: Path | None = None,
+    judged_on: Place | None = None,
 ) -> RunState:
     """Make the directory of a new run, or check that the one to resume is the same run; returns its state.
 
@@ -78,11 +79,11 @@ def start_run(
         load_weights(checkpoint_path(init_from), model, may_lack="value.")
     wanted = RunState(
         config=config.model_dump(),
-        dataset=str(dataset.resolve()),
+        dataset=recorded(dataset),
         dataset_hash=opened.info.dataset_hash,
         init_from=str(init_from.resolve()) if init_from else None,
         teacher=str(teacher.resolve()) if teacher else None,
-        judged_on=str(judged_on.resolve()) if judged_on else None,
+        judged_on=recorded(judged_on) if judged_on else None,
         workers=workers,
         selected_by=selection(opened, config),
     )
@@ -109,7 +110,7 @@ def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None
     state = read_run(run)
     config = _config_of(run, state)
     worker = Worker.current(gpu)
-    dataset = load_dataset(Path(state.dataset))
+    dataset = load_dataset(place_of(state.dataset))
     learner = Learner.start(run, state, config, dataset, worker)
     policy = PolicyDocument.of(config, dataset.info, learner.model.tools)
     log = RunLog(run, worker.rank)

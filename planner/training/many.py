@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from planner.config import TrainConfig
+from planner.places import Place, place_of, recorded
 from planner.runs.checkpoint import read_run
 from planner.training.loop import start_run, train
 
@@ -18,14 +19,14 @@ MAX_DEATHS = 3
 Progress = Callable[[str, int, int], None]
 
 
-def train_many(dataset: Path, runs: Mapping[Path, TrainConfig], progress: Progress) -> None:
+def train_many(dataset: Place, runs: Mapping[Path, TrainConfig], progress: Progress) -> None:
     """Train every run (directory -> settings) that is not finished. Ray must be connected."""
     import ray
 
     # A node or worker that dies gives its run to another, which goes on from the last checkpoint.
     remote = ray.remote(num_cpus=1, max_retries=MAX_DEATHS)(_train_one)
     waiting = [
-        remote.remote(config.model_dump(), str(dataset.resolve()), str(run.resolve())) for run, config in runs.items()
+        remote.remote(config.model_dump(), recorded(dataset), str(run.resolve())) for run, config in runs.items()
     ]
     total = len(waiting)
     while waiting:
@@ -47,7 +48,7 @@ def _train_one(config: dict[str, Any], dataset: str, run: str) -> None:
     resume = (path / "run.json").exists()
     if resume and read_run(path).finished:
         return
-    start_run(path, TrainConfig.model_validate(config), Path(dataset), init_from=None, workers=1, resume=resume)
+    start_run(path, TrainConfig.model_validate(config), place_of(dataset), init_from=None, workers=1, resume=resume)
     started = time.monotonic()
     train(path)
     if not resume:

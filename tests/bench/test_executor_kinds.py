@@ -13,6 +13,7 @@ from bench.engine.run import run_bench
 from bench.executors import registry
 from bench.executors.registry import PreparedBench, executor_kind, executor_kinds, register
 from bench.judging.results import read_results
+from bench.ledger import Ledger
 from bench.options import BenchOptions
 from bench.planning.cases import CaseDraft, add_cases
 from bench.planning.selections import Choice, Selection
@@ -115,9 +116,13 @@ def coin(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_executor_from_outside_brings_its_options_cases_ledger_and_problems(
     coin: None, tmp_path: Path, ray_cluster: Any
 ) -> None:
-    options: Options = resolve("bench", {"executor": "coin", "sides": 6, "n_actions": 8}, tmp_path)
+    copy = tmp_path / "elsewhere" / "copy.sqlite"
+    given = {"executor": "coin", "sides": 6, "n_actions": 8, "ledger_copy": f"file://{copy}"}
+    options: Options = resolve("bench", given, tmp_path)
     report = run_bench(tmp_path, options.of(BenchOptions), options.of(CoinOptions))
     assert (report.ledger_path, report.run, report.faults) == (tmp_path / "coins.sqlite", 24, 0)
+    with Ledger.open(copy) as opened, Ledger.read(report.ledger_path) as ledger:
+        assert opened.executions() == ledger.executions()
     results = read_results(report.ledger_path)
     assert {result.problem for result in results} == {"the coin"}
     assert {result.verdict.action.max_candidates_bin for result in results} <= {2, 3}

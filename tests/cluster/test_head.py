@@ -1,8 +1,12 @@
-"""The planner on a running Ray: `ray start --head` with --address, and `ray job submit`."""
+"""The planner on a running Ray: `ray start --head` with --address, `ray job submit`, and `planner submit`."""
 
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,8 @@ from bench.ledger import Ledger
 from bench.testbeds.sandbox.create import create_sandbox
 from planner.config import load_config
 from tests.cluster.heads import Head, ray_head
-from tests.tune.processes import BIN, run_planner
+from tests.cluster.proxies import Proxy
+from tests.tune.processes import BIN, run_planner, wait_until
 
 SEARCH = ("--trials", "2", "--epochs", "2", "--workers", "1")
 PRINTS_CPUS = """
@@ -73,3 +78,88 @@ def test_a_submitted_job_runs_to_success_and_writes_to_absolute_paths(
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert f"next: planner train {small_dataset} --config {out / 'best.yaml'}" in submitted.stdout
     assert load_config("mlp_planner", out / "best.yaml").epochs == 2
+
+
+JOB = """
+import sys, time
+from pathlib import Path
+print("begun with", *sorted(path.name for path in Path().iterdir()), flush=True)
+while not Path(sys.argv[1]).exists():
+    time.sleep(0.1)
+print("over", "and out" * 3000, flush=True)
+sys.exit(7)
+"""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs, and what it has said so far."""
+
+    process: subprocess.Popen[bytes]
+    said: Path
+
+    def output(self) -> str:
+        return (self.said / "out").read_text()
+
+    def notes(self) -> str:
+        return (self.said / "err").read_text()
+
+
+@pytest.fixture
+def start(head: Head) -> Iterator[Callable[..., Started]]:
+    """Starts `planner ARGUMENTS` in a directory; at the test's end all of them have ended."""
+    running: list[Started] = []
+
+    def start_one(directory: Path, *arguments: object) -> Started:
+        said = Path(tempfile.mkdtemp(dir=directory.parent))
+        with (said / "out").open("w") as out, (said / "err").open("w") as err:
+            command = [str(BIN / "planner"), *map(str, arguments)]
+            process = subprocess.Popen(command, env=head.environment, cwd=directory, stdout=out, stderr=err)
+        running.append(Started(process, said))
+        return running[-1]
+
+    yield start_one
+    for one in running:
+        one.process.kill()
+        one.process.wait()
+
+
+def test_a_submitted_command_is_followed_over_a_lost_connection_to_its_own_exit_code(
+    head: Head, start: Callable[..., Started], tmp_path: Path
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "go"
+    here.mkdir()
+    (here / "job.py").write_text(JOB)
+    (here / "huge.bin").touch()
+    (here / "secret.key").touch()
+    (here / ".gitignore").write_text("*.key\n")
+    with Proxy(int(head.dashboard.rpartition(":")[2])) as proxy:
+        words = ("--exclude", "*.bin", "--", "python", "job.py", go)
+        following = start(here, "submit", "--address", proxy.address, *words)
+        wait_until(lambda: "begun" in following.output(), 120, "the job's first line")
+        assert following.output().endswith("\nbegun with .gitignore job.py\n")
+        proxy.cut()
+        wait_until(lambda: "is lost" in following.notes(), 30, "a word of the lost connection")
+        proxy.restore()
+        (job,) = set(re.findall(r"planner-[0-9a-f]{12}", following.notes()))
+        interrupted = start(here, "submit", "--address", head.dashboard, "--attach", job)
+        wait_until(lambda: "begun" in interrupted.output(), 60, "the same line for who attaches")
+        interrupted.process.send_signal(signal.SIGINT)
+        assert interrupted.process.wait(30) == 130
+        assert f"--attach {job}" in interrupted.notes() and f"ray job stop --address {head.dashboard} {job}" in (
+            interrupted.notes()
+        )
+        go.touch()
+        assert following.process.wait(60) == 7, following.notes()
+    whole = following.output()
+    assert whole.endswith(f"\nbegun with .gitignore job.py\nover {'and out' * 3000}\n")
+    assert whole.count("begun") == 1
+    foreign = {**head.environment, "RAY_AUTH_TOKEN": "0" * 64}
+    refused = subprocess.run(
+        [BIN / "planner", "submit", "--address", head.dashboard, "--attach", job],
+        env=foreign,
+        capture_output=True,
+        text=True,
+    )
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "RAY_AUTH_TOKEN" in refused.stderr

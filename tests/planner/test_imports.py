@@ -24,6 +24,8 @@ LIGHT = (
     "planner.decision",
     "planner.config",
     "planner.bundle_check",
+    "planner.places",
+    "planner.serve",
     "bench.dispatch.loop",
     "bench.dispatch.evolutions",
 )

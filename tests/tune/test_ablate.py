@@ -14,7 +14,7 @@ from tune.ablate import ablate
 def test_every_variant_is_trained_once_and_judged(ray_cluster: Any, corpus_dataset: Path, tmp_path: Path) -> None:
     overrides = ["epochs=1", "model.hidden=8", "n_similar=4"]
     settings: dict[str, Any] = {"arch": "mlp_planner", "seeds": 2, "overrides": overrides}
-    report = ablate(corpus_dataset, tmp_path, **settings).to_json()
+    report = ablate(f"file://{corpus_dataset}", tmp_path, **settings).to_json()
     rows = [row for row in report["rows"] if row["split"] == "val" and row["issues"] == "all"]
     assert [(row["axis"], row["policy"]) for row in rows if row["axis"] != "action_head"] == [
         *(("n_similar", f"n_similar={n}") for n in (0, 1, 4, 8, 16)),
@@ -26,7 +26,7 @@ def test_every_variant_is_trained_once_and_judged(ray_cluster: Any, corpus_datas
     assert sorted(run.config["n_similar"] for run in runs if run.config["model"].get("action_head") is None) == sorted(
         2 * [0, 1, 4, 8, 16]
     )
-    assert all(run.finished for run in runs)
+    assert all(run.finished and run.dataset == f"file://{corpus_dataset}" for run in runs)
     by_name = {(row["axis"], row["policy"]): row for row in rows}
     assert by_name["n_similar", "n_similar=4"]["log_likelihood"] == by_name["decoding", "joint"]["log_likelihood"]
     with (tmp_path / "ablation.csv").open() as file:

@@ -82,7 +82,8 @@ def test_more_trials_are_added_to_a_finished_search_and_a_broken_one_is_only_its
     broken = out / "trials" / f"{TRIALS:03d}"
     broken.mkdir()
     (broken / "run.json").write_text("{")
-    again = run_search(small_dataset, out, trials=TRIALS + 2, epochs=EPOCHS, resume=True)
+    # By a URI its trials find the dataset wherever they run.
+    again = run_search(f"file://{small_dataset}", out, trials=TRIALS + 2, epochs=EPOCHS, resume=True)
     assert again.resumed == TRIALS
     assert len(again.trials) == TRIALS + 2
     failed = [record for record in again.trials if record.state == "failed"]
