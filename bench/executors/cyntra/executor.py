@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.containment.cgroups import find_cgroups
 from bench.containment.limits import Deadline, Limits
 from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewrap, why_not
 from bench.containment.run_supervised import run_supervised
@@ -54,7 +55,7 @@ class CyntraExecutor:
     """What every execution may use; its time is bounded by the action's minutes as well."""
     environment: dict[str, str] = field(repr=False)
     namespaces: Namespaces | None = None
-    """Those of every run, where bubblewrap works; None leaves all to the supervisor."""
+    """Those of every run, where bubblewrap works; None leaves all to the supervisor, limits included."""
 
     @classmethod
     def prepare(
@@ -124,11 +125,16 @@ class CyntraExecutor:
         """
         # Looked for where the execution runs: another node may have none.
         namespaces = None if find_bubblewrap() is None else self.namespaces
+        cgroups = None if self.namespaces is None else find_cgroups()
         try:
-            outcome = self._execute(case, action, work_dir, repeat, deadline, namespaces)
+            outcome = self._execute(case, action, work_dir, repeat, deadline, namespaces, cgroups)
         except (PlannerError, OSError) as error:
             outcome = fault(str(error))
-        return outcome.model_copy(update={"isolation": "supervisor" if namespaces is None else "namespaces"})
+        kept_by = {
+            "isolation": "supervisor" if namespaces is None else "namespaces",
+            "limited_by": "supervisor" if cgroups is None else "cgroup",
+        }
+        return outcome.model_copy(update=kept_by)
 
     def lane_limit_ms(self, action: Action) -> int | None:
         """How long each agent of ``action`` may work; None for "NA" minutes."""
@@ -157,6 +163,7 @@ class CyntraExecutor:
         repeat: int,
         deadline: Deadline | None,
         namespaces: Namespaces | None,
+        cgroups: Path | None,
     ) -> BenchOutcome:
         self._check_feasible(case, action)
         if namespaces is not None:
@@ -175,6 +182,7 @@ class CyntraExecutor:
                 limits=self._limits(action, START_S),
                 deadline=deadline,
                 namespaces=namespaces,
+                cgroups=cgroups,
             )
         clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
         temporary.mkdir()
@@ -194,6 +202,7 @@ class CyntraExecutor:
             limits=self._limits(action),
             deadline=deadline,
             namespaces=namespaces,
+            cgroups=cgroups,
         )
         launches = read_launches(launch_log, started_ms + report.wall_ms)
         return read_outcome(clone, action, report, launches, log_path)
