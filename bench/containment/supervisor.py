@@ -14,6 +14,7 @@ the same moment is left with ``strays``. What a run asks of others (docker, at, 
 
 import os
 import select
+import signal
 import time
 from pathlib import Path
 from signal import SIGCONT
@@ -113,6 +114,8 @@ def supervise(
         remove(work_dir)
     elif stopped_by != LOST:
         write(report, report_line(tree, wall_ms, stopped_by))
+    # The worker waits for the guard's end as well, which a run may have stopped.
+    signal.pidfd_send_signal(guard_handle, SIGCONT)
     os._exit(0)
 
 

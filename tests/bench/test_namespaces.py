@@ -3,8 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from bench.containment.limits import Limits
 from bench.containment.namespaces import Namespaces, find_bubblewrap, name_service, why_not
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.containment.workdirs import remove_tree
-from planner.errors import BenchError
-from tests.bench.test_supervised import parent_of, until
+from tests.bench.test_limits import BOMB
+from tests.bench.test_supervised import parent_of, python, until
 
 pytestmark = pytest.mark.skipif(find_bubblewrap() is None, reason=f"no namespaces here: {why_not()}")
 
@@ -109,26 +109,26 @@ def running(command_line: str) -> list[int]:
     return found
 
 
-def test_guard_and_supervisor_killed_in_one_instant_leave_nothing(work_dir: Path) -> None:
-    """Without namespaces, a process that forgot its environment outlives that."""
-    script = "exec env -i setsid sleep 308"
-    thread = threading.Thread(target=lambda: run_lost(work_dir, script))
-    thread.start()
+@pytest.mark.parametrize("victims", [["worker"], ["supervisor"], ["guard"], ["guard", "supervisor"]], ids="+".join)
+def test_killing_those_who_stand_over_it_even_in_one_instant_leaves_nothing(work_dir: Path, victims: list[str]) -> None:
+    """Without namespaces, a process that forgot its environment outlives guard and supervisor killed at once."""
+    script = (
+        "import sys; from pathlib import Path; from tests.bench.test_namespaces import *\n"
+        "run(Path(sys.argv[1]), Namespaces(hidden=()), 'exec env -i setsid sleep 308')"
+    )
+    words = [sys.executable, "-c", script, str(work_dir)]
+    worker = subprocess.Popen(words, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
     until(lambda: running("sleep\x00308"))
     supervisor = running("sleep\x00308")[0]
     while comm(supervisor) != "run-supervisor":
         supervisor = parent_of(supervisor)
-    guard = parent_of(supervisor)
-    os.kill(guard, signal.SIGSTOP)
-    os.kill(supervisor, signal.SIGKILL)
-    os.kill(guard, signal.SIGKILL)
-    thread.join(20)
+    numbers = {"worker": worker.pid, "supervisor": supervisor, "guard": parent_of(supervisor)}
+    if victims == ["guard", "supervisor"]:
+        os.kill(numbers["guard"], signal.SIGSTOP)
+    for name in reversed(victims):
+        os.kill(numbers[name], signal.SIGKILL)
+    worker.wait(20)
     until(lambda: not running("sleep\x00308"))
-
-
-def run_lost(work_dir: Path, script: str) -> None:
-    with pytest.raises(BenchError, match="was lost"):
-        run(work_dir, Namespaces(hidden=()), script)
 
 
 def comm(process: int) -> str:
@@ -156,12 +156,49 @@ def test_it_is_counted_against_its_limits(work_dir: Path) -> None:
     assert report.stopped_by == "memory"
 
 
+@pytest.mark.parametrize("kind", ["group", "sessions", "orphans"])
+def test_a_fork_bomb_in_it_is_stopped_and_leaves_nothing(work_dir: Path, kind: str) -> None:
+    report = run_supervised(
+        python(BOMB, kind, work_dir),
+        run_dir=work_dir,
+        work_dir=work_dir,
+        environment={"PATH": os.environ["PATH"]},
+        log_path=work_dir / "log",
+        limits=Limits(30, processes=100),
+        namespaces=Namespaces(hidden=(), shown=(Path(sys.prefix), Path(sys.base_prefix))),
+    )
+    # Orphans of a command that has ended are none of its own running time.
+    assert (report.stopped_by, report.left) == (None if kind == "orphans" else "processes", 0)
+    assert not running(str(work_dir))
+
+
+def test_no_file_of_it_grows_beyond_its_limit_and_it_may_remove_the_directory_it_works_in(work_dir: Path) -> None:
+    report = run_supervised(
+        ["sh", "-c", 'yes > big; wc -c < big; rm -rf "$PWD"; exit 3'],
+        run_dir=work_dir,
+        work_dir=work_dir,
+        environment={"PATH": os.environ["PATH"]},
+        log_path=work_dir.parent / "log",
+        limits=Limits(20, file_bytes=1_000_000),
+        namespaces=Namespaces(hidden=()),
+    )
+    assert (report.exit_code, report.left) == (3, 0)
+    assert "1000000\n" in (work_dir.parent / "log").read_text()
+
+
 def test_files_in_shared_memory_and_temporary_ones_are_its_own(work_dir: Path) -> None:
     name = f"planner-test-{os.getpid()}"
     run(work_dir, Namespaces(hidden=()), f"echo x > /dev/shm/{name}; echo y > /tmp/{name}; cat /tmp/{name}")
     assert output(work_dir) == "y\n"
     assert not Path("/dev/shm", name).exists() and not Path("/tmp", name).exists()
     assert (work_dir / "tmp" / name).read_text() == "y\n"
+
+
+def test_it_finds_no_socket_of_a_service(work_dir: Path) -> None:
+    """Neither docker's nor systemd's, at's or cron's."""
+    namespaces = Namespaces(hidden=(), shown=name_service())
+    run(work_dir, namespaces, "find /run /var/run/ -type s; ls -A /run")
+    assert set(output(work_dir).split()) <= {place.relative_to("/run").parts[0] for place in name_service()}
 
 
 def test_it_can_neither_mount_into_its_clone_nor_make_a_file_that_stays(work_dir: Path, home: Path) -> None:
