@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.containment.cgroups import find_cgroups, why_no_cgroups
 from bench.containment.fast_python import fast_python
 from bench.containment.limits import Limits
-from bench.containment.namespaces import find_bubblewrap, why_not
+from bench.containment.namespaces import find_bubblewrap, network_problem, why_not
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.doctor.check import PROBE_LIMIT_S, Check, attempt
 
@@ -66,6 +66,7 @@ def processes(place: Path) -> list[Check]:
         _precedence(),
         _cgroup(),
         _namespaces(),
+        _network(),
     ]
 
 
@@ -123,6 +124,13 @@ def _namespaces() -> Check:
         "processes in /proc",
         f"{why_not()}; or bench agents that you do not trust as a user of their own",
     )
+
+
+def _network() -> Check:
+    problem = network_problem("loopback-blocked")
+    if problem is None:
+        return Check("network", True, "--network loopback-blocked: runs reach the network, but no port of this machine")
+    return Check("network", None, "runs reach the ports of this machine, unless --network off", problem)
 
 
 def _cgroup() -> Check:

@@ -1,6 +1,7 @@
 """Runs in namespaces of their own: what they see, what they can write, and that nothing of them is left."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from bench.containment.limits import Limits
-from bench.containment.namespaces import Namespaces, find_bubblewrap, name_service, why_not
+from bench.containment.namespaces import Namespaces, find_bubblewrap, name_service, network_problem, why_not
+from bench.containment.network import NetworkMode, asks_this_machine, own_addresses
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.containment.workdirs import remove_tree
+from planner.errors import BenchError
+from tests.bench.benches import executor_of
+from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.bench.test_limits import BOMB
 from tests.bench.test_supervised import parent_of, python, until
 
@@ -212,11 +217,71 @@ def test_it_can_neither_mount_into_its_clone_nor_make_a_file_that_stays(work_dir
     assert not work_dir.exists() and (home / "key").exists()
 
 
-@pytest.mark.parametrize("network", [True, False])
-def test_without_a_network_no_port_of_this_machine_answers(work_dir: Path, network: bool) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        program = f'import socket; socket.create_connection(("127.0.0.1", {port}))'
-        script = f"exec {Path(sys.executable).resolve()} -S -c '{program}'"
+PASTA_PROBLEM = network_problem("loopback-blocked")
+WITH_PASTA = pytest.param(
+    "loopback-blocked", marks=pytest.mark.skipif(PASTA_PROBLEM is not None, reason=f"no pasta: {PASTA_PROBLEM}")
+)
+
+
+@pytest.mark.parametrize("network", ["on", "off", WITH_PASTA])
+def test_ports_of_this_machine_answer_on_its_own_network_alone(work_dir: Path, network: NetworkMode) -> None:
+    addresses = ["127.0.0.1", *own_addresses(Path("/proc/net/fib_trie").read_text())]
+    program = """
+import os, socket, sys
+print(os.getuid(), *[socket.socket().connect_ex((address, int(sys.argv[1]))) == 0 for address in sys.argv[2:]])
+print(sum(line.split()[1] == "00000000" for line in open("/proc/net/route")))
+"""
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        words = [str(Path(sys.executable).resolve()), "-S", "-c", program, str(server.getsockname()[1]), *addresses]
         namespaces = Namespaces(hidden=(), shown=(Path(sys.base_prefix), *name_service()), network=network)
-        assert (run(work_dir, namespaces, script).exit_code == 0) is network, output(work_dir)
+        report = run(work_dir, namespaces, shlex.join(words))
+    assert (report.exit_code, report.left) == (0, 0), output(work_dir)
+    reached, ways_out = output(work_dir).splitlines()
+    assert reached.split() == [str(os.getuid()), *([str(network == "on")] * len(addresses))]
+    assert (ways_out == "0") is (network == "off")
+    assert not running("pasta\x00--foreground")
+
+
+def test_a_network_that_nothing_here_can_keep_is_refused_with_its_cure(
+    kernel_repo: KernelRepo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BenchError, match=r"^--network loopback-blocked: pasta is not installed: install passt \(.*$"):
+        executor_of(kernel_repo.root, SMALL_KERNEL, sandbox="auto", network="loopback-blocked")
+    with pytest.raises(BenchError, match="--network off is kept by namespaces: leave out --sandbox off"):
+        executor_of(kernel_repo.root, SMALL_KERNEL, sandbox="off", network="off")
+
+
+def test_the_own_addresses_of_a_machine_are_read_without_its_loopback() -> None:
+    trie = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.1
+           /32 host LOCAL
+     +-- 192.0.2.0/24 2 0 2
+        |-- 192.0.2.2
+           /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+     |-- 172.17.0.1
+        /32 host LOCAL
+Local:
+        |-- 192.0.2.2
+           /32 host LOCAL
+"""
+    assert own_addresses(trie) == ["192.0.2.2", "172.17.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "here"),
+    [
+        ("nameserver 127.0.0.53\noptions edns0\n", True),
+        ("# nameserver 192.0.2.1\n", True),
+        ("nameserver 127.0.0.1\nnameserver 192.0.2.1\n", False),
+        ("search example.org\nnameserver 192.0.2.1", False),
+    ],
+)
+def test_a_resolver_on_this_machine_is_known_from_its_settings(text: str, here: bool) -> None:
+    assert asks_this_machine(text) is here

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.containment.cgroups import find_cgroups
 from bench.containment.limits import Deadline, Limits
-from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewrap, why_not
+from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewrap, network_problem, why_not
+from bench.containment.network import NetworkMode
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import borrowed_from, make_clone
 from bench.executors.cyntra.kind import find_kernel
@@ -69,15 +70,20 @@ class CyntraExecutor:
         pass_on: Sequence[str] = (),
         sandbox: SandboxMode = "off",
         allowed: Sequence[str] = (),
-        network: bool = True,
+        network: NetworkMode = "on",
     ) -> "CyntraExecutor":
         """Read the repo's config and issues and find the tools; BenchError when the kernel is missing.
 
         ``extra_path`` directories come before the user's PATH; ``pass_on`` names more variables that runs may see.
-        ``sandbox`` "require" raises BenchError where bubblewrap does not work; see namespaces_for for what follows it.
+        ``sandbox`` "require" raises BenchError where bubblewrap does not work, as do networks that it cannot keep; see
+        namespaces_for for what follows it.
         """
         if sandbox == "require" and find_bubblewrap() is None:
             raise BenchError(f"--sandbox require: {why_not()}")
+        if network != "on" and sandbox == "off":
+            raise BenchError(f"--network {network} is kept by namespaces: leave out --sandbox off")
+        if problem := network_problem(network):
+            raise BenchError(f"--network {network}: {problem}")
         words, search_path = find_kernel(command, extra_path)
         if universe_id is not None and universe_id.startswith("-"):
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
@@ -127,6 +133,8 @@ class CyntraExecutor:
         namespaces = None if find_bubblewrap() is None else self.namespaces
         cgroups = None if self.namespaces is None else find_cgroups()
         try:
+            if namespaces is None and self.namespaces is not None and self.namespaces.network != "on":
+                raise BenchError(f"--network {self.namespaces.network}: {why_not()}")
             outcome = self._execute(case, action, work_dir, repeat, deadline, namespaces, cgroups)
         except (PlannerError, OSError) as error:
             outcome = fault(str(error))
