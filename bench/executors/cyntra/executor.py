@@ -84,6 +84,10 @@ class CyntraExecutor:
             raise BenchError(f"--network {network} is kept by namespaces: leave out --sandbox off")
         if problem := network_problem(network):
             raise BenchError(f"--network {network}: {problem}")
+        if sandbox != "off":
+            # Here and not only in workers: a cgroup of the bench's alone is known from the process that all others are
+            # children of. It is made ready, and what dead benches have left is removed.
+            find_cgroups()
         words, search_path = find_kernel(command, extra_path)
         if universe_id is not None and universe_id.startswith("-"):
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
