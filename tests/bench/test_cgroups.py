@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench.containment.cgroups import NoCgroups, find_cgroups, new_group, own_cgroup, why_no_cgroups
-from bench.containment.limits import Limits
+from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.doctor.containment import processes
 from tests.bench.conftest import KernelRepo
@@ -55,14 +56,19 @@ def test_without_a_cgroup_that_is_seen_it_is_said_why_and_what_to_do(cgroup: str
         own_cgroup(cgroup, mountinfo)
 
 
-def test_the_doctor_says_whether_runs_have_cgroups_and_if_not_the_cure(tmp_path: Path) -> None:
-    (check,) = [check for check in processes(tmp_path) if check.name == "cgroup v2"]
-    assert check.ok is (None if find_cgroups() is None else True)
-    cures = ("unified_cgroup_hierarchy=1", "Delegate=yes", "--privileged", "Linux 5.14")
-    assert check.ok or any(cure in check.remedy and cure in check.line for cure in cures)
+def test_the_doctor_says_whether_runs_have_cgroups_and_a_network_and_if_not_the_cure(tmp_path: Path) -> None:
+    checks = {check.name: check for check in processes(tmp_path)}
+    assert checks["cgroup v2"].ok is (None if find_cgroups() is None else True)
+    for name, cures in (
+        ("cgroup v2", ("unified_cgroup_hierarchy=1", "Delegate=yes", "--privileged", "Linux 5.14")),
+        ("network", ("install passt", "install bubblewrap")),
+    ):
+        assert checks[name].ok or any(cure in checks[name].line for cure in cures)
 
 
-def run(work_dir: Path, command: list[str], *, wall_s: float = 20, **limits: int) -> RunReport:
+def run(
+    work_dir: Path, command: list[str], *, deadline: Deadline | None = None, grace_s: float = 0.3, **limits: int
+) -> RunReport:
     """Run it in a cgroup of its own, without namespaces."""
     work_dir.mkdir(exist_ok=True)
     return run_supervised(
@@ -71,8 +77,9 @@ def run(work_dir: Path, command: list[str], *, wall_s: float = 20, **limits: int
         work_dir=work_dir,
         environment={"PATH": os.environ["PATH"]},
         log_path=work_dir / "log",
-        limits=Limits(wall_s, **limits),
-        grace_s=0.3,
+        limits=Limits(30, **limits),
+        deadline=deadline,
+        grace_s=grace_s,
         cgroups=find_cgroups(),
     )
 
@@ -113,10 +120,14 @@ def test_a_fork_bomb_is_stopped_at_its_limit(
 
 
 @real
-def test_at_its_limit_of_time_it_has_its_grace(tmp_path: Path) -> None:
-    script = "trap 'echo writes what it has > kept; exit 3' TERM; while :; do sleep 0.05; done"
-    report = run(tmp_path / "w", ["sh", "-c", script], wall_s=0.7)
-    assert (report.stopped_by, report.exit_code) == ("walltime", 3)
+def test_it_has_its_grace_before_all_of_it_is_killed(tmp_path: Path) -> None:
+    script = "trap 'echo writes what it has > kept; exit 3' TERM; touch ready; while :; do sleep 0.05; done"
+    deadline = Deadline()
+    thread = threading.Thread(target=lambda: (until((tmp_path / "w/ready").exists), deadline.shorten(0, "cancelled")))
+    thread.start()
+    report = run(tmp_path / "w", ["sh", "-c", script], deadline=deadline, grace_s=10)
+    thread.join()
+    assert (report.stopped_by, report.exit_code) == ("cancelled", 3)
     assert (tmp_path / "w" / "kept").exists() and groups() == []
 
 

@@ -252,6 +252,19 @@ def test_a_network_that_nothing_here_can_keep_is_refused_with_its_cure(
         executor_of(kernel_repo.root, SMALL_KERNEL, sandbox="off", network="off")
 
 
+def test_an_address_that_is_taken_away_is_refused_by_its_own_route() -> None:
+    program = """
+import errno, fcntl, socket
+from bench.containment.own_network import SIOCADDRT, rejecting_route
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), SIOCADDRT, rejecting_route("192.0.2.7"))
+for last in (6, 7):
+    print(errno.errorcode[socket.socket().connect_ex((f"192.0.2.{last}", 80))])
+"""
+    command = ["unshare", "--map-root-user", "--net", sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.stdout.split() == ["ENETUNREACH", "EHOSTUNREACH"], done.stderr
+
+
 def test_the_own_addresses_of_a_machine_are_read_without_its_loopback() -> None:
     trie = """Main:
   +-- 0.0.0.0/0 3 0 5
