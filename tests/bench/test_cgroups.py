@@ -123,7 +123,12 @@ def test_a_fork_bomb_is_stopped_at_its_limit(
 def test_it_has_its_grace_before_all_of_it_is_killed(tmp_path: Path) -> None:
     script = "trap 'echo writes what it has > kept; exit 3' TERM; touch ready; while :; do sleep 0.05; done"
     deadline = Deadline()
-    thread = threading.Thread(target=lambda: (until((tmp_path / "w/ready").exists), deadline.shorten(0, "cancelled")))
+
+    def cancel() -> None:
+        until((tmp_path / "w/ready").exists)
+        deadline.shorten(0, "cancelled")
+
+    thread = threading.Thread(target=cancel)
     thread.start()
     report = run(tmp_path / "w", ["sh", "-c", script], deadline=deadline, grace_s=10)
     thread.join()
