@@ -23,7 +23,7 @@ class Limits:
     """Anonymous and shared memory of all its processes together. Enough for four agents and a test suite of a large
     project. Watched ten times a second and not an rlimit: a Java VM reserves gigabytes of addresses that it never uses
     (RLIMIT_AS), an AddressSanitizer terabytes of data (RLIMIT_DATA). What it writes to a tmpfs without mapping it is
-    not counted."""
+    not counted, but in a cgroup."""
     processes: int | None = 2048
     """Processes and threads together: a fifteenth of what a small machine can have (32768), and several times what
     four agents and a parallel build use."""

@@ -25,6 +25,16 @@ def mount_points_below(directory: str) -> list[str]:
     return [os.fsdecode(point) for point in reversed(points) if point.startswith(inside)]
 
 
+def mount_of_type(kind: bytes, mountinfo: bytes) -> tuple[str, str] | None:
+    """What of a file system is mounted, and where, for the first of this type; None when there is none."""
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(b" - ")
+        if rest.split()[0] == kind:
+            root, point = fields.split()[3:5]
+            return os.fsdecode(_unescaped(root)), os.fsdecode(_unescaped(point))
+    return None
+
+
 def read_whole(path: str) -> bytes:
     """A file of /proc, as large as it is."""
     descriptor = os.open(path, os.O_RDONLY)

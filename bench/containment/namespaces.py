@@ -14,6 +14,17 @@ from pathlib import Path
 from shutil import which
 from typing import Literal, TypeAlias
 
+from bench.containment.network import (
+    FORWARDER,
+    RESOLVER,
+    NetworkMode,
+    asks_this_machine,
+    find_pasta,
+    why_no_pasta,
+    with_own_network,
+)
+from planner.errors import BenchError
+
 SandboxMode: TypeAlias = Literal["auto", "require", "off"]
 """Whether runs get namespaces of their own: where that works, always or with an error, never."""
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
@@ -38,29 +49,42 @@ class Namespaces:
     shown: tuple[Path, ...] = ()
     """Read-only, also where they lie in a hidden directory."""
     writable: tuple[Path, ...] = ()
-    network: bool = True
+    network: NetworkMode = "on"
 
     def with_shown(self, places: Iterable[Path]) -> "Namespaces":
         """The same with further places to read."""
         return replace(self, shown=(*self.shown, *places))
 
     def command(self, program: Path, command: Sequence[str], work_dir: Path, temporary: Path) -> list[str]:
-        """``command`` in namespaces, by the bubblewrap at ``program``; ``temporary`` is what it sees as /tmp."""
+        """``command`` in namespaces, by the bubblewrap at ``program``; ``temporary`` is what it sees as /tmp.
+
+        BenchError for a network that this machine cannot give.
+        """
         mounts = [(place, 0, ["--tmpfs", str(place)]) for place in self.hidden]
         mounts += [(place, 0, ["--bind", str(temporary), str(place)]) for place in TEMPORARY if place.is_dir()]
         # A place may be gone by now, such as the user's temporary file.
         mounts += [(place, 1, ["--ro-bind-try", str(place), str(place)]) for place in self.shown]
         mounts += [(place, 2, ["--bind-try", str(place), str(place)]) for place in self.writable]
         mounts.append((work_dir, 3, ["--bind", str(work_dir), str(work_dir)]))
+        if self.network == "loopback-blocked" and asks_this_machine(RESOLVER.read_text()):
+            own = work_dir / RESOLVER.name
+            own.write_text(f"nameserver {FORWARDER}\n")
+            mounts.append((RESOLVER.resolve(), 4, ["--ro-bind", str(own), str(RESOLVER.resolve())]))
         in_order = sorted(mounts, key=lambda mount: (len(mount[0].parts), mount[1]))
-        return [
+        enclosed = [
             str(program),
             *_ALONE,
-            *([] if self.network else ["--unshare-net"]),
+            *(["--unshare-net"] if self.network == "off" else []),
             *(word for _, _, words in in_order for word in words),
             "--",
             *command,
         ]
+        if self.network != "loopback-blocked":
+            return enclosed
+        pasta = find_pasta(program, _ALONE)
+        if pasta is None:
+            raise BenchError(f"--network loopback-blocked: {why_no_pasta(program, _ALONE)}")
+        return with_own_network(pasta, enclosed)
 
 
 _ALONE = (
@@ -87,6 +111,18 @@ def name_service() -> tuple[Path, ...]:
 def find_bubblewrap() -> Path | None:
     """A bubblewrap that works here: the system's, else that of the Python package; tried once per process."""
     return next((program for program in _programs() if _problem(program) is None), None)
+
+
+def network_problem(mode: NetworkMode) -> str | None:
+    """Why runs cannot have this network here, and what to do; None when they can."""
+    program = find_bubblewrap()
+    if mode == "on":
+        return None
+    if program is None:
+        return why_not()
+    if mode == "off" or find_pasta(program, _ALONE) is not None:
+        return None
+    return why_no_pasta(program, _ALONE)
 
 
 def why_not() -> str:

@@ -12,6 +12,8 @@ import signal
 import time
 from signal import SIGKILL, SIGTERM
 
+from bench.containment.control_group import ControlGroup
+
 DEFAULTED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 KILL_PATIENCE_S = 30.0
@@ -28,9 +30,13 @@ OOM_SCORE = 500
 class ProcessTree:
     """All descendants of this process, which must be their subreaper: :func:`become_subreaper` makes it so."""
 
-    def __init__(self, enclosed: bool = False) -> None:
-        """``enclosed``: the command only stands before the real one, and all ends in an instant if it does."""
+    def __init__(self, enclosed: bool = False, group: ControlGroup | None = None) -> None:
+        """``enclosed``: the command only stands before the real one, and all ends in an instant if it does.
+
+        ``group``: the cgroup that the command is started in, and which all it starts is in as well.
+        """
         self._enclosed = enclosed
+        self._group = group
         self.cpu_s = 0.0
         """Of the processes that have ended and were waited for by their parents, or by us."""
         self.status: int | None = None
@@ -41,7 +47,7 @@ class ProcessTree:
 
     def start(self, command: list[str], run_dir: str) -> None:
         """Start ``command`` in ``run_dir`` in a session of its own; OSError when that is not possible."""
-        self.root = _start(command, run_dir)
+        self.root = _start(command, run_dir, self._group)
 
     def wait(self, handles: dict[int, str], limits: "Deadlines", watch: "Watch") -> str | None:
         """Wait for the command's end; returns why it is to be ended before, or None when it ended by itself.
@@ -83,6 +89,8 @@ class ProcessTree:
 
     def kill(self) -> None:
         """SIGKILL in rounds until no process is left: each round takes what was born during the one before."""
+        if self._group is not None:
+            self._group.kill()
         patience_ends = time.monotonic() + KILL_PATIENCE_S
         before: set[int] = set()
         while not self.is_over():
@@ -140,21 +148,32 @@ class Deadlines:
 class Watch:
     """Compares what the descendants of this process use with limits, None = no such limit; and looks at their disk.
 
-    A run can use no more than the whole machine does, which one look shows (0.03 ms): processes are only looked at
-    when the machine's use is above a limit, and then for at most WATCH_SHARE of a CPU.
+    A cgroup keeps its limits itself, and is only asked. Without one: a run can use no more than the whole machine does,
+    which one look shows (0.03 ms): processes are only looked at when the machine's use is above a limit, and then for
+    at most WATCH_SHARE of a CPU.
     """
 
-    def __init__(self, memory_bytes: int | None, max_tasks: int | None, directory: str) -> None:
+    def __init__(
+        self, memory_bytes: int | None, max_tasks: int | None, directory: str, group: ControlGroup | None = None
+    ) -> None:
         self._memory_bytes = memory_bytes
         self._max_tasks = max_tasks
+        self._group = group
         # Kept open: a run may remove or replace the directory that it works in.
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         self._next_look = 0.0
 
-    def exceeded(self) -> str | None:
-        """The limit that the tree exceeds, "memory" or "processes"; "disk" when that is full; or None."""
+    def met(self) -> str | None:
+        """What we need not look at processes for: "disk" when that is full; the limit that a cgroup has come to."""
         if self.disk_is_full():
             return "disk"
+        return None if self._group is None else self._group.exceeded()
+
+    def exceeded(self) -> str | None:
+        """The limit that the tree exceeds, "memory" or "processes"; "disk" when that is full; or None."""
+        met = self.met()
+        if met is not None or self._group is not None:
+            return met
         memory_possible = self._memory_bytes is not None and _machine_memory() > self._memory_bytes
         tasks_possible = self._max_tasks is not None and machine_tasks() > self._max_tasks
         if not (memory_possible or tasks_possible) or time.monotonic() < self._next_look:
@@ -273,7 +292,7 @@ def limit_resources(file_bytes: int | None, max_tasks: int | None) -> None:
             resource.setrlimit(resource.RLIMIT_NPROC, (backstop, backstop))
 
 
-def _start(command: list[str], run_dir: str) -> int:
+def _start(command: list[str], run_dir: str, group: ControlGroup | None) -> int:
     """Fork and exec by hand, for posix_spawn cannot set the death signal."""
     ourselves = os.getpid()
     error_read, error_write = os.pipe()
@@ -292,6 +311,8 @@ def _start(command: list[str], run_dir: str) -> int:
         if os.getppid() != ourselves:
             os._exit(127)
         _prefer_for_oom()
+        if group is not None:
+            group.enter()
         # The command must find signals at their defaults: Python ignores some, and so may whoever started the bench.
         for number in DEFAULTED:
             signal.signal(number, signal.SIG_DFL)

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from bench.containment import process_tree
+from bench.containment.cgroups import new_group
 from bench.containment.forkserver_client import FORK_SERVER
 from bench.containment.limits import Deadline, Limits, StopReason
 from bench.containment.namespaces import Namespaces, find_bubblewrap
@@ -46,13 +47,16 @@ def run_supervised(
     deadline: Deadline | None = None,
     grace_s: float = 2.0,
     namespaces: Namespaces | None = None,
+    cgroups: Path | None = None,
 ) -> RunReport:
     """Run ``command`` in ``run_dir`` with ``environment`` and nothing more, within ``limits``.
 
     Its output goes to ``log_path``. ``deadline`` shortens the limit of time from another thread. When this process dies
     in any way, the supervisor kills the command's whole tree and removes ``work_dir``. With ``namespaces`` it runs in
-    these, with TMPDIR as its /tmp. BenchError when the command cannot be started or the supervisor is lost.
+    these, with TMPDIR as its /tmp; with ``cgroups``, as find_cgroups gives it, in a cgroup of its own below that.
+    BenchError when the command cannot be started or the supervisor is lost.
     """
+    group = None if cgroups is None else new_group(cgroups)
     if namespaces is not None:
         command = _enclosed(command, namespaces, work_dir, environment)
     control_read, control_write = os.pipe()
@@ -62,7 +66,7 @@ def run_supervised(
         with log_path.open("ab") as log, in_use(work_dir) as mark:
             most = ["none" if n is None else n for n in (limits.memory_bytes, limits.processes, limits.file_bytes)]
             settings = [limits.wall_s, grace_s, *most, run_dir, work_dir, int(namespaces is not None)]
-            arguments = map(str, [*settings, *command])
+            arguments = map(str, [*settings, "none" if group is None else group.path, *command])
             descriptors = (control_read, report_write, mark, log.fileno())
             FORK_SERVER.start_supervisor(list(arguments), {**environment, MARK: str(work_dir)}, descriptors)
         # Ours was a copy: when the supervisor's own is closed too, it is gone.
@@ -72,6 +76,8 @@ def run_supervised(
         with deadline.hold(control_write) if deadline else contextlib.nullcontext():
             report = _read_report(report_read, time.monotonic() + patience_s)
         if report is None:
+            if group is not None:
+                group.remove()
             kill_strays(work_dir)
             raise BenchError(f"the supervisor of {command[0]!r} was lost before it reported: it was killed or is stuck")
         if "error" in report:

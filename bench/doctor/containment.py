@@ -5,9 +5,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.containment.cgroups import find_cgroups, why_no_cgroups
 from bench.containment.fast_python import fast_python
 from bench.containment.limits import Limits
-from bench.containment.namespaces import find_bubblewrap, why_not
+from bench.containment.namespaces import find_bubblewrap, network_problem, why_not
 from bench.containment.run_supervised import RunReport, run_supervised
 from bench.doctor.check import PROBE_LIMIT_S, Check, attempt
 
@@ -65,6 +66,7 @@ def processes(place: Path) -> list[Check]:
         _precedence(),
         _cgroup(),
         _namespaces(),
+        _network(),
     ]
 
 
@@ -124,19 +126,18 @@ def _namespaces() -> Check:
     )
 
 
+def _network() -> Check:
+    problem = network_problem("loopback-blocked")
+    if problem is None:
+        return Check("network", True, "--network loopback-blocked: runs reach the network, but no port of this machine")
+    return Check("network", None, "runs reach the ports of this machine, unless --network off", problem)
+
+
 def _cgroup() -> Check:
-    """Not used by the bench; some would want to start it in a cgroup of its own."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-        own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
-        for mount in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
-            if own is not None and (mount / own / "cgroup.controllers").exists():
-                controllers = (mount / own / "cgroup.controllers").read_text().strip() or "no controllers"
-                delegated = "delegated" if os.access(mount / own / "cgroup.procs", os.W_OK) else "not delegated"
-                return Check("cgroup v2", None, f"{delegated}, {controllers} (not needed)")
-    except OSError as error:
-        return Check("cgroup v2", None, f"{error} (not needed)")
-    return Check("cgroup v2", None, "not available (not needed)")
+    place = find_cgroups()
+    if place is not None:
+        return Check("cgroup v2", True, f"{place}: the kernel keeps each run's memory and processes, and ends it whole")
+    return Check("cgroup v2", None, "supervisors look at memory and processes, ten times a second", why_no_cgroups())
 
 
 _MEMORY = "import time; kept = [b'x' * 10_000_000 for _ in range(20)]; time.sleep(60)"

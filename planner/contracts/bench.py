@@ -33,7 +33,7 @@ class BenchOutcome(Document):
 
     stopped_early: stopped because it could not win any more; whether it would have passed is not known.
     ``derived_from`` names the execution under more minutes that gave this outcome; nothing was run for it.
-    ``isolation`` is what kept a run of the kernel in bounds.
+    ``isolation`` is what kept a run of the kernel in bounds, ``limited_by`` what kept its memory and processes.
     """
 
     passed: bool
@@ -47,6 +47,7 @@ class BenchOutcome(Document):
     score: float | None = None
     derived_from: str | None = None
     isolation: Literal["supervisor", "namespaces"] | None = None
+    limited_by: Literal["supervisor", "cgroup"] | None = None
     gates: list[GateResult]
     fail_codes: list[str]
     exit_code: int | None

@@ -79,11 +79,17 @@ class KernelRepo:
         return path
 
     def state(self) -> dict[str, Any]:
-        """Everything about the repo that a bench must not change."""
+        """Everything about the repo that a bench must not change: contents, modes, and when it was last written."""
+        own = self.root / ".cyntra" / "planner"
+        entries = [path for path in sorted(self.root.rglob("*")) if not path.is_relative_to(own)]
         files = {
-            str(path.relative_to(self.root)): (path.lstat().st_mtime_ns, path.read_bytes())
-            for path in sorted(self.root.rglob("*"))
-            if path.is_file() and not path.is_relative_to(self.root / ".cyntra" / "planner")
+            str(path.relative_to(self.root)): (
+                # The directory of ours is made in this one.
+                path.lstat().st_mtime_ns if path != own.parent else None,
+                path.lstat().st_mode,
+                path.read_bytes() if path.is_file() else None,
+            )
+            for path in entries
         }
         return {
             "files": files,

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,6 +74,13 @@ def test_decisions_are_run_recorded_and_read_back_with_the_same_tokens(dispatch:
         ("speculate_vote", 3, 30),
         ("serial_handoff", 1, 45),
     }
+
+
+def test_only_the_kernel_changes_anything_of_the_repo_but_our_own_directory(dispatch: DispatchRepo) -> None:
+    before = dispatch.repo.state()
+    report = dispatch.run(cyntra=f"{sys.executable} -c pass", issue_ids=["2"], once=True)
+    assert len(dispatch.journal.entries) == 1 and not report.is_complete
+    assert dispatch.repo.state() == before
 
 
 def test_log_mode_records_the_prediction_and_lets_the_kernel_decide(dispatch: DispatchRepo) -> None:

@@ -69,7 +69,7 @@ exec(sys.argv[2])
 with open(sys.argv[1] + ".new", "w") as file:
     file.write(f"{os.getpid()} {root} {supervisor}")
 os.rename(sys.argv[1] + ".new", sys.argv[1])
-os.execve(sys.executable, [*arguments, "-S", "-c", "import time; time.sleep(300)"], environment)
+os.execve(sys.executable, [*arguments, "-S", "-c", "import time; time.sleep(300)", sys.argv[1]], environment)
 """
 """Gets away as told by argument 2, then notes in the file of argument 1: its own number, the command's, its parent's.
 
@@ -208,19 +208,6 @@ def test_killing_the_worker_kills_the_run_and_removes_its_directory(
     until(lambda: not work_dir.exists())
 
 
-@pytest.mark.parametrize("root", ["stay", "leave"])
-@pytest.mark.parametrize("escape", DETACH.values(), ids=DETACH.keys())
-def test_whatever_a_process_does_to_get_away_it_is_gone_when_the_run_ends(
-    tmp_path: Path, escape: str, root: str
-) -> None:
-    note = tmp_path / "note"
-    wall_limit_s = 3 if root == "stay" else 20
-    report = supervise(tmp_path / "w", *python(ESCAPE, note, escape, root), wall_limit_s=wall_limit_s)
-    assert (report.stopped_by, report.left) == ("walltime" if root == "stay" else None, 0)
-    assert root == "leave" or note.exists(), "it was stopped before it got away"
-    assert not note.exists() or not is_alive(int(note.read_text().split()[0]))
-
-
 @pytest.mark.parametrize(
     "victims",
     [
@@ -248,6 +235,13 @@ def test_killing_any_of_those_who_stand_over_a_run_leaves_nothing_of_it(tmp_path
 def test_a_supervisor_that_is_stopped_goes_on(tmp_path: Path) -> None:
     report = supervise(tmp_path / "w", "sh", "-c", "kill -STOP $PPID; sleep 60", wall_limit_s=0.5)
     assert report.stopped_by == "walltime"
+
+
+def test_a_guard_that_the_run_has_stopped_delays_nothing(tmp_path: Path) -> None:
+    began = time.monotonic()
+    script = "import os; status = open(f'/proc/{os.getppid()}/stat').read(); os.kill(int(status.split()[3]), 19)"
+    assert supervise(tmp_path / "w", *python(script)).exit_code == 0
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.containment.cgroups import find_cgroups
 from bench.containment.limits import Deadline, Limits
-from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewrap, why_not
+from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewrap, network_problem, why_not
+from bench.containment.network import NetworkMode
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import borrowed_from, make_clone
 from bench.executors.cyntra.kind import find_kernel
@@ -54,7 +56,7 @@ class CyntraExecutor:
     """What every execution may use; its time is bounded by the action's minutes as well."""
     environment: dict[str, str] = field(repr=False)
     namespaces: Namespaces | None = None
-    """Those of every run, where bubblewrap works; None leaves all to the supervisor."""
+    """Those of every run, where bubblewrap works; None leaves all to the supervisor, limits included."""
 
     @classmethod
     def prepare(
@@ -68,15 +70,24 @@ class CyntraExecutor:
         pass_on: Sequence[str] = (),
         sandbox: SandboxMode = "off",
         allowed: Sequence[str] = (),
-        network: bool = True,
+        network: NetworkMode = "on",
     ) -> "CyntraExecutor":
         """Read the repo's config and issues and find the tools; BenchError when the kernel is missing.
 
         ``extra_path`` directories come before the user's PATH; ``pass_on`` names more variables that runs may see.
-        ``sandbox`` "require" raises BenchError where bubblewrap does not work; see namespaces_for for what follows it.
+        ``sandbox`` "require" raises BenchError where bubblewrap does not work, as do networks that it cannot keep; see
+        namespaces_for for what follows it.
         """
         if sandbox == "require" and find_bubblewrap() is None:
             raise BenchError(f"--sandbox require: {why_not()}")
+        if network != "on" and sandbox == "off":
+            raise BenchError(f"--network {network} is kept by namespaces: leave out --sandbox off")
+        if problem := network_problem(network):
+            raise BenchError(f"--network {network}: {problem}")
+        if sandbox != "off":
+            # Here and not only in workers: a cgroup of the bench's alone is known from the process that all others are
+            # children of. It is made ready, and what dead benches have left is removed.
+            find_cgroups()
         words, search_path = find_kernel(command, extra_path)
         if universe_id is not None and universe_id.startswith("-"):
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
@@ -124,11 +135,18 @@ class CyntraExecutor:
         """
         # Looked for where the execution runs: another node may have none.
         namespaces = None if find_bubblewrap() is None else self.namespaces
+        cgroups = None if self.namespaces is None else find_cgroups()
         try:
-            outcome = self._execute(case, action, work_dir, repeat, deadline, namespaces)
+            if namespaces is None and self.namespaces is not None and self.namespaces.network != "on":
+                raise BenchError(f"--network {self.namespaces.network}: {why_not()}")
+            outcome = self._execute(case, action, work_dir, repeat, deadline, namespaces, cgroups)
         except (PlannerError, OSError) as error:
             outcome = fault(str(error))
-        return outcome.model_copy(update={"isolation": "supervisor" if namespaces is None else "namespaces"})
+        kept_by = {
+            "isolation": "supervisor" if namespaces is None else "namespaces",
+            "limited_by": "supervisor" if cgroups is None else "cgroup",
+        }
+        return outcome.model_copy(update=kept_by)
 
     def lane_limit_ms(self, action: Action) -> int | None:
         """How long each agent of ``action`` may work; None for "NA" minutes."""
@@ -157,6 +175,7 @@ class CyntraExecutor:
         repeat: int,
         deadline: Deadline | None,
         namespaces: Namespaces | None,
+        cgroups: Path | None,
     ) -> BenchOutcome:
         self._check_feasible(case, action)
         if namespaces is not None:
@@ -175,6 +194,7 @@ class CyntraExecutor:
                 limits=self._limits(action, START_S),
                 deadline=deadline,
                 namespaces=namespaces,
+                cgroups=cgroups,
             )
         clone, tools, temporary = work_dir / "clone", work_dir / "tools", work_dir / "tmp"
         temporary.mkdir()
@@ -194,6 +214,7 @@ class CyntraExecutor:
             limits=self._limits(action),
             deadline=deadline,
             namespaces=namespaces,
+            cgroups=cgroups,
         )
         launches = read_launches(launch_log, started_ms + report.wall_ms)
         return read_outcome(clone, action, report, launches, log_path)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bench.containment.limits import GIB, Limits
 from bench.containment.namespaces import SandboxMode
+from bench.containment.network import NetworkMode
 from bench.executors.places import ledger_in_repo
 from bench.executors.registry import PreparedBench
 from bench.options import COST, RUN, BenchOptions
@@ -51,7 +52,12 @@ class CyntraOptions(OptionsModel):
         "Place in your home that executions need to read, or with :rw after it to write; may be repeated.",
         section=RUN,
     )
-    network: Literal["on", "off"] = option("on", "Whether executions in namespaces reach the network.", section=RUN)
+    network: NetworkMode = option(
+        "on",
+        "What executions in namespaces reach: on (the network), off (nothing), or loopback-blocked (the network, but "
+        "nothing that listens on this machine; needs pasta, see --doctor).",
+        section=RUN,
+    )
 
     @property
     def command(self) -> list[str]:
@@ -103,7 +109,7 @@ def prepared_executor(repo: "Repo", own: CyntraOptions) -> "CyntraExecutor":
         pass_on=own.env,
         sandbox=own.sandbox,
         allowed=own.allow_path,
-        network=own.network == "on",
+        network=own.network,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bench
 from bench.containment.namespaces import TEMPORARY, Namespaces, name_service
+from bench.containment.network import NetworkMode
 from planner.artifacts.lenient import section
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain
@@ -56,7 +57,7 @@ def namespaces_for(
     search_path: str,
     *,
     allowed: Sequence[str] = (),
-    network: bool = True,
+    network: NetworkMode = "on",
 ) -> Namespaces:
     """The namespaces of the runs of a bench on ``repo``, by a kernel called ``command`` and these tools.
 

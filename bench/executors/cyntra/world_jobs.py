@@ -50,6 +50,7 @@ def execute_world(
     limits: Limits,
     deadline: Deadline | None = None,
     namespaces: Namespaces | None = None,
+    cgroups: Path | None = None,
 ) -> BenchOutcome:
     """Evolve the issue's world in a clone of ``repo`` in ``work_dir``; BenchError when that cannot be done.
 
@@ -75,6 +76,7 @@ def execute_world(
         limits=limits,
         deadline=deadline,
         namespaces=namespaces,
+        cgroups=cgroups,
     )
     return read_world_outcome(clone, action, report, log_path)
 
