@@ -44,7 +44,8 @@ class Answer:
 
     verdict: Verdict
     sentence: str
-    evidence: str
+    evidence: tuple[str, ...]
+    """On what it was judged, what policies came to, how sure that is, and what it cost to know."""
     next_steps: tuple[str, ...]
 
 
@@ -74,23 +75,23 @@ def answer(sources: Sources, standings: Standings | None, cost: Cost | None) -> 
     return _with_run(sources, standings, best, evidence)
 
 
-def _evidence(standings: Standings, best: Standing | None, cost: Cost | None) -> str:
-    """On what it was judged, what policies came to, how sure gains are, and what it cost to know."""
+def _evidence(standings: Standings, best: Standing | None, cost: Cost | None) -> tuple[str, ...]:
     lines = [
         f"Judged on {plural(standings.n_cases, 'unseen case')} of {plural(standings.n_problems, 'problem')}, with "
         f"{plural(standings.learning_cases, 'other case')} to learn from."
     ]
     shown = [one for one in (best, standings.get(SINGLE_BEST), standings.get(RULE)) if one is not None]
     came_to = [_came_to(one) for one in shown]
-    lines.append("; ".join(one for one in came_to if one) + ".")
+    if any(came_to):
+        lines.append("; ".join(one for one in came_to if one) + ".")
     pairs = [(SINGLE_BEST, RULE)] if best is None else [(best.name, RULE), (best.name, SINGLE_BEST)]
     gains = [(over, standings.gain(name, over)) for name, over in pairs]
     known = [f"{gain(found)} over {_named(standings, over)}" for over, found in gains if found is not None]
     if known:
         lines.append(f"Utility won, with 95 % intervals: {', '.join(known)}.")
     if cost is not None:
-        lines.append(f"{cost.text[0].upper()}{cost.text[1:]}.")
-    return " ".join(lines)
+        lines.append(f"{cost.text}.")
+    return tuple(line[0].upper() + line[1:] for line in lines)
 
 
 def _came_to(one: Standing) -> str:
@@ -112,7 +113,7 @@ def _best_run(standings: Standings) -> Standing | None:
     return min(runs, key=lambda one: one.regret.mean if one.regret else math.inf, default=None)
 
 
-def _with_run(sources: Sources, standings: Standings, best: Standing, evidence: str) -> Answer:
+def _with_run(sources: Sources, standings: Standings, best: Standing, evidence: tuple[str, ...]) -> Answer:
     over_rule, over_fixed = standings.gain(best.name, RULE), standings.gain(best.name, SINGLE_BEST)
     fixed_over_rule = standings.gain(SINGLE_BEST, RULE)
     cases = plural(standings.n_cases, "unseen case")
@@ -174,7 +175,7 @@ def _not_better(best: Standing, over_fixed: Gain | None) -> str:
     return f"whether “{best.label}” is better than the best fixed action is open"
 
 
-def _without_runs(sources: Sources, standings: Standings, evidence: str) -> Answer:
+def _without_runs(sources: Sources, standings: Standings, evidence: tuple[str, ...]) -> Answer:
     found = standings.gain(SINGLE_BEST, RULE)
     cases = plural(standings.n_cases, "unseen case")
     train = (
@@ -211,13 +212,13 @@ def _nothing(sources: Sources) -> Answer:
         return Answer(
             "nothing",
             "Nothing can be said yet: the bench has too few cases of which two actions can be compared.",
-            f"The ledger is {sources.ledger}.",
+            (f"The ledger is {sources.ledger}.",),
             (_bench_more(sources, None),),
         )
     return Answer(
         "nothing",
         "Nothing can be said yet about what decisions are worth: no bench is among these records.",
-        "The page shows how training went and how policies imitate what was run.",
+        ("The page shows how training went and how policies imitate what was run.",),
         ("Measure what actions come to: planner bench --k 4", "Or ask the logs alone: planner advise"),
     )
 

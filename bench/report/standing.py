@@ -214,7 +214,7 @@ def _judged(
         passed=_passes(kept, chosen),
         agent_minutes=_minutes(kept, chosen, minute_ms, "agent_ms"),
         wall_minutes=_minutes(kept, chosen, minute_ms, "duration_ms"),
-        regret=_range(least, _problems(kept)),
+        regret=_within(_range(least, _problems(kept)), _range(most, _problems(kept))),
         regret_at_most=float(most.mean()),
     )
 
@@ -242,7 +242,7 @@ def _drawn(
         passed=mean(outcomes.passed.astype(np.float64)) if not outcomes.capped.any() else None,
         agent_minutes=mean(outcomes.agent_ms / minute_ms),
         wall_minutes=mean(outcomes.duration_ms / minute_ms),
-        regret=mean(least),
+        regret=_within(mean(least), mean(most)),
         regret_at_most=mean(most).mean,
     )
 
@@ -295,6 +295,11 @@ def _range(values: NDArray[np.float64], problems: NDArray[np.int64], among: NDAr
     """The mean with its interval, cases of one problem drawn together."""
     weights = np.ones(len(values)) if among is None else among
     return Range(*ratio_interval(np.bincount(problems, values), np.bincount(problems, weights)))
+
+
+def _within(least: Range, most: Range) -> Range:
+    """What is known within bounds: its mean at least, and an interval that holds for both."""
+    return Range(least.mean, least.low, most.high)
 
 
 def _problems(cases: Sequence[GridCase]) -> NDArray[np.int64]:

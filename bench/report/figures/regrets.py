@@ -57,7 +57,7 @@ def _mean(one: Standing) -> str:
 
 def _paint(rows: list[Standing]) -> Callable[[Sheet], None]:
     def paint(sheet: Sheet) -> None:
-        axes = sheet.axes(12, 12, 4, 44) if sheet.is_narrow else sheet.axes(190, 110, 4, 44)
+        axes = sheet.axes(12, 12, 4, 44) if sheet.is_narrow else sheet.axes(190, 132, 4, 44)
         for at, one in enumerate(rows):
             _row(sheet, axes, one, -at)
         top = max(max(one.regrets.values()) for one in rows)

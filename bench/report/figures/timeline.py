@@ -120,7 +120,6 @@ def _paint(bars: Sequence[_Bar], n_lanes: int, span: int, in_bars: bool) -> Call
         if in_bars:
             axes.set_ylim(n_lanes - 0.4, -0.6)
             axes.set_yticks([0, n_lanes - 1] if n_lanes > 1 else [0], ["1", str(n_lanes)] if n_lanes > 1 else ["1"])
-            axes.set_ylabel("lane", labelpad=-4)
         else:
             _stacked(axes, bars, span, unit)
         axes.set_xlim(0, span / unit or 1)
