@@ -27,7 +27,7 @@ from planner.scoring.utility import limit_ms
 from tests.bench.grouped import bench_tables
 from tests.bench.ledgers import bound, write_ledger
 from tests.bench.reported import HOSTILE, MINUTE_SECONDS, bench_of, judged_run
-from tests.bench.test_ledger import bench_case
+from tests.bench.test_ledger import ACTIONS, bench_case
 from tests.bench.test_objective import outcome
 from tests.bench.test_replay import write_tables
 from tests.conftest import FIXTURES
