@@ -7,6 +7,7 @@ vocab.json           {"tokens": [...]}
 action_space.json    {swarm_ids, max_candidates_bins, max_minutes_bins, max_iterations_bins, validity_rules}
 calibration.json     {"temperatures": {head: T}, "threshold": ...}
 metadata.json        where the policy comes from, what it reads, and how the check went
+MODEL_CARD.md        the same for people, with how it was judged
 """
 
 import logging
@@ -36,6 +37,7 @@ from planner.encoding.kernel_tokens import (
     KERNEL_TOKENS_PER_RUN,
 )
 from planner.errors import DatasetError, ExportError
+from planner.export.model_card import write_model_card
 from planner.export.onnx_graph import write_token_policy
 from planner.export.structural_bundle import export_structural
 from planner.files import staged_directory
@@ -84,6 +86,7 @@ def export_bundle(
         with _one_thread():
             metadata["check"] = compare(policy, Bundle(staging), contexts)
         _write(staging / "metadata.json", metadata)
+        write_model_card(staging, run, metadata, _calibration(policy), dataset.info)
     return metadata
 
 
