@@ -57,6 +57,7 @@ def write_report(
     ``holdout`` and ``by`` say which cases of a ledger are unseen where no results on it say so.
     """
     page = read_page(find_sources(named, runs), holdout=holdout, by=by)
+    out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.draft")
     draft.write_text(render(page), "utf-8")
     draft.replace(out)
