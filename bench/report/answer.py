@@ -1,6 +1,7 @@
 """The one sentence that a page begins with: which policy, how much better, how sure; and what to do next."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,10 @@ Verdict = Literal["follow", "fixed", "open", "nothing"]
 actions were compared."""
 
 
+Source = Literal["run", "recorded", "simulated"]
+"""Where outcomes come from: agents that ran, trials that were recorded before, a simulated world."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What the bench took."""
@@ -25,14 +30,16 @@ class Cost:
     agent_minutes: float
     dollars: float | None
     with_dollars: int
-    looked_up: bool
-    """Outcomes are those of trials that were recorded before: nothing was run."""
+    source: Source
 
     @property
     def text(self) -> str:
         """In words."""
-        if self.looked_up:
-            return f"{plural(self.executions, 'outcome')} were looked up in recorded trials, which cost nothing new"
+        outcomes = plural(self.executions, "outcome")
+        if self.source == "recorded":
+            return f"{outcomes} were looked up in recorded trials, which cost nothing new"
+        if self.source == "simulated":
+            return f"{outcomes} were drawn from a simulated world, which says nothing about real agents"
         dollars = "" if self.dollars is None else f" and ${self.dollars:,.2f}"
         spent = f"{amount(self.agent_minutes)} agent minutes{dollars}"
         return f"knowing this cost {spent} of {plural(self.executions, 'execution')}"
@@ -49,6 +56,13 @@ class Answer:
     next_steps: tuple[str, ...]
 
 
+def source_of(grid: Grid) -> Source:
+    """Where the outcomes of a ledger come from, by what it was bound to."""
+    if "replay" in grid.settings:
+        return "recorded"
+    return "simulated" if "simulation" in grid.settings else "run"
+
+
 def cost_of(grid: Grid, minute_ms: float) -> Cost:
     """What all executions of a ledger took; a derived outcome took nothing."""
     ran = [
@@ -60,7 +74,7 @@ def cost_of(grid: Grid, minute_ms: float) -> Cost:
         agent_minutes=sum(outcome.agent_ms for outcome in ran) / minute_ms,
         dollars=sum(dollars) if dollars else None,
         with_dollars=len(dollars),
-        looked_up="replay" in grid.settings,
+        source=source_of(grid),
     )
 
 
@@ -89,6 +103,12 @@ def _evidence(standings: Standings, best: Standing | None, cost: Cost | None) ->
     known = [f"{gain(found)} over {_named(standings, over)}" for over, found in gains if found is not None]
     if known:
         lines.append(f"Utility won, with 95 % intervals: {', '.join(known)}.")
+    executed = _share_executed(standings.get(SINGLE_BEST))
+    if executed < 1:
+        lines.append(
+            f"that action was executed in {share(executed)} of the unseen cases; in the others the best of those that "
+            "were stands for it."
+        )
     if cost is not None:
         lines.append(f"{cost.text}.")
     return tuple(line[0].upper() + line[1:] for line in lines)
@@ -224,10 +244,19 @@ def _nothing(sources: Sources) -> Answer:
 
 
 def _fixed_action(standings: Standings) -> str:
-    fixed = standings.get(SINGLE_BEST)
-    actions = set() if fixed is None else set(fixed.chosen.values())
-    # Where the favourite was not executed in a case, it takes its next one there.
-    return max(actions, key=list(fixed.chosen.values()).count) if fixed and actions else "the single best one"
+    """The action that the single best takes most: where it was not executed, it takes its next one."""
+    most = _taken(standings.get(SINGLE_BEST)).most_common(1)
+    return most[0][0] if most else "the single best one"
+
+
+def _share_executed(fixed: Standing | None) -> float:
+    """In what share of the cases the best fixed action was there to be taken; 1 where that is not known."""
+    taken = _taken(fixed)
+    return taken.most_common(1)[0][1] / taken.total() if taken else 1.0
+
+
+def _taken(one: Standing | None) -> Counter[str]:
+    return Counter() if one is None else Counter(one.chosen.values())
 
 
 def _cases_wanted(found: Gain | None, n_cases: int) -> int | None:

@@ -148,6 +148,7 @@ def test_the_answer_names_the_action_its_worth_and_what_it_took(reported: Report
     assert any("planner evaluate RUN --bench" in step for step in alone.answer.next_steps)
     ran = [one for one in grid.executions if fate_of(one) in ("passed", "failed", "capped", "fault")]
     assert alone.cost is not None and alone.cost.executions == len(ran) == 90 - 1 - 4
+    assert alone.answer.evidence[-1].startswith("Knowing this cost 800 agent minutes and $85.00 of 85 executions")
     judged = reported.page.answer
     assert f"“{reported.run.name}”" in judged.sentence and "unseen cases" in judged.sentence
 
