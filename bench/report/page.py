@@ -15,6 +15,7 @@ from bench.report.facts import Facts, facts
 from bench.report.figures.learning import learning
 from bench.report.figures.regrets import regrets
 from bench.report.figures.reliability import reliability
+from bench.report.figures.search import search
 from bench.report.figures.style import Figure
 from bench.report.figures.timeline import timeline
 from bench.report.figures.tradeoff import tradeoff
@@ -22,9 +23,9 @@ from bench.report.figures.variants import variants
 from bench.report.grid import Grid, read_grid
 from bench.report.runs import TrainedRun, read_run_record
 from bench.report.shares import Shares, action_shares
-from bench.report.sources import SetAside, Sources, find_sources
+from bench.report.sources import STUDY_FILES, SetAside, Sources, find_sources
 from bench.report.standing import Standings, standings
-from bench.report.studies import Search, VariantStudy, read_study
+from bench.report.studies import VariantStudy, read_study
 from planner.evaluation.regret_report import RegretReport
 
 MS_PER_MINUTE = 60_000.0
@@ -41,9 +42,8 @@ class Page:
     report: RegretReport | None
     figures: dict[str, Figure]
     variants: tuple[Figure, ...]
-    """Of comparisons and ablations."""
+    """Of comparisons, ablations and searches."""
     shares: Shares | None
-    searches: tuple[Search, ...]
     runs: tuple[TrainedRun, ...]
     drilldown: Drilldown | None
     facts: Facts
@@ -78,7 +78,11 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
     set_aside += [one for one in (*records, *studies) if isinstance(one, SetAside)]
     trained = tuple(one for one in records if isinstance(one, TrainedRun))
     figures = _figures(grid, found, trained, minute_ms)
-    drawn = [variants(one, at) for at, one in enumerate(studies) if isinstance(one, VariantStudy)]
+    drawn = [
+        variants(one, at) if isinstance(one, VariantStudy) else search(one, at)
+        for at, one in enumerate(studies)
+        if not isinstance(one, SetAside)
+    ]
     return Page(
         title=_title(sources),
         answer=answer(sources, found, cost),
@@ -88,7 +92,6 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
         figures={figure.key: figure for figure in figures},
         variants=tuple(figure for figure in drawn if figure is not None),
         shares=None if found is None else action_shares(found),
-        searches=tuple(one for one in studies if isinstance(one, Search)),
         runs=trained,
         drilldown=None if grid is None else drilldown(grid, found, minute_ms),
         facts=facts(sources, grid, trained, set_aside),
@@ -117,9 +120,13 @@ def _minute_ms(grid: Grid | None, found: Standings | None) -> float:
 
 
 def _title(sources: Sources) -> str:
-    place = sources.ledger or (sources.judged and sources.judged.path) or (sources.runs or [Path()])[0]
-    parts = [part for part in place.resolve().parts if part not in (".cyntra", "planner", "bench", "ledger.sqlite")]
-    return parts[-1] if len(parts) > 1 else str(place)
+    """What the page is about: the directory that its first record lies in."""
+    judged = [] if sources.judged is None else [sources.judged.path]
+    ledger = [] if sources.ledger is None else [sources.ledger]
+    places = [*ledger, *judged, *sources.runs, *(study.path for study in sources.studies)]
+    common = (".cyntra", "planner", "bench", "runs", "ledger.sqlite", *STUDY_FILES)
+    parts = [part for part in places[0].resolve().parts if part not in common]
+    return parts[-1] if len(parts) > 1 else str(places[0])
 
 
 def render(page: Page) -> str:

@@ -106,8 +106,10 @@ def _add(sources: Sources, path: Path) -> None:
     for name, folder in zip(STUDY_FILES, ("compare", "ablate", "tune"), strict=True):
         if (path / folder / name).is_file():
             _add_results(sources, path / folder / name, strictly=False)
-    for run in _by_age(path.glob("runs/*/run.json")):
-        _add_run(sources, run.parent)
+    # The runs of a study are in its figure: one by one they would say nothing.
+    if not any((path / name).is_file() for name in STUDY_FILES):
+        for run in _by_age(path.glob("runs/*/run.json")):
+            _add_run(sources, run.parent)
 
 
 def _by_age(paths: Iterable[Path]) -> list[Path]:

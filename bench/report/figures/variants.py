@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.report.figures.style import COLOURS, Figure, Sheet, Table, both
 from bench.report.studies import Variant, VariantStudy
-from bench.report.words import utility
+from bench.report.words import plural, utility
 
 ROW = 22
 MAX_ROWS = 60
@@ -29,8 +29,8 @@ def variants(study: VariantStudy, number: int) -> Figure | None:
     return Figure(
         key=f"{study.kind}-{number}",
         title=f"{name}: {study.metric} on {study.split}",
-        caption=f"{study.better.capitalize()} is better. Means over {study.seeds} seeds where a policy is trained; "
-        f"bars: 95 % intervals over examples. From {study.path}.",
+        caption=f"{study.better.capitalize()} is better. Means over {plural(study.seeds, 'seed')} of trained "
+        f"policies; bars: 95 % intervals over examples. From {study.path}.",
         summary=f"Best is {best.group + ' ' if best.group else ''}{best.label}, {utility(best.value)}.",
         wide=wide,
         narrow=narrow,
