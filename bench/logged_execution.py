@@ -1,6 +1,6 @@
 """An execution as a page shows it: read from the ledger's text in microseconds, not validated against its contract."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,8 +30,7 @@ class LoggedOutcome(msgspec.Struct, frozen=True):
     fail_codes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class LoggedExecution:
+class LoggedExecution(NamedTuple):
     """One execution as it stands in the ledger; times are ms since the epoch, UTC, of its last attempt."""
 
     execution_id: str

@@ -22,8 +22,8 @@ def search(found: Search, number: int) -> Figure | None:
     return Figure(
         key=f"search-{number}",
         title="A search for settings",
-        caption="A line for each trial that came to something: its settings, each from its least value to its largest in "
-        "even steps, and the validation log-likelihood that it came to, in nats per example. Blue: the best. "
+        caption="A line for each trial that came to something: its settings, each from its least value to its largest "
+        "in even steps, and the validation log-likelihood that it came to, in nats per example. Blue: the best. "
         f"From {found.path}.",
         summary=f"{plural(len(found.trials), 'trial')}; the best, {best.number}, came to {utility(best.value)} with "
         + ", ".join(f"{name} {value}" for name, value in best.settings),

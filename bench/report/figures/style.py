@@ -128,10 +128,14 @@ def _for_page(svg: str, width: int, height: int) -> str:
 def _tag_for_page(tag: str) -> str:
     if tag.startswith("<!--"):
         return ""
+    if "=" not in tag:
+        return tag
     tag = re.sub(r'^<g id="[^"]*"', "<g", tag)
-    tag = re.sub(r"#0a0a[01][0-9a-f]", lambda found: f"var(--{_NAME_OF[found[0]]})", tag)
-    tag = re.sub(r"font: (?:[\w ]* )?([\d.]+)px [^;\"]*", r"font-size: \1px", tag)
-    tag = re.sub(r"font-family: [^;\"]*;?", "", tag)
+    if "#0a0a" in tag:
+        tag = re.sub(r"#0a0a[01][0-9a-f]", lambda found: f"var(--{_NAME_OF[found[0]]})", tag)
+    if "font" in tag:
+        tag = re.sub(r"font: (?:[\w ]* )?([\d.]+)px [^;\"]*", r"font-size: \1px", tag)
+        tag = re.sub(r"font-family: [^;\"]*;?", "", tag)
     tag = re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)
     return re.sub(r"\n\s*", "\n", tag)
 
