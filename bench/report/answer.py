@@ -42,7 +42,7 @@ class Cost:
             return f"{outcomes} were drawn from a simulated world, which says nothing about real agents"
         dollars = "" if self.dollars is None else f" and ${self.dollars:,.2f}"
         spent = f"{amount(self.agent_minutes)} agent minutes{dollars}"
-        return f"knowing this cost {spent} of {plural(self.executions, 'execution')}"
+        return f"Knowing this cost {spent} of {plural(self.executions, 'execution')}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _evidence(standings: Standings, best: Standing | None, cost: Cost | None) ->
     shown = [one for one in (best, standings.get(SINGLE_BEST), standings.get(RULE)) if one is not None]
     came_to = [_came_to(one) for one in shown]
     if any(came_to):
-        lines.append("; ".join(one for one in came_to if one) + ".")
+        lines.append(f"On average {'; '.join(one for one in came_to if one)}.")
     pairs = [(SINGLE_BEST, RULE)] if best is None else [(best.name, RULE), (best.name, SINGLE_BEST)]
     gains = [(over, standings.gain(name, over)) for name, over in pairs]
     known = [f"{gain(found)} over {_named(standings, over)}" for over, found in gains if found is not None]
@@ -106,12 +106,12 @@ def _evidence(standings: Standings, best: Standing | None, cost: Cost | None) ->
     executed = _share_executed(standings.get(SINGLE_BEST))
     if executed < 1:
         lines.append(
-            f"that action was executed in {share(executed)} of the unseen cases; in the others the best of those that "
+            f"That action was executed in {share(executed)} of the unseen cases; in the others the best of those that "
             "were stands for it."
         )
     if cost is not None:
         lines.append(f"{cost.text}.")
-    return tuple(line[0].upper() + line[1:] for line in lines)
+    return tuple(lines)
 
 
 def _came_to(one: Standing) -> str:

@@ -11,7 +11,7 @@ UNKNOWN = "\N{EN DASH}"
 
 def share(value: float | None) -> str:
     """A share in percent."""
-    return UNKNOWN if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+    return UNKNOWN if value is None or math.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def amount(value: float | None) -> str:
