@@ -31,12 +31,13 @@ INSTEAD = "Instead of running"
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Mount ``planner quickstart``, ``bench``, ``relabel``, ``run``, ``evolve``, and those that make repos."""
+    """Mount ``planner quickstart``, ``bench``, ``relabel``, ``report``, ``run``, ``evolve``, and those for repos."""
     app.command()(quickstart)
     app.command(cls=SectionedCommand)(bench)
     app.command()(relabel)
     app.command(cls=SectionedCommand)(run)
     app.command(cls=SectionedCommand)(evolve)
+    app.command()(report)
     add_repo_commands(app)
 
 
@@ -190,6 +191,41 @@ def evolve(
     from bench.dispatch.evolutions import evolve_worlds
 
     _report_dispatch(lambda: evolve_worlds(repo, options.of(EvolveOptions), typer.echo))
+
+
+def report(
+    records: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Ledger, directory of a quickstart, run or study, or JSON results of evaluate --bench, compare, "
+            "ablate or tune. [default: what this repo has in .cyntra/planner]"
+        ),
+    ] = None,
+    runs: Annotated[list[Path] | None, typer.Option(help="Trained run; may be repeated.")] = None,
+    out: Annotated[Path, typer.Option(help="The page; everything is in this one file.")] = Path("report.html"),
+    holdout: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of unseen cases, where no results on the ledger say it.")
+    ] = 0.4,
+    by: Annotated[
+        Literal["time", "problem", "pair"], typer.Option(help="Which cases are unseen, likewise; as in relabel.")
+    ] = "time",
+) -> None:
+    """Write one HTML page of a bench, its policies and their training: the answer first, then every case.
+
+    Reads records only: nothing is trained, run or judged. `planner evaluate RUN --bench LEDGER` makes the results that
+    say what a trained run is worth.
+    """
+    from bench.report.page import write_report
+    from planner.files import check_writable
+
+    check_writable(out)
+    page = write_report(records or [], runs or [], out, holdout=holdout, by=by)
+    typer.echo(page.answer.sentence)
+    for step in page.answer.next_steps:
+        typer.echo(f"next: {step}")
+    for one in page.facts.set_aside:
+        typer.echo(f"set aside: {one.path}: {one.reason}", err=True)
+    typer.echo(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def _report_dispatch(dispatch: "Callable[[], Report]") -> None:

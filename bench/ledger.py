@@ -11,12 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import orjson
 
 from bench.containment.process_identity import ProcessIdentity
 from bench.ledger_file import check_pages, check_whole, make_file, open_to_read
 from bench.ledger_place import require_own_disk
 from bench.ledger_versions import READABLE_VERSIONS, SCHEMA_VERSION, upgrade, upgraded_outcome
+from bench.logged_execution import LoggedExecution, logged_outcome
 from planner.actions import Action, action_from_document
 from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
 from planner.contracts.document import canonical_json, parse
@@ -184,6 +186,22 @@ class Ledger:
         )
         with _readable_errors(self.path):
             return [_execution(f"{self.path}: executions", *row) for row in rows]
+
+    def logged(self) -> list[LoggedExecution]:
+        """Every execution in whatever state, in the order of the plan, with what a page shows of it.
+
+        Outcomes are not validated against their contract: of 26,000 executions that would take seconds.
+        """
+        rows = self._rows(
+            "SELECT execution_id, case_id, action, repeat, state, attempts, started_ms, finished_ms,"
+            f" {'trouble' if self._has_column('trouble') else 'NULL'}, outcome FROM executions ORDER BY position"
+        )
+        with _readable_errors(self.path):
+            actions = {text: _action(text) for text in {row[2] for row in rows}}
+            return [
+                LoggedExecution(key, case, actions[action], n, state, tries, start, end, why, logged_outcome(outcome))
+                for key, case, action, n, state, tries, start, end, why, outcome in rows
+            ]
 
     def planned(self) -> list[PlannedExecution]:
         """The executions that are yet to be done, in order."""
@@ -372,6 +390,9 @@ class Ledger:
                 "name another file with --ledger"
             )
 
+    def _has_column(self, name: str) -> bool:
+        return any(row[1] == name for row in self._rows("PRAGMA table_info(executions)"))
+
     def _meta(self, key: str) -> str | None:
         rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])
         return rows[0][0] if rows else None
@@ -411,7 +432,7 @@ def time_spent_ms(outcome: BenchOutcome) -> int:
 def _readable_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
         # Text that is no UTF-8, no JSON, or JSON of another shape: no program of ours wrote that.
         raise BenchError(f"{path}: cannot be used as a ledger: a damaged row: {error!r:.200}") from error
     except sqlite3.Error as error:

@@ -14,6 +14,12 @@ _MAGIC = b"SQLite format 3\0"
 _REMEDY = "take a copy from before, or name another file with --ledger"
 
 
+def repo_of(ledger_path: Path) -> Path | None:
+    """The repo in whose .cyntra directory the ledger lies, if it does."""
+    kernel = next((path for path in ledger_path.resolve().parents if path.name == ".cyntra"), None)
+    return None if kernel is None else kernel.parent
+
+
 def make_file(path: Path, statements: Iterable[str]) -> None:
     """A ledger's file with its tables, there as a whole or not at all; nothing when there is one."""
     if path.exists():

@@ -27,6 +27,7 @@ INSTALL = "in a checkout of the planner: pip install -c constraints.txt torch==2
 """What the README installs; the package is on no index."""
 _PLACE = re.compile(r"(?:^|=)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 EXTRAS = {"ray": "train", "torch": "train", "pyarrow": "train", "optuna": "train", "safetensors": "train"}
+EXTRAS |= {"matplotlib": "bench", "jinja2": "bench"}
 
 app = typer.Typer(
     name="planner",

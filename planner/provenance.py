@@ -1,7 +1,9 @@
 """What a result was made with."""
 
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 
 def tool_versions() -> dict[str, str]:
@@ -13,3 +15,13 @@ def tool_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def own_commit() -> str | None:
+    """The commit of the planner's own source; None when it does not lie in a git repository."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -10,9 +10,19 @@ from numpy.typing import NDArray
 from bench.judging.episodes import Ask, Context, episode_scores
 from bench.judging.online import Decided, caps_of, kernel_confidence, online_report
 from bench.judging.provenance import Provenance, provenance
-from bench.judging.relabel import HOLDOUT, builder_of, cases_dataset, repo_of
-from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, prefer_full, read_bench, spending
+from bench.judging.relabel import builder_of, cases_dataset
+from bench.judging.results import (
+    HOLDOUT,
+    BenchResults,
+    CaseResults,
+    HoldOutBy,
+    hold_out,
+    prefer_full,
+    read_bench,
+    spending,
+)
 from bench.ledger import Ledger
+from bench.ledger_file import repo_of
 from planner.actions import HEADS, Action, ActionSpace, action_from_document
 from planner.artifacts.repo import Repo
 from planner.contracts.dataset import DatasetInfo
@@ -21,7 +31,7 @@ from planner.dataset.outcomes import Outcomes, make_outcomes
 from planner.dataset.storage import inputs_of_split
 from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import ArtifactError, BenchError
-from planner.evaluation.regret_report import Gain, LabelPrice, RegretReport
+from planner.evaluation.regret_report import CaseChoices, Gain, LabelPrice, RegretReport
 from planner.policies.policy import Policy
 from planner.policies.registry import fit_baselines
 from planner.policies.single_best import SingleBest
@@ -34,8 +44,8 @@ from planner.scoring.preferences import (
     policy_preference,
     uniform,
 )
-from planner.scoring.regret import PolicyScore, Won, regret_won, score
-from planner.scoring.utility import check_metrics, limit_ms
+from planner.scoring.regret import PolicyScore, Won, chosen_rows, lost_within, regret_won, score
+from planner.scoring.utility import Metrics, check_metrics, limit_ms
 
 RULE = "heuristic"
 """Today's rule, whose plan is the first action of every case."""
@@ -140,6 +150,41 @@ def score_runs(
             clusters,
         ),
         price=_prices(bench, learning, runs, learned, won, minute_seconds),
+        cases=_choices(
+            held_out,
+            seen,
+            preferences,
+            {name: one.actions for name, (one, _) in decided.items()},
+            outcomes,
+            space,
+            bench.metrics,
+        ),
+    )
+
+
+def _choices(
+    held_out: Sequence[CaseResults],
+    seen: NDArray[np.bool_],
+    preferences: Mapping[str, Preference],
+    favourites: Mapping[str, Sequence[Action]],
+    outcomes: Outcomes,
+    space: ActionSpace,
+    metrics: Metrics,
+) -> tuple[CaseChoices, ...]:
+    """Case by case, of those that show how good a choice was."""
+    lost = lost_within(outcomes, metrics)
+    rows = {name: chosen_rows(one.of_action, outcomes) for name, one in preferences.items() if one.shares is None}
+    label = [str(space.action(index)) for index in outcomes.actions.tolist()]
+    return tuple(
+        CaseChoices(
+            case_id=held_out[at].case.case_id,
+            seen=bool(seen[at]),
+            chosen={name: label[found[number]] for name, found in rows.items()},
+            regret={name: float(lost.least[found[number]]) for name, found in rows.items()},
+            regret_at_most={name: float(lost.most[found[number]]) for name, found in rows.items()},
+            favourite={name: str(actions[at]) for name, actions in favourites.items()},
+        )
+        for number, at in enumerate(np.flatnonzero(outcomes.comparable).tolist())
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from statistics import NormalDist, fmean, stdev
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from bench.judging.cap_margin import CapMargin
 from bench.judging.expectations import Expectation
@@ -32,6 +32,23 @@ is nothing but equals.
 DECIDED_BY: tuple[DecidedBy, ...] = get_args(DecidedBy)
 METRICS = tuple(TERMS)
 """What an outcome is compared by: wall time, time of all agents together, US dollars, and a world's overall score."""
+
+
+class Ended(Protocol):
+    """What of an outcome its utility follows from."""
+
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def duration_ms(self) -> int: ...
+    @property
+    def agent_ms(self) -> int: ...
+    @property
+    def cost_usd(self) -> float | None: ...
+    @property
+    def score(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,7 @@ class Objective:
         """The formula of :meth:`utility`."""
         return utility_text(self.metrics)
 
-    def utility(self, outcome: BenchOutcome, limit_ms: int) -> float:
+    def utility(self, outcome: Ended, limit_ms: int) -> float:
         """One number for an outcome, see planner.scoring.utility.
 
         A capped outcome is worth what it would be at most: as if it had just passed.
@@ -246,7 +263,7 @@ def cap_ms(
 
 def action_outcome(
     action: Action,
-    executions: Sequence[BenchOutcome],
+    executions: Sequence[Ended],
     objective: Objective,
     limit_ms: int,
     expected: Expectation | None = None,

@@ -7,7 +7,8 @@ from typing import Any
 
 from bench.judging.benched_trials import benched_trials
 from bench.judging.objective import DECIDED_BY
-from bench.judging.results import BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
+from bench.judging.results import HOLDOUT, BenchResults, CaseResults, HoldOutBy, hold_out, read_bench, split_off
+from bench.ledger_file import repo_of
 from planner.actions import ActionSpace
 from planner.artifacts.rule_settings import decisive_part
 from planner.artifacts.universe import load_kernel_config, minute_seconds
@@ -22,8 +23,6 @@ from planner.errors import BenchError
 from planner.scoring.regret import MOSTLY
 from planner.scoring.utility import Metrics, check_metrics, limit_ms, recorded_metrics
 
-HOLDOUT = 0.4
-"""Share of the cases, the latest, that no policy learns from."""
 VALIDATION = 0.2
 """Share of the learning cases, the latest of them, that decides when to stop."""
 
@@ -157,12 +156,6 @@ def dataset_beside(ledger_path: Path) -> Path | None:
     """The dataset of the repo (or quickstart) that the ledger lies in, if there is one."""
     path = ledger_path.resolve().parent.with_name("dataset")
     return path if (path / MANIFEST).exists() else None
-
-
-def repo_of(ledger_path: Path) -> Path | None:
-    """The repo in whose .cyntra directory the ledger lies, if it does."""
-    kernel = next((path for path in ledger_path.resolve().parents if path.name == ".cyntra"), None)
-    return None if kernel is None else kernel.parent
 
 
 def builder_of(results: Sequence[CaseResults], place: str) -> ContextBuilderName | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from bench.judging.expectations import Expectation, expectations
 from bench.judging.objective import Objective, Verdict, action_outcome, judge, judge_expected
@@ -22,6 +22,8 @@ HoldOutBy = Literal["time", "problem", "pair"]
 """time: the latest cases are held out. problem: all cases of the problems that came up last, so that learning saw no
 held-out problem, though some learning cases may be later than held-out ones. pair: cases at random, by their ids, so
 that learning has mostly seen a held-out problem with another agent."""
+HOLDOUT = 0.4
+"""Share of the cases, the latest, that no policy learns from."""
 RECORDED = "recorded"
 """The base commit of replayed cases: a case is a problem with one agent, and its issue is called problem@agent."""
 
@@ -58,11 +60,7 @@ class CaseResults:
     @property
     def problem(self) -> str:
         """What the case is about: its issue; of a replayed case the problem, which other agents worked on too."""
-        if self.case.problem_id is not None:
-            return self.case.problem_id
-        # A case of an earlier program does not name its problem.
-        issue_id, agent = self.case.issue_id, self.case.context.issue.dk_tool_hint
-        return issue_id.removesuffix(f"@{agent}") if self.case.base_commit == RECORDED else issue_id
+        return problem_of(self.case)
 
     @property
     def compares(self) -> bool:
@@ -104,6 +102,27 @@ class CaseResults:
             action_outcome(action, group, self.objective, limit_ms, expected.get(action))
             for action, group in self.outcomes.items()
         )
+
+
+def problem_of(case: BenchCase) -> str:
+    """What a case is about: see :attr:`CaseResults.problem`."""
+    if case.problem_id is not None:
+        return case.problem_id
+    # A case of an earlier program does not name its problem.
+    issue_id, agent = case.issue_id, case.context.issue.dk_tool_hint
+    return issue_id.removesuffix(f"@{agent}") if case.base_commit == RECORDED else issue_id
+
+
+class OfProblem(Protocol):
+    """Something that is about one case."""
+
+    @property
+    def case(self) -> BenchCase: ...
+    @property
+    def problem(self) -> str: ...
+
+
+AboutCase = TypeVar("AboutCase", bound=OfProblem)
 
 
 @dataclass(frozen=True)
@@ -218,9 +237,7 @@ def hold_out(
     return learning, held_out
 
 
-def split_off(
-    results: Sequence[CaseResults], share: float, by: HoldOutBy
-) -> tuple[list[CaseResults], list[CaseResults]]:
+def split_off(results: Sequence[AboutCase], share: float, by: HoldOutBy) -> tuple[list[AboutCase], list[AboutCase]]:
     """The cases to learn from, and a ``share`` of them by time, problem by problem or at random; in order of time."""
     wanted = round(len(results) * share)
     if by == "time":
@@ -232,7 +249,7 @@ def split_off(
             [r for r in results if r.case.case_id not in late_ids],
             [r for r in results if r.case.case_id in late_ids],
         )
-    of_problem: dict[str, list[CaseResults]] = {}
+    of_problem: dict[str, list[AboutCase]] = {}
     for result in results:
         of_problem.setdefault(result.problem, []).append(result)
     late: set[str] = set()

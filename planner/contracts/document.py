@@ -72,11 +72,15 @@ def accept(model: type[AnyDocument], document: object, source: str) -> tuple[Any
 
     For reading what others wrote; the model keeps these keys. ContractError as in :func:`validate`.
     """
+    found = _accepted(model, document, source)
+    return found, sorted(_unnamed(found, ""))
+
+
+def _accepted(model: type[AnyDocument], document: object, source: str) -> AnyDocument:
     try:
-        found = model.model_validate(document, extra="allow")
+        return model.model_validate(document, extra="allow")
     except ValidationError as error:
         raise _contract_error(error, source) from None
-    return found, sorted(_unnamed(found, ""))
 
 
 def _unnamed(model: BaseModel, path: str) -> set[str]:
@@ -112,7 +116,7 @@ def _contract_error(error: ValidationError, source: str) -> ContractError:
 
 def parse(model: type[AnyDocument], data: bytes | str, source: str) -> AnyDocument:
     """JSON text as a ``model``, with the keys that it does not name; ContractError as in :func:`accept`."""
-    return accept(model, parse_json(data, source), source)[0]
+    return _accepted(model, parse_json(data, source), source)
 
 
 def parse_json(data: bytes | str, source: str) -> Any:

@@ -11,7 +11,7 @@ from planner.dataset.storage import Split, inputs_of_split, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.decisions import Decisions, as_the_kernel_sees_them, decide_jointly, labels_of, losses
 from planner.evaluation.evaluate import check_same_space
-from planner.evaluation.metrics import expected_calibration_error
+from planner.evaluation.metrics import expected_calibration_error, reliability
 from planner.places import Place
 from planner.runs.checkpoint import CalibrationDocument, read_run, write_calibration
 from planner.runs.learned import LearnedPolicy
@@ -61,6 +61,8 @@ def calibrate_run(
         ece_before=ece_before,
         ece_cross_validated=ece_unseen,
         ece_after=_calibration_error(decisions, split),
+        reliability_before=reliability(before.confidence, _agreeing(before, split)),
+        reliability_after=reliability(decisions.confidence, _agreeing(decisions, split)),
         dataset_hash=dataset.info.dataset_hash,
     )
     write_calibration(policy.checkpoint, calibration)
@@ -78,5 +80,9 @@ def _decided(
 
 
 def _calibration_error(decisions: Decisions, split: Split) -> float | None:
-    match = np.array([a == b for a, b in zip(decisions.actions, labels_of(split), strict=True)], dtype=float)
-    return expected_calibration_error(decisions.confidence, match)
+    return expected_calibration_error(decisions.confidence, _agreeing(decisions, split))
+
+
+def _agreeing(decisions: Decisions, split: Split) -> NDArray[np.float64]:
+    """1 where a decision agrees with the label, else 0, (n,)."""
+    return np.array([a == b for a, b in zip(decisions.actions, labels_of(split), strict=True)], dtype=np.float64)

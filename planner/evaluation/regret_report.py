@@ -1,8 +1,10 @@
 """What `planner evaluate --bench` found, as one value: tables, JSON and pages read the same."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+import msgspec
 
 from planner.scoring.regret import PolicyScore
 
@@ -109,6 +111,22 @@ class EpisodeScore:
 
 
 @dataclass(frozen=True)
+class CaseChoices:
+    """What each policy chose in one held-out case, and what that loses; actions are written as ``str(Action)``."""
+
+    case_id: str
+    seen: bool
+    """Whether learning saw its problem."""
+    chosen: Mapping[str, str]
+    """Policy -> the executed action that it prefers. A random choice has none."""
+    regret: Mapping[str, float]
+    """Policy -> utility lost, at least; where it chose a capped action it may be up to ``regret_at_most``."""
+    regret_at_most: Mapping[str, float]
+    favourite: Mapping[str, str]
+    """Trained run -> its own favourite of all actions, executed or not."""
+
+
+@dataclass(frozen=True)
 class RegretReport:
     """Policies on a bench's held-out cases."""
 
@@ -146,6 +164,15 @@ class RegretReport:
     """Where outcomes are expectations over recorded trials: the same choices by what came in the recorded order."""
     episodes: tuple[EpisodeScore, ...] = ()
     """What two runs come to, the second if the first failed, on cases whose recorded trials tell."""
+    cases: tuple[CaseChoices, ...] = ()
+    """Case by case what was chosen; empty in reports of an earlier program."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "RegretReport":
+        """The report that :meth:`to_json` wrote, also by an earlier program; msgspec.ValidationError for another."""
+        own = {one.name for one in fields(cls)}
+        account = {key: value for key, value in document.items() if key not in own}
+        return msgspec.convert({**document, "account": account}, cls)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON: the account's counts beside all else."""

@@ -7,10 +7,10 @@ vocab.json           {"tokens": [...]}
 action_space.json    {swarm_ids, max_candidates_bins, max_minutes_bins, max_iterations_bins, validity_rules}
 calibration.json     {"temperatures": {head: T}, "threshold": ...}
 metadata.json        where the policy comes from, what it reads, and how the check went
+MODEL_CARD.md        the same for people, with how it was judged
 """
 
 import logging
-import subprocess
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,12 +37,13 @@ from planner.encoding.kernel_tokens import (
     KERNEL_TOKENS_PER_RUN,
 )
 from planner.errors import DatasetError, ExportError
+from planner.export.model_card import write_model_card
 from planner.export.onnx_graph import write_token_policy
 from planner.export.structural_bundle import export_structural
 from planner.files import staged_directory
 from planner.models.urm import TokenSettings, URMPlanner
 from planner.places import Place
-from planner.provenance import tool_versions
+from planner.provenance import own_commit, tool_versions
 from planner.runs.checkpoint import read_run
 from planner.runs.fitted import is_fitted
 from planner.runs.learned import LearnedPolicy
@@ -85,6 +86,7 @@ def export_bundle(
         with _one_thread():
             metadata["check"] = compare(policy, Bundle(staging), contexts)
         _write(staging / "metadata.json", metadata)
+        write_model_card(staging, run, metadata, _calibration(policy), dataset.info)
     return metadata
 
 
@@ -315,17 +317,8 @@ def _provenance(run: Path, policy: LearnedPolicy, dataset: Dataset) -> dict[str,
         "splits": {name: split.model_dump() for name, split in dataset.info.splits.items()},
         "settings": read_run(run).config if is_run else None,
         "metrics": next((m for m in map(orjson.loads, lines) if m["epoch"] == policy.document.epoch), None),
-        "git_commit": _git_commit(Path(__file__).parent),
+        "git_commit": own_commit(),
     }
-
-
-def _git_commit(directory: Path) -> str | None:
-    """The commit of the planner's own source; None when it does not lie in a git repository."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=directory, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def _calibration(policy: LearnedPolicy) -> dict[str, Any]:

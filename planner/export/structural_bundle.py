@@ -10,6 +10,7 @@ import orjson
 from planner.dataset.storage import load_dataset
 from planner.decision import Bundle
 from planner.errors import DatasetError, ExportError
+from planner.export.model_card import write_model_card
 from planner.files import staged_directory
 from planner.places import Place, place_of
 from planner.policies.structural import MODES
@@ -22,6 +23,7 @@ from planner.runs.fitted import FittedPolicy
 
 CHECK_CONTEXTS = 64
 MAX_DIFFERENCE = 1e-9
+UNCALIBRATED: dict[str, Any] = {"temperatures": {"joint": 1.0}, "threshold": 0.0, "calibrated": False}
 
 
 def export_structural(run: Path, out: Path, dataset_path: Place | None = None) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def export_structural(run: Path, out: Path, dataset_path: Place | None = None) -
         write_structural(staging, fitted.policy, metadata)
         metadata["check"] = _compare(fitted, Bundle(staging), contexts[:CHECK_CONTEXTS])
         _write(staging / "metadata.json", metadata)
+        write_model_card(staging, run, metadata, UNCALIBRATED, dataset.info)
     return metadata
 
 
@@ -51,7 +54,7 @@ def write_structural(directory: Path, policy: TrialPolicy, metadata: dict[str, A
     """All files of a bundle, unchecked."""
     write_decider(directory, _decider(policy))
     _write(directory / "action_space.json", policy.space.to_document())
-    _write(directory / "calibration.json", {"temperatures": {"joint": 1.0}, "threshold": 0.0, "calibrated": False})
+    _write(directory / "calibration.json", UNCALIBRATED)
     _write(directory / "metadata.json", metadata)
 
 

@@ -101,6 +101,14 @@ class PolicyDocument(BaseModel):
         )
 
 
+class ReliabilityBin(BaseModel):
+    """Decisions of like confidence: their mean confidence, and the share that agrees with the label."""
+
+    confidence: float
+    accuracy: float
+    examples: int
+
+
 class CalibrationDocument(BaseModel):
     """calibration.json: temperatures and abstain threshold of a checkpoint, and what they were fitted on."""
 
@@ -127,6 +135,9 @@ class CalibrationDocument(BaseModel):
     ece_cross_validated: float | None = None
     """With temperatures that were fitted without the example's issue; None in files of before this was measured."""
     ece_after: float | None
+    reliability_before: list[ReliabilityBin] = []
+    """What the calibration error was computed from; empty in files of before this was kept, as the next."""
+    reliability_after: list[ReliabilityBin] = []
     dataset_hash: str
 
 

@@ -44,14 +44,15 @@ def utility(
 
     With the default metrics it lies between -0.2 and 1, and no pass is worth less than 0.8.
     """
-    agents = np.minimum(agent_ms, AGENTS * limit_ms) / (AGENTS * limit_ms)
-    shares = {
-        "duration_ms": np.minimum(wall_ms, limit_ms) / limit_ms,
-        "agent_ms": agents,
-        "cost_usd": agents,
-        "overall": np.clip(score, 0.0, 1.0),
-    }
-    return passed + sum((WEIGHT if goal == "max" else -WEIGHT) * shares[name] for name, goal in metrics)
+
+    def share(metric: str) -> Any:
+        if metric == "duration_ms":
+            return np.minimum(wall_ms, limit_ms) / limit_ms
+        if metric == "overall":
+            return np.clip(score, 0.0, 1.0)
+        return np.minimum(agent_ms, AGENTS * limit_ms) / (AGENTS * limit_ms)
+
+    return passed + sum((WEIGHT if goal == "max" else -WEIGHT) * share(name) for name, goal in metrics)
 
 
 def least_utility(metrics: Metrics | None = None) -> float:

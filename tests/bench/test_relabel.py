@@ -9,7 +9,8 @@ import pytest
 
 from bench.judging.judge_runs import score_runs
 from bench.judging.objective import Objective
-from bench.judging.relabel import dataset_beside, relabel, repo_of
+from bench.judging.relabel import dataset_beside, relabel
+from bench.ledger_file import repo_of
 from planner.actions import Action
 from planner.config import load_config
 from planner.contracts.bench import BenchCase, BenchOutcome

@@ -95,6 +95,10 @@ def test_importing_planner_loads_nothing_of_size() -> None:
     assert not loaded_after("import planner") & {"numpy", "onnxruntime", "pydantic", "torch", "ray"}
 
 
+def test_the_command_line_starts_without_what_only_the_report_needs() -> None:
+    assert not loaded_after("import planner.cli") & {"matplotlib", "jinja2", "numpy", "torch", "ray"}
+
+
 def test_a_bundle_decides_as_on_the_day_it_was_written() -> None:
     question = orjson.loads((FROZEN / "planner_input.json").read_bytes())
     bundle = planner.load_bundle(FROZEN / "bundle")

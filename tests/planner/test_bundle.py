@@ -25,6 +25,7 @@ from planner.decision import Bundle, BundleError, Caps, decide, load_bundle
 from planner.encoding.kernel_tokens import kernel_segments
 from planner.errors import PlannerError
 from planner.export.bundle import ExportError, compare, export_bundle
+from planner.export.model_card import MODEL_CARD
 from planner.policies.heuristic import RulePlan
 from planner.runs.checkpoint import CalibrationDocument, checkpoint_path, write_calibration
 from planner.runs.learned import LearnedPolicy
@@ -57,7 +58,9 @@ def bundle_path(
     arch, profile, overrides = KINDS[request.param]
     trained(directory / "run", arch, kernel_dataset if profile == "kernel" else corpus_dataset, overrides)
     check = export_bundle(directory / "run", directory / "bundle")["check"]
-    assert check["disagreements"] == 0
+    assert check["disagreements"] == 0 and (directory / "bundle" / MODEL_CARD).read_text("utf-8").startswith(
+        "---\nname:"
+    )
     assert check["contexts"] > 10
     return directory / "bundle"
 
