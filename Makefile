@@ -19,7 +19,7 @@ check: install
 # The site, strictly: a link that leads nowhere is an error. The page of commands is written from the code before.
 docs: install
 	$(BIN)/python .ci/write_reference.py
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/mkdocs build --strict --quiet
 
 # What the wheel holds, and that it works where there is neither torch nor Ray.
@@ -33,12 +33,11 @@ constraints: install
 install: $(VENV)/installed
 
 # torch first: resolved on its own it stays at the pinned build; named by another package it may bring GB of CUDA.
-# What is never imported is never compiled: compiling all of torch and Ray takes longer than all else of the installation.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "Python 3.11 or 3.12 is needed, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
 clean:
