@@ -85,7 +85,8 @@ def test_an_evolution_that_comes_to_its_minutes_is_ended_and_named(
     worlds: WorldRepo, processes_with: Callable[[str], list[str]]
 ) -> None:
     config = worlds.root / ".cyntra/config.yaml"
-    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "sandbox": {"seconds_per_minute": 0.02}}))
+    # 30 ms for 15 minutes: less than any kernel needs to start.
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "sandbox": {"seconds_per_minute": 0.002}}))
     worlds.ask(a=Action("speculate_vote", 3, 15, 5))
     report = worlds.evolve("a")
     assert report.without_run == 1 and not report.is_complete
