@@ -12,8 +12,10 @@ from bench.executors.cyntra.kind import CyntraOptions, tool_directories
 from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
 from bench.testbeds.cli import add_commands as add_repo_commands
+from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.help_sections import SectionedCommand
 from planner.options import Options, with_options
+from planner.own_places import DATASET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
 
     from bench.dispatch.report import Report
 
-DATASET = Path(".cyntra/planner/dataset")
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
-INTERRUPTED_EXIT_CODE = 130
 NOTHING_TO_JUDGE_EXIT_CODE = 3
 PAUSED_EXIT_CODE = 3
 INSTEAD = "Instead of running"

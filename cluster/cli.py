@@ -12,9 +12,8 @@ import typer
 from cluster.manifests import Pods, check_manifest, own_checkout, ray_up
 from cluster.manifests import raycluster as make_raycluster
 from cluster.manifests import rayjob as make_rayjob
-from planner.errors import UsageError
+from planner.errors import INTERRUPTED_EXIT_CODE, UsageError
 
-INTERRUPTED_EXIT_CODE = 130
 POD_OPTIONS = {
     "image": ("--image", "Container image that holds Ray and the planner: docker build --target cluster."),
     "name": ("--name", "Name of the job or cluster."),

@@ -10,19 +10,17 @@ import typer
 
 from bench.cli import add_commands as add_bench
 from cluster.cli import add_commands as add_cluster
-from planner.command_options import BuildOptions, TrainOptions
+from planner.command_options import BuildOptions
 from planner.contracts.dataset import TokenProfile
-from planner.errors import CheckpointError, PlannerError, UsageError
+from planner.errors import PlannerError, UsageError
 from planner.files import check_writable
-from planner.options import COMMANDS, DEFAULT, Options, resolve, with_options
+from planner.options import COMMANDS, Options, resolve, with_options
+from planner.own_places import BUNDLE, DATASET, BundlePlace, DatasetPlace, RunPlace, beside, latest_run, named
 from planner.places import NO_URI, OR_URI, Place, fetched, mirrored, place_of, within, write_file, written
 from planner.standard_output import survive_closed_stdout
+from planner.train_command import train
 from tune.cli import add_commands as add_tune
-from tune.cli import beside
 
-DATASET = Path(".cyntra/planner/dataset")
-RUNS = Path(".cyntra/planner/runs")
-BUNDLE = Path(".cyntra/planner/bundle")
 INSTALL = "in a checkout of the planner: pip install -c constraints.txt torch==2.13.0 '.[{extra}]'"
 """What the README installs; the package is on no index."""
 _PLACE = re.compile(r"(?:^|=)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -41,11 +39,6 @@ dataset_app = typer.Typer(help="Datasets from a Cyntra repo's artifacts.", no_ar
 add_bench(app)
 app.add_typer(dataset_app, name="dataset")
 
-DatasetPlace = Annotated[str, typer.Argument(help="Directory of a dataset.", metavar=f"DATASET{OR_URI}")]
-RunPlace = Annotated[
-    str | None, typer.Argument(help="Trained run. [default: the latest]", metavar=f"RUN{OR_URI}", show_default=False)
-]
-BundlePlace = Annotated[str, typer.Argument(help="Directory of a bundle.", metavar=f"BUNDLE{OR_URI}")]
 Address = Annotated[
     str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
 ]
@@ -97,100 +90,14 @@ def dataset_check(
 
     source = place_of(dataset)
     opened = load_dataset(source)
-    report = check_dataset(opened, policies_trained_on(opened, _named(run)) if run else None)
+    report = check_dataset(opened, policies_trained_on(opened, named(run)) if run else None)
     path = json or default_report_path(source if isinstance(source, Path) else DATASET)
     path.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     print_check(report)
     typer.echo(f"numbers: {path}")
 
 
-@app.command()
-@with_options("train", lambda: [TrainOptions])
-def train(
-    dataset: DatasetPlace = str(DATASET),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest.")] = False,
-    *,
-    options: Options,
-) -> None:
-    """Train a policy on a dataset: one worker in this process, more with Ray Train, DDP over the workers."""
-    from planner.config import FITTED_ARCHITECTURES, load_config
-    from planner.display.console import EpochBar
-    from planner.display.training import print_run
-    from planner.training.driver import trainer
-    from planner.training.loop import start_run
-
-    chosen, source = options.of(TrainOptions), place_of(dataset)
-    if chosen.teacher is not None:
-        _teach(source, chosen, resume, arch_given=options.settings["arch"].origin != DEFAULT)
-        return
-    if chosen.arch in FITTED_ARCHITECTURES:
-        from planner.display.training import print_fitted
-        from planner.runs.fitted import fit_run
-
-        out = place_of(chosen.out) if chosen.out else _new_run(chosen.arch)
-        with mirrored(out, "run.json", existing=None if resume else False) as mirror:
-            fitted = fit_run(mirror.path, chosen.arch, source)
-        print_fitted(out, fitted)
-        return
-    settings = load_config(chosen.arch, chosen.config, chosen.settings)
-    out = _run_to_write(chosen.out, resume, Path(chosen.arch).stem)
-    workers, gpu = chosen.workers, chosen.gpu
-    with (
-        mirrored(out, "run.json", existing=None if resume else False, without=["ray"]) as mirror,
-        EpochBar(settings.epochs) as bar,
-        trainer(workers, gpu=gpu, address=chosen.address) as train_run,
-    ):
-        run = mirror.path
-        # Not before Ray is there: a run that never began would count as the latest.
-        start_run(run, settings, source, init_from=chosen.init_from, workers=workers, resume=resume, gpu=gpu)
-        state = train_run(run, mirror.pushing_after(bar.epoch))
-    print_run(out, state)
-
-
-def _run_to_write(out: str | None, resume: bool, stem: str) -> Place:
-    """Where a run goes, which can be written to."""
-    place = place_of(out) if out else (_latest_run() if resume else _new_run(stem))
-    if isinstance(place, Path):
-        check_writable(place)
-    return place
-
-
-def _teach(dataset: Place, chosen: TrainOptions, resume: bool, *, arch_given: bool) -> None:
-    """Train a pupil of --teacher."""
-    from planner.config import FITTED_ARCHITECTURES, load_config
-    from planner.display.console import EpochBar
-    from planner.display.training import print_pupil, print_run
-    from planner.training.driver import trainer
-    from planner.training.lessons import ARCH, DEFAULTS, report_pupil, write_lessons
-    from planner.training.loop import start_run
-
-    assert chosen.teacher is not None
-    arch = chosen.arch if arch_given else ARCH
-    if arch in FITTED_ARCHITECTURES:
-        raise UsageError(f"--arch {arch}: is fitted to trials and has no teacher: take a network, for instance {ARCH}")
-    settings = load_config(arch, chosen.config, chosen.settings, defaults=DEFAULTS)
-    run = _run_to_write(chosen.out, resume, f"{Path(arch).stem}-pupil")
-    if not isinstance(run, Path):
-        raise UsageError(f"--out {run}: with --teacher {NO_URI}")
-    workers, gpu = chosen.workers, chosen.gpu
-    if (run / "run.json").exists() and not resume:
-        raise CheckpointError(f"{run} holds a run already: pass --resume to go on, or another --out")
-    lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
-    with EpochBar(settings.epochs) as bar, trainer(workers, gpu=gpu, address=chosen.address) as train_run:
-        start_run(
-            run,
-            settings,
-            lessons,
-            init_from=chosen.init_from,
-            workers=workers,
-            resume=resume,
-            gpu=gpu,
-            teacher=chosen.teacher,
-            judged_on=dataset,
-        )
-        state = train_run(run, bar.epoch)
-    print_pupil(report_pupil(run, chosen.teacher))
-    print_run(run, state)
+app.command()(train)
 
 
 @app.command()
@@ -236,7 +143,7 @@ def evaluate(
     from planner.display.regret import print_regret
     from planner.runs.learned import source_changes
 
-    places: list[Place] = [place_of(one) for one in run] if run else [_latest_run()]
+    places: list[Place] = [place_of(one) for one in run] if run else [latest_run()]
     path = place_of(json) if json else within(places[0], "regret.json" if bench else "evaluation.json")
     if isinstance(path, Path):
         check_writable(path)
@@ -245,7 +152,7 @@ def evaluate(
     if bench is not None:
         from bench.judging.judge_runs import score_runs
 
-        regret = score_runs(bench, _named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
+        regret = score_runs(bench, named(runs), holdout=holdout, by=by, max_run_minutes=max_minutes)
         numbers, show = regret.to_json(), partial(print_regret, regret)
     else:
         from planner.evaluation.evaluate import evaluate_run
@@ -346,7 +253,7 @@ def calibrate(
     from planner.display.evaluation import print_calibration
     from planner.evaluation.calibrate import calibrate_run
 
-    place, on = place_of(run) if run else _latest_run(), place_of(dataset) if dataset else None
+    place, on = place_of(run) if run else latest_run(), place_of(dataset) if dataset else None
     with mirrored(place, "run.json", existing=True) as mirror:
         calibration = calibrate_run(mirror.path, on, max_risk=max_risk, confidence=confidence)
     print_calibration(calibration, place)
@@ -368,7 +275,7 @@ def export(
     """Export a trained policy as a bundle that decides without torch."""
     from planner.export.bundle import export_bundle
 
-    trained = fetched(place_of(run), "run.json") if run else _latest_run()
+    trained = fetched(place_of(run), "run.json") if run else latest_run()
     on = place_of(dataset) if dataset else None
     with written(place_of(out), "metadata.json") as local:
         check = export_bundle(trained, local, dataset_path=on, profile=profile)["check"]
@@ -492,22 +399,3 @@ def _takes_uri(words: list[str], before: str, word: str) -> bool:
     if named is None or getattr(named, "is_flag", False):
         named = next((param for param in options.values() if param.param_type_name == "argument"), None)
     return OR_URI in str(getattr(named, "metavar", None))
-
-
-def _new_run(arch: str) -> Path:
-    number = 1
-    while (RUNS / f"{arch}-{number}").exists():
-        number += 1
-    return RUNS / f"{arch}-{number}"
-
-
-def _latest_run() -> Path:
-    runs = sorted(RUNS.glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
-    if not runs:
-        raise CheckpointError(f"{RUNS}: no run there; name one, or start one with `planner train`")
-    return runs[-1].parent
-
-
-def _named(runs: list[Path]) -> dict[str, Path]:
-    names = [run.resolve().name for run in runs]
-    return {name if names.count(name) == 1 else str(run): run for name, run in zip(names, runs, strict=True)}

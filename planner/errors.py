@@ -17,6 +17,9 @@ PlannerError
 Messages say what was found, where, and what to do about it. The command line prints them without a traceback.
 """
 
+INTERRUPTED_EXIT_CODE = 130
+"""Of a command that Ctrl-C ended: what a shell has for SIGINT."""
+
 
 class PlannerError(Exception):
     """Base of all errors that are reported to the user instead of shown as a traceback."""

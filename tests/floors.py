@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("planner.export", "planner.evaluation"),
     ("planner.display",),
     ("planner.options",),
-    ("planner.command_options",),
+    ("planner.command_options", "planner.own_places"),
     ("tune", "bench.options", "bench.containment"),
     ("bench.planning",),
     ("bench.ledger_versions", "bench.ledger_file", "bench.ledger_place", "bench.logged_execution"),
@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench.doctor", "bench.report"),
     ("bench.testbeds",),
     ("bench.quickstart",),
-    ("bench.cli",),
+    ("bench.cli", "planner.train_command"),
     ("planner.cli",),
 )
 """From the ground up. A room imports only rooms on lower floors, and files of its own."""

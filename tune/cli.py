@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.options import Options, OptionsModel, option, with_options
-from planner.places import OR_URI, Place, place_of
+from planner.own_places import DATASET, DatasetPlace, beside
+from planner.places import place_of
 
 if TYPE_CHECKING:
     from tune.search import SearchResult
     from tune.study import SearchProgress
 
-DATASET = Path(".cyntra/planner/dataset")
 DEFAULT_ARCH = "mlp_planner"
-INTERRUPTED_EXIT_CODE = 130
-DatasetPlace = Annotated[str, typer.Argument(help="Directory of a dataset.", metavar=f"DATASET{OR_URI}")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -112,11 +111,6 @@ def ablate(
         )
     print_ablation(report)
     typer.echo(f"tables: {out / 'ablation.md'}, {out / 'ablation.csv'}; numbers: {out / 'ablation.json'}")
-
-
-def beside(dataset: Place) -> Path:
-    """Where results on a dataset go unless they are told otherwise."""
-    return (dataset if isinstance(dataset, Path) else DATASET).parent
 
 
 class _Display:

@@ -5,8 +5,6 @@ message queues; and its own view of the file system: all of it read-only but for
 the user's things are, but for the places that it needs.
 """
 
-import os
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,6 +21,7 @@ from bench.containment.network import (
     why_no_pasta,
     with_own_network,
 )
+from bench.containment.trial_command import what_goes_wrong
 from planner.errors import BenchError
 
 SandboxMode: TypeAlias = Literal["auto", "require", "off"]
@@ -31,7 +30,6 @@ TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 """Places of the run's own: what others have there is hidden."""
 SOCKETS = Path("/run")
 """Of the machine's services: docker, a session's bus, the user's keys."""
-PROBE_LIMIT_S = 20.0
 CURE = (
     "install bubblewrap and allow unprivileged user namespaces: sysctl user.max_user_namespaces above 0, and "
     "kernel.unprivileged_userns_clone=1 where there is one; where AppArmor restricts them, "
@@ -146,17 +144,4 @@ def _programs() -> list[Path]:
 @cache
 def _problem(program: Path) -> str | None:
     """What goes wrong when a command that does nothing is run by it as runs are; None when nothing does."""
-    try:
-        done = subprocess.run(
-            [str(program), *_ALONE, "--", "true"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=PROBE_LIMIT_S,
-            env={"PATH": os.defpath},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    if done.returncode:
-        return done.stderr.decode(errors="replace").strip() or f"it ended with {done.returncode}"
-    return None
+    return what_goes_wrong([str(program), *_ALONE, "--", "true"])

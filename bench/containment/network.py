@@ -4,10 +4,8 @@ Pasta (https://passt.top; its man page has the options that are used) gives a ne
 by sockets of an ordinary process. ``own_network`` is the program that starts it.
 """
 
-import os
 import re
 import socket
-import subprocess
 from functools import cache
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,13 +14,13 @@ from typing import Literal, TypeAlias
 
 from bench.containment import own_network
 from bench.containment.fast_python import fast_module, fast_python
+from bench.containment.trial_command import what_goes_wrong
 
 NetworkMode: TypeAlias = Literal["on", "off", "loopback-blocked"]
 """What runs in namespaces reach: this machine's network; none; all of it but what listens on this machine itself."""
 RESOLVER = Path("/etc/resolv.conf")
 FORWARDER = "169.254.1.1"
 """Where runs find the resolver of this machine that listens on this machine itself."""
-PROBE_LIMIT_S = 20.0
 CURE = "install passt (apt-get install passt, dnf install passt), or use --network off"
 _TRY = """
 import socket, sys
@@ -76,15 +74,4 @@ def _problem(pasta: str, bubblewrap: Path, alone: tuple[str, ...]) -> str | None
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = str(server.getsockname()[1])
         command = [str(bubblewrap), *alone, "--", *fast_python(), "-c", _TRY, port, *addresses]
-        try:
-            done = subprocess.run(
-                with_own_network(Path(pasta), command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=PROBE_LIMIT_S,
-                env={"PATH": os.defpath},
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-    return None if done.returncode == 0 else " ".join(done.stderr.decode(errors="replace").split())
+        return what_goes_wrong(with_own_network(Path(pasta), command))

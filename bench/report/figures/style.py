@@ -100,7 +100,8 @@ class Sheet:
 
 def both(key: str, height: Callable[[bool], int], paint: Callable[[Sheet], None]) -> tuple[Markup, Markup]:
     """A figure for wide and for narrow screens; ``height`` takes whether it is narrow."""
-    return tuple(_svg(f"{key}-{width}", width, height(width == NARROW), paint) for width in (WIDE, NARROW))  # type: ignore[return-value]
+    wide, narrow = (_svg(f"{key}-{width}", width, height(width == NARROW), paint) for width in (WIDE, NARROW))
+    return wide, narrow
 
 
 def _svg(key: str, width: int, height: int, paint: Callable[[Sheet], None]) -> Markup:
