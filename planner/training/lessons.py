@@ -32,6 +32,7 @@ DEFAULTS = ("labels=soft", "label_temperature=0.005")
 """Settings of a pupil, unless the user has others: a softmax of the teacher's utilities is its label."""
 ARCH = "urm_planner"
 """What is taught, unless the user says."""
+LEAST_NEW = 0.5
 ALIKE = 0.001
 """Utility by which actions may differ that a teacher values alike: a thousandth of a pass."""
 
@@ -116,9 +117,12 @@ def _judged(
 
 
 def _new_share(dataset: Dataset) -> float:
-    """How many of the later contexts are about issues that train does not know: what a pupil will be asked about."""
+    """How many of the lessons are about unknown issues: as of the later contexts, but no fewer than half.
+
+    What is known is little and learned quickly; an unknown issue may be any.
+    """
     seen = np.concatenate([np.asarray(dataset.splits[name].seen) for name in ("val", "test")])
-    return 1.0 - float(seen.mean()) if len(seen) else 1.0
+    return max(LEAST_NEW, 1.0 - float(seen.mean())) if len(seen) else 1.0
 
 
 def _code(contexts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

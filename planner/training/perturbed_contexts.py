@@ -9,6 +9,8 @@ import numpy as np
 from planner.encoding.subject import recorded_problem
 
 SUBJECT = ("title", "tags", "keywords", "words")
+KNOWN_WORDS = (0.0, 0.25, 0.5, 0.75)
+"""Shares of an unknown issue's tags and words that others have too, each as likely; the rest are invented."""
 SIZE = ("dk_size", "estimated_minutes")
 Contexts = Sequence[Mapping[str, Any]]
 
@@ -17,8 +19,9 @@ def perturbed_contexts(contexts: Contexts, n: int, *, new_share: float, seed: in
     """``n`` code contexts: each is one of ``contexts`` in which some parts are another one's; none if these are none.
 
     Parts are the tools (hint and system state), and the history (with attempts and time). Up to half of them ask of an
-    issue with tools that no context asks of it with. Of the others, a share of ``new_share`` also has another's size,
-    or is about another's subject, or both: that is another issue, which nobody knows.
+    issue with tools that no context asks of it with. Of the others, a share of ``new_share`` is about another issue,
+    which nobody knows: it has another's size or subject, or both, and some to all of its words are invented. A pupil
+    that met known words alone would take an unknown one for whatever it is hashed to.
     """
     draw = np.random.default_rng(seed)
     made = [_composed(base, tools=tools) for base, tools in _unasked(contexts, draw)[: n // 2]]
@@ -47,16 +50,28 @@ def _named(context: Mapping[str, Any]) -> str:
 def _perturbed(contexts: Contexts, number: int, new_share: float, draw: np.random.Generator) -> dict[str, Any]:
     tools, history, size, subject = (contexts[at] for at in draw.integers(len(contexts), size=4).tolist())
     takes_tools, takes_history = _some_of_two(draw)
+    base = contexts[number % len(contexts)]
     is_new = draw.random() < new_share
     takes_size, takes_subject = _some_of_two(draw) if is_new else (False, False)
     return _composed(
-        contexts[number % len(contexts)],
+        base,
         tools=tools if takes_tools else None,
         history=history if takes_history else None,
         size=size if takes_size else None,
-        subject=subject if takes_subject else None,
+        subject=_with_invented(subject if takes_subject else base, number, draw) if is_new else None,
         new_name=f"~{number}" if is_new else "",
     )
+
+
+def _with_invented(context: Mapping[str, Any], number: int, draw: np.random.Generator) -> dict[str, Any]:
+    """``context`` whose issue has words of its own for some of its tags and words."""
+    issue, known = dict(context["issue"]), draw.choice(KNOWN_WORDS)
+    for key in ("tags", "keywords", "words"):
+        if key in issue:
+            issue[key] = [
+                word if draw.random() < known else f"w{number}{key[0]}{place}" for place, word in enumerate(issue[key])
+            ]
+    return {**context, "issue": issue}
 
 
 def _composed(

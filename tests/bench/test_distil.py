@@ -141,9 +141,14 @@ def test_perturbed_contexts_are_valid_and_mix_what_was_there(corpus_dataset: Pat
         assert 8 < sum(kept[30:]) < 22
         for context in made:
             PlannerInput.model_validate(context)
-        for part in ("tags", "dk_tool_hint", "dk_size"):
+        for part in ("dk_tool_hint", "dk_size"):
             seen = [context["issue"][part] for context in contexts]
             assert all(context["issue"][part] in seen for context in made)
+        # Known issues keep their words; of unknown ones the pupil meets words that nobody has.
+        words = {word for context in contexts for word in context["issue"]["keywords"]}
+        strange = [len(set(context["issue"]["keywords"]) - words) for context in made]
+        assert not any(strange[at] for at in range(60) if kept[at])
+        assert sum(strange[at] > 0 for at in range(60) if not kept[at]) > 5
     # A case of a recorded problem stays one, with its agent as the only tool.
     for context in made:
         hint = context["issue"]["dk_tool_hint"]
