@@ -91,6 +91,16 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
         end_workers(workers)
 
 
+@contextmanager
+def connect_where_it_pays(pays: bool, address: str | None = None) -> Iterator[Any]:
+    """As :func:`connect`, but yields None and starts nothing where an embedded Ray does not pay."""
+    if pays or address or os.environ.get("RAY_ADDRESS"):
+        with connect(address) as ray:
+            yield ray
+    else:
+        yield None
+
+
 def usable_cpus() -> int:
     """The cores this process may run on: fewer than the machine has, in a container or under taskset."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

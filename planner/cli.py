@@ -57,16 +57,18 @@ def dataset_build(
     options: Options,
 ) -> None:
     """Read a repo's artifacts into a time-split dataset."""
-    from cluster.connect import connect
+    from cluster.connect import connect_where_it_pays
     from cluster.nodes import require_sight
-    from planner.dataset.build import build_dataset
+    from planner.dataset.build import build_dataset, is_worth_ray
     from planner.display.console import StageBars
     from planner.display.training import print_dataset
 
     chosen = options.of(BuildOptions)
     out = place_of(chosen.out) if chosen.out else repo / DATASET
-    with written(out, "dataset.json") as local, StageBars() as bars, connect(chosen.address) as ray:
-        require_sight(ray, repo / DATASET.parent)
+    pays = is_worth_ray(repo, chosen.kernel_dir)
+    with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address) as ray:
+        if ray is not None:
+            require_sight(ray, repo / DATASET.parent)
         info = build_dataset(repo, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
 
@@ -186,10 +188,10 @@ def advise(
 
     path = dataset or repo / DATASET
     if dataset is None and not path.exists():
-        from cluster.connect import connect
-        from planner.dataset.build import build_dataset
+        from cluster.connect import connect_where_it_pays
+        from planner.dataset.build import build_dataset, is_worth_ray
 
-        with connect(address):
+        with connect_where_it_pays(is_worth_ray(repo), address):
             build_dataset(repo, path)
         typer.echo(f"built {path}")
     advice = advise_on(load_dataset(path))

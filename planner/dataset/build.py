@@ -1,7 +1,8 @@
 """`planner dataset build`: from a Cyntra repo to a dataset. Ray Data reads and encodes, the driver orders and writes.
 
 Chunks of archive directories are read in parallel, each archive once, and a context that a run recorded is encoded
-where it was read. Sorting, history, splitting and writing happen in the driver, in a fixed order, so that the bytes do
+where it was read. Where no Ray is connected this process reads them: a small repo is done before Ray has started.
+Sorting, history, splitting and writing happen in the driver, in a fixed order, so that the bytes do
 not depend on the parallelism; so does the encoding of contexts that history makes: their runs are at hand there.
 """
 
@@ -10,6 +11,7 @@ import logging
 import os
 import pickle
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,7 @@ from planner.actions import ActionSpace
 from planner.artifacts.events import WorkcellEvents
 from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import Quarantine, RunRecord
-from planner.artifacts.repo import Repo, list_archives, read_archives
+from planner.artifacts.repo import Repo, list_archives, locate, read_archives
 from planner.artifacts.rule_settings import decisive_part
 from planner.artifacts.universe import minute_seconds
 from planner.artifacts.versions import UnknownKeys
@@ -44,6 +46,9 @@ READ_CHUNK = 4096
 ENCODE_CHUNK = 8192
 """Contexts that history made, encoded at once."""
 
+RAY_PAYS_FROM = 4096
+"""Archives: this process has read so many before an embedded Ray has started."""
+
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and its whole."""
 
@@ -56,14 +61,21 @@ def build_dataset(
     profile: TokenProfile = "planner",
     progress: Progress = lambda stage, done, total: None,
 ) -> DatasetInfo:
-    """Read the repo at ``root`` and write a dataset to ``out``; returns its dataset.json. Ray must be connected.
+    """Read the repo at ``root`` and write a dataset to ``out``; returns its dataset.json.
 
+    Ray Data reads the archives if Ray is connected, else this process; the dataset is the same.
     ``profile`` "kernel" is for policies that Cyntra's kernel will run itself; its stream holds less of a context.
     Raises ArtifactError when ``root`` is no Cyntra repo, DatasetError when no run can be a label or ``out`` holds
     something else. Files that cannot be read are listed in the dataset's quarantine.
     """
     with collector_paused():
         return _build(Repo(root, kernel_dir), out, profile, progress)
+
+
+def is_worth_ray(root: Path, kernel_dir: Path | None = None) -> bool:
+    """Whether the repo has so many archives that starting Ray to read them takes less time than it saves."""
+    _, kernel = locate(root, kernel_dir)
+    return len(list_archives(kernel, Quarantine(root))) >= RAY_PAYS_FROM
 
 
 def _build(repo: Repo, out: Path, profile: TokenProfile, progress: Progress) -> DatasetInfo:
@@ -148,9 +160,8 @@ def _read_all(repo: Repo, profile: TokenProfile, progress: Progress) -> tuple[li
 
 def _even_spans(n: int) -> list[slice]:
     """Spans over n archives, as many for each CPU, so that all of them are busy to the end."""
-    import ray
-
-    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    ray = _connected_ray()
+    cpus = 1 if ray is None else max(1, int(ray.cluster_resources().get("CPU", 1)))
     count = cpus * max(1, -(-n // (READ_CHUNK * cpus)))
     bounds = [n * i // count for i in range(count + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(bounds) if end > start]
@@ -206,16 +217,39 @@ def _map_chunks(
     stage: str,
     progress: Progress,
 ) -> list[Any]:
-    """``function`` over chunks with Ray Data, a batch each; the results in the order of the chunks."""
-    import ray.data
-
+    """``function`` over chunks; the results in their order."""
     if not chunks:
         return []
+    progress(stage, 0, len(chunks))
+    if _connected_ray() is not None:
+        return _map_with_ray(chunks, function, arguments, stage, progress)
+    results = []
+    for done, chunk in enumerate(chunks, start=1):
+        results.append(function(chunk, **arguments))
+        progress(stage, done, len(chunks))
+    return results
+
+
+def _connected_ray() -> Any:
+    """The ray module where this process is connected; else None, and nothing of Ray is imported."""
+    ray = sys.modules.get("ray")
+    return ray if ray is not None and ray.is_initialized() else None
+
+
+def _map_with_ray(
+    chunks: Sequence[Any],
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    stage: str,
+    progress: Progress,
+) -> list[Any]:
+    """With Ray Data, a batch of each chunk."""
+    import ray.data
+
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
-    progress(stage, 0, len(chunks))
     rows = [{"number": number, "chunk": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
     mapped = data.map_batches(

@@ -1,7 +1,7 @@
 """How a dataset and a training run came out."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -11,7 +11,9 @@ from planner.contracts.document import ms_to_timestamp
 from planner.display.console import console, say
 from planner.places import Place
 from planner.policies.readings import Gate
-from planner.runs.checkpoint import PupilReport
+
+if TYPE_CHECKING:  # which imports torch, and a dataset is printed without
+    from planner.runs.checkpoint import PupilReport
 
 
 def print_dataset(info: DatasetInfo, path: Place) -> None:
@@ -51,7 +53,7 @@ def print_run(run: Place, state: Any) -> None:
     say(f"run: {run}; next: planner evaluate {run}")
 
 
-def print_pupil(report: PupilReport) -> None:
+def print_pupil(report: "PupilReport") -> None:
     """How far a pupil decides as its teacher does."""
     if report.agreement is None:
         say(f"pupil of {report.teacher}: no context is left to compare them on: give a dataset with val or test")

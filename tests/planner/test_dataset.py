@@ -3,6 +3,8 @@
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +107,22 @@ def test_the_bytes_do_not_depend_on_the_chunks_the_times_or_the_order_of_directo
     assert contents(tmp_path / "dataset") == contents(corpus_dataset)
 
 
-def test_one_process_without_ray_data_would_write_the_same_bytes(
-    corpus_dataset: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_small_repo_is_read_without_ray_and_makes_the_same_bytes(
+    corpus_dataset: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    def one_after_another(chunks: Any, function: Any, arguments: Any, stage: str, progress: Any) -> Any:
-        return [function(chunk, **arguments) for chunk in chunks]
-
-    monkeypatch.setattr(build, "_map_chunks", one_after_another)
-    monkeypatch.setattr(build, "READ_CHUNK", 5)
-    monkeypatch.setattr(build, "ENCODE_CHUNK", 3)
-    build_dataset(corpus, tmp_path / "dataset")
+    """In a process where neither Ray nor torch can be imported: starting them takes longer than the whole build."""
+    code = "import sys; sys.modules['ray'] = sys.modules['torch'] = None; from planner.cli import main; main()"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-c", code, "dataset", "build", str(corpus), "--out", str(tmp_path / "dataset")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "dataset") == contents(corpus_dataset)
+
+
+def test_a_large_repo_is_worth_starting_ray_for(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not build.is_worth_ray(corpus)
+    monkeypatch.setattr(build, "RAY_PAYS_FROM", 20)
+    assert build.is_worth_ray(corpus)
 
 
 def test_the_hash_changes_with_a_label(corpus_dataset: Path, corpus: Path, tmp_path: Path) -> None:
