@@ -5,6 +5,7 @@ There are two builders, one for each way of serving: the planner's own, and the 
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -118,6 +119,11 @@ class ContextBuilder:
         self.builder: ContextBuilderName = builder
         self.universe = repo.universe
         self._past = Past(repo.runs, repo.start_failures)
+        self._executed: defaultdict[str | None, list[RunRecord]] = defaultdict(list)
+        """Issue id -> its runs with a known plan."""
+        for run in repo.runs:
+            if run.executed_plan:
+                self._executed[run.issue_id].append(run)
 
     def now(self, issue_id: str) -> dict[str, Any]:
         """The context of one issue at this moment, with the tools that are there; ArtifactError as :meth:`build`."""
@@ -145,9 +151,7 @@ class ContextBuilder:
 
     def last_action(self, issue_id: str, at_ms: int, space: ActionSpace) -> Action | None:
         """What the issue's last run that had ended by ``at_ms`` executed, where that is a valid action; else None."""
-        runs = [
-            run for run in self.repo.runs if run.issue_id == issue_id and run.ended_ms <= at_ms and run.executed_plan
-        ]
+        runs = [run for run in self._executed.get(issue_id, ()) if run.ended_ms <= at_ms]
         last = max(runs, key=lambda run: (run.ended_ms, run.run_id), default=None)
         if last is None or last.executed_plan is None:
             return None

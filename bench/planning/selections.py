@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from planner.actions import HEADS, Action, ActionSpace
@@ -146,9 +147,10 @@ def concrete_actions(space: ActionSpace, job_type: str) -> list[Action]:
     ]
 
 
-def runnable_actions(space: ActionSpace, job_type: str, limits: PlanLimits) -> list[Action]:
-    """The concrete actions that would run as they stand."""
-    return [action for action in concrete_actions(space, job_type) if limits.effective(action) == action]
+@lru_cache
+def runnable_actions(space: ActionSpace, job_type: str, limits: PlanLimits) -> Sequence[Action]:
+    """The concrete actions that would run as they stand: the same for all issues of a universe."""
+    return tuple(action for action in concrete_actions(space, job_type) if limits.effective(action) == action)
 
 
 def _could_be_concrete(action: Action, head: str, space: ActionSpace, job_type: str) -> bool:
