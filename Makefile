@@ -33,11 +33,13 @@ constraints: install
 install: $(VENV)/installed
 
 # torch first: resolved on its own it stays at the pinned build; named by another package it may bring GB of CUDA.
+# Our own modules are compiled as pip compiles others: where PYTHONDONTWRITEBYTECODE is set, every run would again.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "Python 3.11 or 3.12 is needed, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m compileall -q planner bench tune cluster
 	touch $@
 
 clean:

@@ -4,38 +4,33 @@ python -m benchmarks.decide           tiny at ~200 tokens, then d 256, 4 layers,
 python -m benchmarks.decide --runs 5  the same, quickly
 
 Weights are random: they do not change the time. The floor is FLOPs over the rate of single-threaded products of the
-same shapes, measured in the same process: 8d² + 4Sd + 6dm per token, layer and loop, m the width of the MLP.
+same shapes, measured in the same process.
 """
 
 import argparse
 import os
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import orjson
 import torch
 from safetensors.torch import save_file
 
 from benchmarks.archives import write_repo
-from cluster.connect import connect
+from benchmarks.products import forward_products, timed
 from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import Dataset, load_dataset
 from planner.decision import Bundle, decide
 from planner.export.bundle import bundle_metadata, write_bundle
 from planner.models.base import ModelSpec
-from planner.models.blocks import mlp_width
 from planner.models.load import build_model
 from planner.runs.checkpoint import PolicyDocument
 from planner.runs.learned import LearnedPolicy
 
 ARCHIVES, EXTRA_TAGS = 400, 100
-WARM_UP = 3
 
 
 class Size(NamedTuple):
@@ -50,13 +45,6 @@ LARGE = ("model.d_model=256", "model.layers=4", "model.heads=8", "model.loops=8"
 SIZES = (Size("tiny", (), 200), *(Size("d256 L4 M8", LARGE, tokens) for tokens in (128, 256, 512)))
 
 
-class Times(NamedTuple):
-    """Milliseconds: of the wall clock, and of this thread's own processor time, which others do not stretch."""
-
-    wall: list[float]
-    cpu: list[float]
-
-
 def main() -> None:
     """Measure every size and print one row each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decide", description=__doc__)
@@ -66,8 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as name:
         directory = Path(name)
         write_repo(directory / "repo", ARCHIVES)
-        with connect(num_cpus=2):
-            build_dataset(directory / "repo", directory / "dataset")
+        build_dataset(directory / "repo", directory / "dataset")
         dataset = load_dataset(directory / "dataset")
         print("policy      tokens  GFLOP  matmul GFLOP/s  floor ms  decide ms min/median/max  CPU ms min  CPU / floor")
         for number, size in enumerate(SIZES):
@@ -82,8 +69,9 @@ def _row(size: Size, dataset: Dataset, checkpoint: Path, runs: int) -> str:
     found = bundle.feeds(context)["input_ids"].shape[1]
     if found != size.tokens:
         raise SystemExit(f"the longest context has {found} tokens, {size.tokens} are needed: raise EXTRA_TAGS")
-    times = _timed(lambda: decide(context, bundle), runs)
-    flops, seconds = _products(bundle.metadata["model"], size.tokens)
+    times = timed(lambda: decide(context, bundle), runs)
+    model = bundle.metadata["model"]
+    flops, seconds = (model["loops"] * figure for figure in forward_products(model, size.tokens))
     floor = 1000 * seconds
     median = sorted(times.wall)[len(times.wall) // 2]
     return (
@@ -110,37 +98,6 @@ def _bundle(size: Size, dataset: Dataset, checkpoint: Path) -> Bundle:
     metadata = bundle_metadata(policy)
     write_bundle(policy, directory, {**metadata, "model": policy.model.settings.model_dump()})
     return Bundle(directory)
-
-
-def _products(model: dict[str, Any], tokens: int) -> tuple[float, float]:
-    """FLOPs of a decision's matrix products, and the seconds that they take one after another at their best."""
-    d, heads = model["d_model"], model["heads"]
-    m, blocks = mlp_width(d, model["expansion"]), model["layers"] * model["loops"]
-    shapes = (
-        ((tokens, d), (d, 3 * d)),
-        ((tokens, d), (d, d)),
-        ((tokens, d), (d, 2 * m)),
-        ((tokens, m), (m, d)),
-        ((heads, tokens, d // heads), (heads, d // heads, tokens)),
-        ((heads, tokens, tokens), (heads, tokens, d // heads)),
-    )
-    flops, milliseconds = 0.0, 0.0
-    for left, right in shapes:
-        a, b = torch.randn(left), torch.randn(right)
-        flops += 2 * float(np.prod(left)) * right[-1]
-        milliseconds += min(_timed(partial(torch.matmul, a, b), 30).cpu)
-    return blocks * flops, blocks * milliseconds / 1000
-
-
-def _timed(function: Callable[[], Any], runs: int) -> Times:
-    times = Times([], [])
-    for run in range(WARM_UP + runs):
-        wall, cpu = time.perf_counter(), time.thread_time()
-        function()
-        if run >= WARM_UP:
-            times.wall.append(1000 * (time.perf_counter() - wall))
-            times.cpu.append(1000 * (time.thread_time() - cpu))
-    return times
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class TrainConfig(BaseModel):
     """Largest gradient norm."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of the moving average of weights that is validated and saved; 0 = the trained weights are."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: matrix products in bf16, on GPUs that have it."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """bf16: matrix products in bf16, on GPUs and CPUs that have units for it; auto: where these are, else fp32."""
     compile: bool = False
     """Compile the transformer block with torch.compile; pays off after some minutes of training."""
     head_weights: Annotated[list[float], Field(min_length=len(DIMENSIONS), max_length=len(DIMENSIONS))] = [

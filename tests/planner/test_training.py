@@ -26,6 +26,7 @@ from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
 from planner.training.__main__ import main
 from planner.training.driver import train_with_ray, trainer
+from planner.training.hardware import autocast, check_precision, has_bf16_units
 from planner.training.loop import start_run, train, training_examples
 from tests.planner.compared import write_compared
 
@@ -357,10 +358,24 @@ def test_a_gradient_that_is_no_number_stops_and_names_the_batch(dataset: Path, t
         train(tmp_path / "run")
 
 
-def test_bf16_on_a_cpu_is_refused_with_the_reason(dataset: Path, tmp_path: Path) -> None:
+def test_bf16_is_refused_on_a_cpu_without_units_for_it_and_auto_is_fp32_there(
+    dataset: Path, tmp_path: Path
+) -> None:
+    if has_bf16_units(torch.device("cpu")):
+        pytest.skip("this CPU has bf16 units")
     with pytest.raises(ConfigError, match="7 to 11 times slower"):
         begin(tmp_path / "run", dataset, "precision=bf16")
     assert not (tmp_path / "run").exists()
+    with autocast("auto", torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_bf16_is_used_on_a_cpu_that_has_units_for_it() -> None:
+    if not has_bf16_units(torch.device("cpu")):
+        pytest.skip("this CPU has no bf16 units")
+    check_precision("bf16", torch.device("cpu"))
+    with autocast("auto", torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
 def test_there_must_be_a_block_to_compile(dataset: Path, tmp_path: Path) -> None:
