@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs wheel constraints install clean
+.PHONY: run test check docs wheel bench constraints install clean
 
 run: install
 	$(BIN)/planner quickstart
@@ -25,6 +25,11 @@ docs: install
 # What the wheel holds, and that it works where there is neither torch nor Ray.
 wheel:
 	.ci/check_wheel
+
+# Every table of speed in docs/results.md, measured again: some 15 minutes on a quiet machine.
+SPEED := 70-dataset 80-bench 85-decide 86-structural
+bench: install
+	$(BIN)/python -m benchmarks.write_results $(SPEED:%=--measure %)
 
 # The newest versions that install together, with today's date.
 constraints: install

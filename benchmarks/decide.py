@@ -20,10 +20,11 @@ from safetensors.torch import save_file
 
 from benchmarks.archives import write_repo
 from benchmarks.products import forward_products, timed
+from planner.bundle import Bundle
 from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import Dataset, load_dataset
-from planner.decision import Bundle, decide
+from planner.decision import decide
 from planner.export.bundle import bundle_metadata, write_bundle
 from planner.models.base import ModelSpec
 from planner.models.load import build_model

@@ -29,8 +29,9 @@ from threadpoolctl import threadpool_limits
 
 from bench.executors.replay import SPACE, TODAYS_RULE, ReplayCase, ReplayExecutor, is_observed
 from bench.executors.replay import Trial as Recorded
+from planner.bundle import Bundle
 from planner.dataset.trials import Trial, Trials, trials_of
-from planner.decision import Bundle, decide
+from planner.decision import decide
 from planner.export.structural_bundle import write_structural
 from planner.policies.case_trials import sum_trials
 from planner.policies.case_vocabulary import CaseVocabulary

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from planner.artifacts.record_decision import record as record_decision
     from planner.artifacts.repo import Repo
+    from planner.bundle import Bundle, BundleError, load_bundle
+    from planner.caps import Caps
     from planner.config import TrainConfig, load_config
     from planner.context import ContextBuilder
     from planner.dataset.build import build_dataset
     from planner.dataset.storage import Dataset, load_dataset
-    from planner.decision import Bundle, BundleError, Caps, Decision, decide, load_bundle
+    from planner.decision import Decision, decide
     from planner.errors import (
         ActionError,
         ArtifactError,
@@ -73,11 +75,13 @@ __all__ = [
 
 _HOMES = {
     "planner.artifacts.repo": ("Repo",),
+    "planner.bundle": ("Bundle", "BundleError", "load_bundle"),
+    "planner.caps": ("Caps",),
     "planner.config": ("TrainConfig", "load_config"),
     "planner.context": ("ContextBuilder",),
     "planner.dataset.build": ("build_dataset",),
     "planner.dataset.storage": ("Dataset", "load_dataset"),
-    "planner.decision": ("Bundle", "BundleError", "Caps", "Decision", "decide", "load_bundle"),
+    "planner.decision": ("Decision", "decide"),
     "planner.evaluation.calibrate": ("calibrate_run",),
     "planner.evaluation.evaluate": ("evaluate_run",),
     "planner.export.bundle": ("export_bundle",),

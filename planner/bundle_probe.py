@@ -65,7 +65,7 @@ def load_as_kernel(bundle: Path) -> str | None:
 def load_as_planner(bundle: Path) -> str | None:
     """Why the planner cannot load the bundle here; None when it does."""
     try:
-        loaded = importlib.import_module("planner.decision").load_bundle(bundle)
+        loaded = importlib.import_module("planner.bundle").load_bundle(bundle)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return str(loaded) if isinstance(loaded, Exception) else None

@@ -32,7 +32,7 @@ class Dimension:
     executed_unit: int = 1
     """What one unit of a budget is in the executed plan, for instance 60 seconds."""
     cap: str | None = None
-    """The hard limit (planner.decision.Caps) that a budget must keep."""
+    """The hard limit (planner.caps.Caps) that a budget must keep."""
     objection: str = ""
     """The fallback_reason of a decision beyond the cap."""
     size_factor: bool = True

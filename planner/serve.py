@@ -9,8 +9,10 @@ from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import find_toolchains
 from planner.artifacts.tracked_issue import tracked
 from planner.artifacts.versions import said_of
+from planner.bundle import Bundle, BundleError, load_bundle
+from planner.caps import Caps
 from planner.context import ContextBuilder
-from planner.decision import Bundle, BundleError, Caps, Mode, decide, load_bundle
+from planner.decision import Mode, decide
 from planner.errors import PathError
 from planner.places import Place, fetched
 from planner.policies.heuristic import HeuristicPolicy, RulePlan

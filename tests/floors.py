@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("planner.scoring",),
     ("planner.config",),
     ("planner.policies", "planner.models"),
+    ("planner.caps", "planner.bundle"),
     ("planner.decision",),
     ("planner.serve", "planner.bundle_probe"),
     ("planner.bundle_check",),
@@ -61,11 +62,8 @@ NARROW: dict[str, tuple[str, ...]] = {
 }
 """Rooms that stand by themselves -> all of ours that they may import."""
 PARTS = {
-    ("planner.decision", "planner.policies"): (
-        "planner.policies.heuristic",
-        "planner.policies.readings",
-        "planner.policies.structural_file",
-    )
+    ("planner.bundle", "planner.policies"): ("planner.policies.readings", "planner.policies.structural_file"),
+    ("planner.decision", "planner.policies"): ("planner.policies.heuristic",),
 }
 """(room, lower room) -> all that it may import of that one: decide runs without what the other policies need."""
 

@@ -23,8 +23,10 @@ from bench.executors.places import hidden_directory
 from bench.planning.cases import main_commit
 from planner.actions import Action, action_from_document
 from planner.artifacts.repo import Repo, locate
+from planner.bundle import Bundle, BundleError, load_bundle
+from planner.caps import Caps
 from planner.context import ContextBuilder, system_state
-from planner.decision import Bundle, BundleError, Caps, decide, load_bundle
+from planner.decision import decide
 from planner.errors import BenchError, PlannerError, UsageError
 
 

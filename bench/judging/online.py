@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from bench.judging.results import RECORDED
 from planner.actions import HEADS, Action, ActionSpace
+from planner.caps import Caps, objection, within
 from planner.contracts.bench import BenchCase
 from planner.dataset.outcomes import Outcomes
-from planner.decision import Caps, objection, within
 from planner.evaluation.regret_report import OnlineReport
 from planner.scoring.preferences import Preference
 from planner.scoring.regret import score
@@ -41,7 +41,7 @@ def caps_of(case: BenchCase, max_run_minutes: int | None) -> Caps:
 def act(decided: Decided, cases: Sequence[BenchCase], caps: Sequence[Caps]) -> tuple[list[Action], list[str | None]]:
     """What would be executed in each case, and why it would not be what the policy decided (None: it would).
 
-    By the rules of planner.decision, with the case's first action as what today's rule would run.
+    By the rules of planner.caps, with the case's first action as what today's rule would run.
     """
     executed: list[Action] = []
     reasons: list[str | None] = []

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from planner.actions import HEADS
 from planner.artifacts.rule_settings import decisive_part
+from planner.bundle import Bundle
 from planner.contracts.dataset import TokenProfile
 from planner.dataset.storage import Dataset, load_dataset
-from planner.decision import Bundle
 from planner.encoding.inputs import inputs_of_contexts
 from planner.encoding.kernel_tokens import (
     JOB_TYPE_PLACE,

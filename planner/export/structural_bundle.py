@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from planner.bundle import Bundle
 from planner.dataset.storage import load_dataset
-from planner.decision import Bundle
 from planner.errors import DatasetError, ExportError
 from planner.export.model_card import write_model_card
 from planner.files import staged_directory

@@ -7,10 +7,11 @@ import pytest
 
 from bench.judging.provenance import provenance
 from bench.judging.relabel import relabel
+from planner.bundle import load_bundle
 from planner.config import load_config
 from planner.contracts.kernel import PlannerInput
 from planner.dataset.storage import load_dataset
-from planner.decision import decide, load_bundle
+from planner.decision import decide
 from planner.encoding.subject import recorded_problem
 from planner.errors import CheckpointError, DatasetError
 from planner.evaluation.evaluate import evaluate_run

@@ -9,9 +9,10 @@ import orjson
 import pytest
 
 from bench.judging.relabel import relabel
+from planner.bundle import load_bundle
 from planner.dataset.storage import load_dataset
 from planner.dataset.trials import read_trials
-from planner.decision import decide, load_bundle
+from planner.decision import decide
 from planner.errors import CheckpointError, ExportError
 from planner.export.bundle import export_bundle
 from planner.runs.checkpoint import checkpoint_path
@@ -69,7 +70,8 @@ def test_what_trials_teach_beats_the_best_fixed_action_and_decides_without_scipy
     assert decision.executed_plan["fallback_reason"] is None
     (tmp_path / "context.json").write_bytes(orjson.dumps(context))
     code = (
-        "import sys, orjson; from pathlib import Path; from planner.decision import decide, load_bundle\n"
+        "import sys, orjson; from pathlib import Path\n"
+        "from planner.bundle import load_bundle; from planner.decision import decide\n"
         f"context = orjson.loads(Path({str(tmp_path / 'context.json')!r}).read_bytes())\n"
         f"plan = decide(context, load_bundle(Path({str(tmp_path / 'bundle')!r}))).executed_plan\n"
         "heavy = [n for n in ('scipy', 'sklearn', 'torch', 'ray', 'pyarrow') if n in sys.modules]\n"

@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 
+from planner.bundle import Bundle, BundleError
+from planner.caps import Caps
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan, PlannerAction
-from planner.decision import Bundle, BundleError, Caps, decide
+from planner.decision import decide
 from tests.conftest import CORPUS
 from tests.fuzz.damage import damaged, text_of
 

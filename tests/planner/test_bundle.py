@@ -16,12 +16,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from planner.actions import HEADS, action_from_document
+from planner.bundle import Bundle, BundleError, load_bundle
+from planner.caps import Caps
 from planner.config import load_config
 from planner.context import signed
 from planner.contracts.document import validate
 from planner.contracts.kernel import ContextBuilderName, ExecutedPlan, PlannerAction
 from planner.dataset.storage import load_dataset
-from planner.decision import Bundle, BundleError, Caps, decide, load_bundle
+from planner.decision import decide
 from planner.encoding.kernel_tokens import kernel_segments
 from planner.errors import PlannerError
 from planner.export.bundle import ExportError, compare, export_bundle
@@ -144,7 +146,8 @@ def test_a_bundle_names_no_path_of_the_machine_that_made_it(bundle_path: Path) -
 
 def test_the_command_decides_without_torch_and_ray(bundle_path: Path, context: dict[str, Any]) -> None:
     script = (
-        "import sys; from pathlib import Path; from planner.decision import decide, load_bundle; import orjson;"
+        "import sys; from pathlib import Path; import orjson;"
+        "from planner.bundle import load_bundle; from planner.decision import decide;"
         "d = decide(orjson.loads(sys.stdin.buffer.read()), load_bundle(Path(sys.argv[1])));"
         "heavy = {'torch', 'ray', 'pyarrow', 'pandas'} & set(sys.modules); assert not heavy, heavy;"
         "print(d.executed_plan['fallback_applied'])"

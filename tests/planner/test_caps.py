@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planner.actions import Action
-from planner.decision import Caps, objection, within
+from planner.caps import Caps, objection, within
 from planner.errors import ConfigError
 
 

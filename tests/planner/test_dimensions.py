@@ -78,7 +78,7 @@ del plan["toolchain_set_executed"]
 assert executed_label(plan, SPACE, "code")[0].toolchain_set == "all"
 from planner.artifacts.summaries import executed_action
 assert executed_action(executed_plan(five))["toolchain_set"] == "cheap"
-from planner.decision import Caps, objection, within
+from planner.caps import Caps, objection, within
 assert within(Caps(1, 15, 1), five) == Action("speculate_vote", 1, 15, "NA", "cheap")
 assert objection(five, 1.0, 0.0, Caps(max_minutes=15)) == "timeout_exceeds_cap"
 from bench.judging.objective import plan_size

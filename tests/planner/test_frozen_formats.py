@@ -6,8 +6,9 @@ import numpy as np
 import orjson
 import pytest
 
+from planner.bundle import Bundle, load_bundle
 from planner.dataset.storage import load_dataset
-from planner.decision import Bundle, decide, load_bundle
+from planner.decision import decide
 from planner.evaluation.evaluate import evaluate_run
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy

@@ -21,6 +21,7 @@ LIGHT = (
     "planner.encoding.features",
     "planner.encoding.encode",
     "planner.policies.heuristic",
+    "planner.bundle",
     "planner.decision",
     "planner.config",
     "planner.bundle_check",

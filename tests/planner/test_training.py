@@ -358,9 +358,7 @@ def test_a_gradient_that_is_no_number_stops_and_names_the_batch(dataset: Path, t
         train(tmp_path / "run")
 
 
-def test_bf16_is_refused_on_a_cpu_without_units_for_it_and_auto_is_fp32_there(
-    dataset: Path, tmp_path: Path
-) -> None:
+def test_bf16_is_refused_on_a_cpu_without_units_for_it_and_auto_is_fp32_there(dataset: Path, tmp_path: Path) -> None:
     if has_bf16_units(torch.device("cpu")):
         pytest.skip("this CPU has bf16 units")
     with pytest.raises(ConfigError, match="7 to 11 times slower"):

@@ -12,12 +12,13 @@ import pytest
 
 from planner.artifacts.repo import Repo
 from planner.artifacts.versions import FORMATS, UnknownKeys, read
+from planner.bundle import load_bundle
 from planner.contracts.document import validate
 from planner.contracts.kernel import PlannerAction, PlannerInput, input_hash
 from planner.contracts.versions import Format
 from planner.dataset.build import build_dataset
 from planner.dataset.storage import load_dataset
-from planner.decision import decide, load_bundle
+from planner.decision import decide
 from planner.errors import ContractError
 from planner.serve import decide_stream
 from tests.conftest import FIXTURES
@@ -169,7 +170,8 @@ import orjson, sys
 from pathlib import Path
 from planner.artifacts.repo import Repo
 from planner.artifacts.versions import add_version
-from planner.decision import decide, load_bundle
+from planner.bundle import load_bundle
+from planner.decision import decide
 
 def from_v2(document):
     universe_id = document.pop("universe")

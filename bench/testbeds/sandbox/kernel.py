@@ -121,7 +121,7 @@ class Kernel:
     ) -> tuple[Plan, dict[str, Any]]:
         """What is run, and the planner section that says so: the rule's plan, or with a bundle the planner's."""
         from bench.testbeds.sandbox.planning import build_context, decided_plan, ruled_section
-        from planner.decision import load_bundle
+        from planner.bundle import load_bundle
 
         bundle = load_bundle(Path(self.options.planner_checkpoint)) if self.options.planner_enabled else None
         context = build_context(

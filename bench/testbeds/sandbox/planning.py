@@ -9,9 +9,11 @@ from typing import Any
 
 from bench.testbeds.sandbox.plan import SERIAL, SPECULATE, Plan, planned
 from planner.artifacts.repo import Repo
+from planner.bundle import Bundle, BundleError
+from planner.caps import Caps
 from planner.context import ContextBuilder
 from planner.contracts.kernel import input_hash
-from planner.decision import Bundle, BundleError, Caps, decide
+from planner.decision import decide
 from planner.policies.heuristic import RulePlan
 
 NOT_SCHEDULABLE, UNKNOWN_SWARM = "issue_not_schedulable", "swarm_unknown"
