@@ -7,7 +7,6 @@ import orjson
 
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import find_toolchains
-from planner.artifacts.tracked_issue import tracked
 from planner.artifacts.versions import said_of
 from planner.bundle import Bundle, BundleError, load_bundle
 from planner.caps import Caps
@@ -83,7 +82,7 @@ def _bundle_at(place: Place) -> Bundle | BundleError:
 
 def _rule_plan(repo: Repo, issue_id: str) -> RulePlan | None:
     """What the kernel runs for the issue by itself; None for one that it passes over."""
-    issues, neighbourhoods = tracked(repo)
+    issues, neighbourhoods = repo.tracked
     if issue_id not in issues:
         return None
     tools = [tool.name for tool in find_toolchains(repo.config, repo.root)]

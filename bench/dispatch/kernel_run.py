@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.containment.limits import Deadline, Limits
 from bench.containment.run_supervised import RunReport, run_supervised
-from bench.executors.cyntra.kind import find_kernel
+from bench.executors.cyntra.kernel_command import find_kernel
 from bench.executors.cyntra.toolchains import read_launches, write_wrappers
 from planner.artifacts.toolchains import Toolchain
 from planner.contracts.bench import Launch

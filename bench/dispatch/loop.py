@@ -16,7 +16,7 @@ from bench.executors.cyntra.overlay import yaml_text
 from planner.artifacts.beads import job_type_of
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain, find_toolchains
-from planner.artifacts.tracked_issue import TrackedIssue, tracked
+from planner.artifacts.tracked_issue import TrackedIssue
 from planner.artifacts.universe import NO_UNIVERSE
 from planner.errors import BenchError, UsageError
 from planner.policies.heuristic import HeuristicPolicy
@@ -122,7 +122,7 @@ class Loop:
             reason: str | None
             try:
                 _write_config(config_path, run_overlay(repo, choice.forced, issue, toolchains, wrappers))
-                critical = tracked(repo)[1].is_on_critical_path(issue_id)
+                critical = repo.tracked[1].is_on_critical_path(issue_id)
                 reason = obstacle(repo, config_path, choice.forced, issue, critical, names)
             except BenchError as error:
                 reason = f"cannot_be_forced: {error}"

@@ -17,7 +17,7 @@ from planner.actions import Action, ActionSpace, action_from_document
 from planner.artifacts.beads import job_type_of, world_of
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import find_toolchains
-from planner.artifacts.tracked_issue import ESCALATION_TAGS, SCHEDULABLE, passed_over, tracked
+from planner.artifacts.tracked_issue import ESCALATION_TAGS, SCHEDULABLE, passed_over
 from planner.context import ContextBuilder, system_state
 from planner.contracts.bench import BenchCase
 from planner.contracts.document import validate
@@ -152,7 +152,7 @@ def _drafts(
 def _todays_rule(repo: Repo) -> Callable[[Mapping[str, Any]], Action]:
     """What the kernel would run for an issue that has a context, if it were open: that is how the bench runs it."""
     rule = HeuristicPolicy.of_repo(repo)
-    issues, tracker = tracked(repo)
+    issues, tracker = repo.tracked
 
     def decide(context: Mapping[str, Any]) -> Action:
         issue_id = context["issue"]["issue_id"]

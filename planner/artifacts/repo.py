@@ -10,7 +10,7 @@ from planner.artifacts.dynamics import read_dynamics
 from planner.artifacts.events import EventLog, StartFailure, WorkcellEvents, read_events
 from planner.artifacts.recorded_context import KnownRuns
 from planner.artifacts.records import Quarantine, RunRecord, list_entries
-from planner.artifacts.tracked_issue import Blocking
+from planner.artifacts.tracked_issue import Blocking, Neighbourhoods, TrackedIssue, passed_over
 from planner.artifacts.universe import Universe, choose_universe, load_kernel_config, load_universes
 from planner.artifacts.worlds import read_world_runs
 from planner.errors import ArtifactError
@@ -52,6 +52,12 @@ class Repo:
     def blocking(self) -> list[Blocking]:
         """Which issue waits for which."""
         return read_blocking(self.root, self.quarantine)
+
+    @cached_property
+    def tracked(self) -> tuple[dict[str, TrackedIssue], Neighbourhoods]:
+        """Its issues as Cyntra reads them, without those that it passes over, and what is around each."""
+        issues = {key: TrackedIssue.of(issue) for key, issue in self.issues.items() if not passed_over(issue)}
+        return issues, Neighbourhoods(issues, self.blocking)
 
     @cached_property
     def dynamics(self) -> dict[str, Any] | None:

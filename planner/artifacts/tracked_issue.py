@@ -3,10 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from planner.artifacts.repo import Repo
+from typing import Any
 
 SCHEDULABLE = ("open", "ready")
 ESCALATION_TAGS = frozenset({"escalation", "needs-human", "human-escalated", "@human-escalated"})
@@ -106,12 +103,6 @@ class Neighbourhoods:
         # The order of the edges decides between chains of equal length: the tracker's, each edge once.
         inside = [e for i in order for e in self._edges[i] if i == e.blocker and e.blocked in near]
         return issue_id in critical_path([self._issues[near_id] for near_id in order], inside)
-
-
-def tracked(repo: "Repo") -> tuple[dict[str, TrackedIssue], Neighbourhoods]:
-    """The repo's issues as Cyntra reads them, without those that it passes over, and what is around each."""
-    issues = {key: TrackedIssue.of(issue) for key, issue in repo.issues.items() if not passed_over(issue)}
-    return issues, Neighbourhoods(issues, repo.blocking)
 
 
 def critical_path(issues: Sequence[TrackedIssue], edges: Sequence[Blocking]) -> set[str]:

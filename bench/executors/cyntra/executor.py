@@ -14,7 +14,7 @@ from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewra
 from bench.containment.network import NetworkMode
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import borrowed_from, make_clone
-from bench.executors.cyntra.kind import find_kernel
+from bench.executors.cyntra.kernel_command import find_kernel
 from bench.executors.cyntra.needed_places import namespaces_for
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
 from bench.executors.cyntra.toolchains import hide_tracker, read_launches, write_wrappers

@@ -1,6 +1,5 @@
 """The executor ``cyntra``: the issues of a repo under git, each execution a run of the kernel in its own clone."""
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,6 @@ from bench.containment.network import NetworkMode
 from bench.executors.places import ledger_in_repo
 from bench.executors.registry import PreparedBench
 from bench.options import COST, RUN, BenchOptions
-from planner.artifacts.toolchains import find_command
 from planner.errors import BenchError
 from planner.options import OptionsModel, option
 
@@ -122,21 +120,6 @@ def command_words(text: str) -> list[str]:
     if not words:
         raise BenchError("--cyntra is empty: name the kernel's command")
     return words
-
-
-def find_kernel(words: Sequence[str], extra_path: Sequence[Path]) -> tuple[tuple[str, ...], str]:
-    """The kernel's command line with an absolute program, and the PATH on which it and its tools are looked for.
-
-    ``extra_path`` directories come before the user's PATH; BenchError when the kernel is not there.
-    """
-    search_path = os.pathsep.join([*map(str, extra_path), os.environ.get("PATH", os.defpath)])
-    program = find_command(words[0], search_path)
-    if program is None:
-        raise BenchError(
-            f"{words[0]!r} is not on PATH: install Cyntra, or name its command with --cyntra (in a sandbox repo: "
-            "cyntra-sandbox)"
-        )
-    return (str(Path(program).absolute()), *words[1:]), search_path
 
 
 def tool_directories(command: Sequence[str]) -> list[Path]:
