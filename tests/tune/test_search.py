@@ -14,6 +14,7 @@ from planner.config import load_config
 from planner.errors import ConfigError, DatasetError
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
+from tests.planner.recording_tracker import heard
 from tune.search import SearchResult, run_search
 from tune.study import SearchProgress
 
@@ -26,7 +27,8 @@ def finished(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> F
     """A search of four trials, and the progress it told."""
     seen: list[SearchProgress] = []
     out = tmp_path_factory.mktemp("search") / "tune"
-    return run_search(small_dataset, out, trials=TRIALS, epochs=EPOCHS, progress=seen.append), seen
+    track = ["tests.planner.recording_tracker:Recorder"]
+    return run_search(small_dataset, out, trials=TRIALS, epochs=EPOCHS, progress=seen.append, track=track), seen
 
 
 def test_a_search_writes_settings_that_train_takes(finished: Finished) -> None:
@@ -47,6 +49,14 @@ def test_every_trial_is_a_training_run_of_its_own(finished: Finished) -> None:
         assert state.best_metric == record.val_log_likelihood
         assert state.epoch + 1 == record.epochs
         assert state.finished == (record.state == "complete")
+
+
+def test_every_trial_is_followed_by_the_tracker_that_was_asked_for(finished: Finished) -> None:
+    result, _ = finished
+    for record in result.trials:
+        calls = heard(result.best_config.parent / record.run)
+        assert [call["epoch"] for call in calls if "epoch" in call] == list(range(record.epochs))
+        assert calls[-1].get("finished", False) == (record.state == "complete")
 
 
 def test_the_study_agrees_with_the_table_and_calls_no_stopped_trial_complete(
