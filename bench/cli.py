@@ -11,6 +11,7 @@ from bench.dispatch.options import EvolveOptions, RunOptions
 from bench.executors.cyntra.kind import CyntraOptions, tool_directories
 from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
+from bench.tables.cli import export_table
 from bench.testbeds.cli import add_commands as add_repo_commands
 from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.help_sections import SectionedCommand
@@ -38,6 +39,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(cls=SectionedCommand)(run)
     app.command(cls=SectionedCommand)(evolve)
     app.command()(report)
+    app.command("export-table")(export_table)
     add_repo_commands(app)
 
 

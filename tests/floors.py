@@ -46,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench.executors",),
     ("bench.judging", "bench.dispatch"),
     ("bench.engine",),
-    ("bench.doctor", "bench.report"),
+    ("bench.doctor", "bench.report", "bench.tables"),
     ("bench.testbeds",),
     ("bench.quickstart",),
     ("bench.cli", "planner.train_command"),

@@ -58,9 +58,10 @@ class Answer:
 
 def source_of(grid: Grid) -> Source:
     """Where the outcomes of a ledger come from, by what it was bound to."""
-    if "replay" in grid.settings:
-        return "recorded"
-    return "simulated" if "simulation" in grid.settings else "run"
+    # A replay of a simulated bench says both.
+    if "simulation" in grid.settings:
+        return "simulated"
+    return "recorded" if "replay" in grid.settings else "run"
 
 
 def cost_of(grid: Grid, minute_ms: float) -> Cost:
