@@ -13,6 +13,7 @@ from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
 from bench.tables.cli import export_table
 from bench.testbeds.cli import add_commands as add_repo_commands
+from bench.view.cli import view
 from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.help_sections import SectionedCommand
 from planner.options import Options, with_options
@@ -39,6 +40,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(cls=SectionedCommand)(run)
     app.command(cls=SectionedCommand)(evolve)
     app.command()(report)
+    app.command()(view)
     app.command("export-table")(export_table)
     add_repo_commands(app)
 

@@ -47,7 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench.judging", "bench.dispatch"),
     ("bench.engine",),
     ("bench.doctor", "bench.report", "bench.tables"),
-    ("bench.testbeds",),
+    ("bench.testbeds", "bench.view"),
     ("bench.quickstart",),
     ("bench.cli", "planner.train_command"),
     ("planner.cli",),

@@ -47,6 +47,7 @@ class Page:
     runs: tuple[TrainedRun, ...]
     drilldown: Drilldown | None
     facts: Facts
+    grid: Grid | None
 
 
 def write_report(
@@ -95,6 +96,7 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
         runs=trained,
         drilldown=None if grid is None else drilldown(grid, found, minute_ms),
         facts=facts(sources, grid, trained, set_aside),
+        grid=grid,
     )
 
 
@@ -129,8 +131,17 @@ def _title(sources: Sources) -> str:
     return parts[-1] if len(parts) > 1 else str(places[0])
 
 
-def render(page: Page) -> str:
-    """The page as HTML."""
+@dataclass(frozen=True)
+class Live:
+    """Of a page that is served while its records change."""
+
+    version: int
+    progress: str
+    """How far what is running has come."""
+
+
+def render(page: Page, live: Live | None = None) -> str:
+    """The page as HTML; ``live``: it asks the server that it came from for a newer one."""
     environment = Environment(
         loader=PackageLoader("bench.report"),
         # Whatever comes from records is text, an issue's title above all.
@@ -152,7 +163,7 @@ def render(page: Page) -> str:
     assert source is not None
     assets = {
         name: Markup(source.get_source(environment, file)[0])
-        for name, file in (("style", "report.css"), ("script", "report.js"))
+        for name, file in (("style", "report.css"), ("script", "report.js"), ("live_script", "live.js"))
     }
     data = Markup(page.drilldown.json) if page.drilldown is not None else Markup("null")
-    return template.render(page=page, data=data, **assets)
+    return template.render(page=page, live=live, data=data, **assets)

@@ -50,6 +50,8 @@ class Standing:
     passed: Range | None
     agent_minutes: Range | None
     wall_minutes: Range | None
+    dollars: Range | None
+    """None where what any choice cost is not known."""
     regret: Range | None
     regret_at_most: float | None
 
@@ -135,6 +137,7 @@ def _of_report(report: RegretReport, grid: Grid | None) -> Standings:
                 or _alone(score.mean_agent_time_s * 1000 / minute_ms),
                 wall_minutes=_minutes(cases, chosen, minute_ms, "duration_ms")
                 or _alone(score.mean_time_s * 1000 / minute_ms),
+                dollars=_dollars(cases, chosen),
                 regret=Range(score.regret, score.regret_low, score.regret_high),
                 regret_at_most=score.regret_at_most,
             )
@@ -214,6 +217,7 @@ def _judged(
         passed=_passes(kept, chosen),
         agent_minutes=_minutes(kept, chosen, minute_ms, "agent_ms"),
         wall_minutes=_minutes(kept, chosen, minute_ms, "duration_ms"),
+        dollars=_dollars(kept, chosen),
         regret=_within(_range(least, _problems(kept)), _range(most, _problems(kept))),
         regret_at_most=float(most.mean()),
     )
@@ -242,6 +246,7 @@ def _drawn(
         passed=mean(outcomes.passed.astype(np.float64)) if not outcomes.capped.any() else None,
         agent_minutes=mean(outcomes.agent_ms / minute_ms),
         wall_minutes=mean(outcomes.duration_ms / minute_ms),
+        dollars=None,
         regret=_within(mean(least), mean(most)),
         regret_at_most=mean(most).mean,
     )
@@ -289,6 +294,14 @@ def _minutes(
     if times is None or any(time is None or time == UNKNOWN_MS for time in times):
         return None
     return _range(np.array(times) / minute_ms, _problems(cases))
+
+
+def _dollars(cases: Sequence[GridCase], chosen: Mapping[str, str]) -> Range | None:
+    """What the choices cost; a mean over those whose cost happens to be known would be of other cases."""
+    found = _found(cases, chosen)
+    costs = [None] if found is None else [outcome.cost_usd for outcome in found]
+    known = [cost for cost in costs if cost is not None]
+    return _range(np.array(known), _problems(cases)) if len(known) == len(costs) else None
 
 
 def _range(values: NDArray[np.float64], problems: NDArray[np.int64], among: NDArray[np.float64] | None = None) -> Range:

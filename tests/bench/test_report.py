@@ -2,9 +2,11 @@
 
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -24,6 +26,7 @@ from bench.report.standing import BEST_PER_CASE, RULE, SINGLE_BEST, standings
 from planner.errors import UsageError
 from planner.evaluation.regret_report import RegretReport
 from planner.scoring.utility import limit_ms
+from tests.bench.browser import browser_or_skip
 from tests.bench.grouped import bench_tables
 from tests.bench.ledgers import bound, write_ledger
 from tests.bench.reported import HOSTILE, MINUTE_SECONDS, bench_of, judged_run
@@ -32,7 +35,6 @@ from tests.bench.test_objective import outcome
 from tests.bench.test_replay import write_tables
 from tests.conftest import FIXTURES
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCHEMES = ("light", "dark")
 STUDY = {
     "dataset": "d",
@@ -200,6 +202,26 @@ def test_every_case_and_action_is_in_the_table_with_what_became_of_it(reported: 
     assert failing[7] == "gate <i>test</i>, tests"
 
 
+def test_dollars_stand_beside_minutes_where_all_that_was_chosen_has_a_cost(reported: Reported, tmp_path: Path) -> None:
+    page = reported.page
+    assert page.standings is not None and page.figures["tradeoff"].table.head[-2:] == ("dollars", "")
+    assert {one.dollars.mean for one in page.standings.policies if one.chosen and one.dollars} == {1.0}
+    ledger = shutil.copy(reported.ledger, tmp_path / "ledger.sqlite")
+    with closing(sqlite3.connect(ledger)) as changed:
+        # Of today's rule in one unseen case.
+        query = (
+            "UPDATE executions SET outcome = json_set(outcome, '$.cost_usd', NULL) WHERE execution_id = 'case-25-a0-r0'"
+        )
+        assert changed.execute(query).rowcount == 1
+        changed.commit()
+    found = read_page(find_sources([ledger], []), holdout=0.4, by="time")
+    assert found.standings is not None
+    dollars = {one.name: one.dollars for one in found.standings.policies}
+    assert dollars["heuristic"] is None and dollars["single best"] is not None
+    (rule,) = (row for row in found.figures["tradeoff"].table.rows if row[0] == "today's rule")
+    assert rule[-2:] == ("\N{EN DASH}", "")
+
+
 def test_a_large_bench_gives_up_the_details_of_the_least_regret(
     reported: Reported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,15 +299,8 @@ def test_the_command_finds_a_repos_records_and_needs_no_torch(reported: Reported
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: the extra `dev` has it"
-    )
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with browser_or_skip() as opened:
         yield opened
-        opened.close()
 
 
 @dataclass
