@@ -206,6 +206,9 @@ def report(
         ),
     ] = None,
     runs: Annotated[list[Path] | None, typer.Option(help="Trained run; may be repeated.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another ledger, quickstart, run or result to set beside, cell by cell.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The page; everything is in this one file.")] = Path("report.html"),
     holdout: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of unseen cases, where no results on the ledger say it.")
@@ -223,7 +226,7 @@ def report(
     from planner.files import check_writable
 
     check_writable(out)
-    page = write_report(records or [], runs or [], out, holdout=holdout, by=by)
+    page = write_report(records or [], runs or [], out, holdout=holdout, by=by, against=against)
     typer.echo(page.answer.sentence)
     for step in page.answer.next_steps:
         typer.echo(f"next: {step}")

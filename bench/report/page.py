@@ -10,6 +10,7 @@ from markupsafe import Markup
 from bench.judging.results import HOLDOUT, HoldOutBy
 from bench.report import words
 from bench.report.answer import Answer, Cost, answer, cost_of
+from bench.report.comparison import Comparison, Side, compare
 from bench.report.drilldown import Drilldown, drilldown
 from bench.report.facts import Facts, facts
 from bench.report.figures.learning import learning
@@ -48,16 +49,25 @@ class Page:
     drilldown: Drilldown | None
     facts: Facts
     grid: Grid | None
+    comparison: Comparison | None
 
 
 def write_report(
-    named: Sequence[Path], runs: Sequence[Path], out: Path, *, holdout: float = HOLDOUT, by: HoldOutBy = "time"
+    named: Sequence[Path],
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    holdout: float = HOLDOUT,
+    by: HoldOutBy = "time",
+    against: Path | None = None,
 ) -> Page:
     """Write the page of these records to ``out``, whole or not at all, and return what it shows.
 
-    ``holdout`` and ``by`` say which cases of a ledger are unseen where no results on it say so.
+    ``holdout`` and ``by`` say which cases of a ledger are unseen where no results on it say so. ``against``: other
+    records, to set these beside.
     """
-    page = read_page(find_sources(named, runs), holdout=holdout, by=by)
+    other = None if against is None else find_sources([against], [])
+    page = read_page(find_sources(named, runs), holdout=holdout, by=by, against=other)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.draft")
     draft.write_text(render(page), "utf-8")
@@ -65,12 +75,10 @@ def write_report(
     return page
 
 
-def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
+def read_page(sources: Sources, *, holdout: float, by: HoldOutBy, against: Sources | None = None) -> Page:
     """Everything that the records say."""
     report = None if sources.judged is None else sources.judged.report
-    minute = None if report is None else report.minute_seconds
-    grid = None if sources.ledger is None else read_grid(sources.ledger, minute)
-    found = standings(grid, report, holdout=holdout, by=by)
+    grid, found = _judged(sources, holdout, by)
     minute_ms = _minute_ms(grid, found)
     cost = None if grid is None else cost_of(grid, minute_ms)
     set_aside = list(sources.set_aside)
@@ -97,7 +105,25 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
         drilldown=None if grid is None else drilldown(grid, found, minute_ms),
         facts=facts(sources, grid, trained, set_aside),
         grid=grid,
+        comparison=None
+        if against is None
+        else compare(
+            Side(_title(sources), grid, found, trained),
+            Side(_title(against), *_judged(against, holdout, by), _runs(against)),
+        ),
     )
+
+
+def _judged(sources: Sources, holdout: float, by: HoldOutBy) -> tuple[Grid | None, Standings | None]:
+    """The ledger, and where policies stand on it."""
+    report = None if sources.judged is None else sources.judged.report
+    minute = None if report is None else report.minute_seconds
+    grid = None if sources.ledger is None else read_grid(sources.ledger, minute)
+    return grid, standings(grid, report, holdout=holdout, by=by)
+
+
+def _runs(sources: Sources) -> tuple[TrainedRun, ...]:
+    return tuple(one for one in map(read_run_record, sources.runs) if isinstance(one, TrainedRun))
 
 
 def _figures(

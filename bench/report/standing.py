@@ -104,7 +104,7 @@ class Standings:
             return None
         won = np.array([other.regrets[key] - one.regrets[key] for key in common])
         clusters = np.unique([self.problem_of[key] for key in common], return_inverse=True)[1].astype(np.int64)
-        found = _range(won, clusters)
+        found = range_over(won, clusters)
         return Gain(policy, over, found.mean, found.mean, found.low, found.high)
 
 
@@ -218,7 +218,7 @@ def _judged(
         agent_minutes=_minutes(kept, chosen, minute_ms, "agent_ms"),
         wall_minutes=_minutes(kept, chosen, minute_ms, "duration_ms"),
         dollars=_dollars(kept, chosen),
-        regret=_within(_range(least, _problems(kept)), _range(most, _problems(kept))),
+        regret=_within(range_over(least, _problems(kept)), range_over(most, _problems(kept))),
         regret_at_most=float(most.mean()),
     )
 
@@ -236,7 +236,7 @@ def _drawn(
 
     def mean(values: NDArray[np.float64]) -> Range:
         of_case = np.bincount(outcomes.example, shares * np.nan_to_num(values), len(outcomes))[outcomes.comparable]
-        return _range(of_case, _problems(kept))
+        return range_over(of_case, _problems(kept))
 
     return Standing(
         name=name,
@@ -283,7 +283,7 @@ def _passes(cases: Sequence[GridCase], chosen: Mapping[str, str]) -> Range | Non
     if found is None or all(outcome.capped for outcome in found):
         return None
     values = np.array([0.0 if outcome.capped else outcome.passed for outcome in found])
-    return _range(values, _problems(cases), np.array([not outcome.capped for outcome in found], dtype=np.float64))
+    return range_over(values, _problems(cases), np.array([not outcome.capped for outcome in found], dtype=np.float64))
 
 
 def _minutes(
@@ -293,7 +293,7 @@ def _minutes(
     times = None if found is None else [getattr(outcome, which) for outcome in found]
     if times is None or any(time is None or time == UNKNOWN_MS for time in times):
         return None
-    return _range(np.array(times) / minute_ms, _problems(cases))
+    return range_over(np.array(times) / minute_ms, _problems(cases))
 
 
 def _dollars(cases: Sequence[GridCase], chosen: Mapping[str, str]) -> Range | None:
@@ -301,11 +301,13 @@ def _dollars(cases: Sequence[GridCase], chosen: Mapping[str, str]) -> Range | No
     found = _found(cases, chosen)
     costs = [None] if found is None else [outcome.cost_usd for outcome in found]
     known = [cost for cost in costs if cost is not None]
-    return _range(np.array(known), _problems(cases)) if len(known) == len(costs) else None
+    return range_over(np.array(known), _problems(cases)) if len(known) == len(costs) else None
 
 
-def _range(values: NDArray[np.float64], problems: NDArray[np.int64], among: NDArray[np.float64] | None = None) -> Range:
-    """The mean with its interval, cases of one problem drawn together."""
+def range_over(
+    values: NDArray[np.float64], problems: NDArray[np.int64], among: NDArray[np.float64] | None = None
+) -> Range:
+    """The mean of ``values`` (n,) with its interval, cases of one of the ``problems`` (n,) drawn together."""
     weights = np.ones(len(values)) if among is None else among
     return Range(*ratio_interval(np.bincount(problems, values), np.bincount(problems, weights)))
 

@@ -2,11 +2,9 @@
 
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -200,26 +198,6 @@ def test_every_case_and_action_is_in_the_table_with_what_became_of_it(reported: 
     assert order == sorted(order, reverse=True) and data["policies"][lead]["kind"] == "run"
     failing = next(row for case in data["cases"] for row in case["actions"] if data["fates"][row[1]] == "failed")
     assert failing[7] == "gate <i>test</i>, tests"
-
-
-def test_dollars_stand_beside_minutes_where_all_that_was_chosen_has_a_cost(reported: Reported, tmp_path: Path) -> None:
-    page = reported.page
-    assert page.standings is not None and page.figures["tradeoff"].table.head[-2:] == ("dollars", "")
-    assert {one.dollars.mean for one in page.standings.policies if one.chosen and one.dollars} == {1.0}
-    ledger = shutil.copy(reported.ledger, tmp_path / "ledger.sqlite")
-    with closing(sqlite3.connect(ledger)) as changed:
-        # Of today's rule in one unseen case.
-        query = (
-            "UPDATE executions SET outcome = json_set(outcome, '$.cost_usd', NULL) WHERE execution_id = 'case-25-a0-r0'"
-        )
-        assert changed.execute(query).rowcount == 1
-        changed.commit()
-    found = read_page(find_sources([ledger], []), holdout=0.4, by="time")
-    assert found.standings is not None
-    dollars = {one.name: one.dollars for one in found.standings.policies}
-    assert dollars["heuristic"] is None and dollars["single best"] is not None
-    (rule,) = (row for row in found.figures["tradeoff"].table.rows if row[0] == "today's rule")
-    assert rule[-2:] == ("\N{EN DASH}", "")
 
 
 def test_a_large_bench_gives_up_the_details_of_the_least_regret(
