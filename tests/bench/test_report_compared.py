@@ -64,10 +64,8 @@ def test_cells_that_differ_are_found_and_counted(ledger: Path, other: Path) -> N
     gained = found.cells.utility_gained
     assert gained is not None and gained.low <= gained.mean <= gained.high
     assert gained.mean == pytest.approx(sum(one.difference or 0 for one in found.cells.rows) / 85)
-    assert dict((what, (here, there)) for what, here, there in found.facts)["ledger: executions that ended"] == (
-        "89",
-        "86",
-    )
+    facts = {what: (here, there) for what, here, there in found.facts}
+    assert facts["ledger: executions that ended"] == ("89", "87")
 
 
 def test_policies_are_compared_on_the_unseen_cases_that_both_have(ledger: Path, other: Path) -> None:
