@@ -3,6 +3,7 @@
 OUT/study.sqlite     the Optuna study, for optuna-dashboard
 OUT/trials/NNN/      one training run per trial
 OUT/trials.json      every trial with settings, best validation value, epochs and state, best first
+OUT/importance.json  which settings matter, of a search with enough complete trials
 OUT/best.yaml        the best settings, for `planner train --config`
 """
 
@@ -19,6 +20,7 @@ from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
 from planner.places import Place, recorded
 from planner.training.trackers import load_tracker
+from tune.importance import write_importance
 from tune.space import apply_settings, space_of
 from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
 from tune.trial import EPOCHS, METRIC, run_trial
@@ -85,6 +87,7 @@ def run_search(
         if resumed < trials:
             _run_trials(study, recorded(dataset), trials, max_concurrent, progress, track)
         records = study.write_table()
+        write_importance(study.study, out)
     best = records[0]
     if best.val_log_likelihood is None or best.state not in ("complete", "stopped"):
         raise ConfigError(f"{out}: every trial failed; the first: {best.reason}")

@@ -13,6 +13,7 @@ from bench.report.answer import Answer, Cost, answer, cost_of
 from bench.report.comparison import Comparison, Side, compare
 from bench.report.drilldown import Drilldown, drilldown
 from bench.report.facts import Facts, facts
+from bench.report.figures.importance import importance
 from bench.report.figures.learning import learning
 from bench.report.figures.regrets import regrets
 from bench.report.figures.reliability import reliability
@@ -26,7 +27,7 @@ from bench.report.runs import TrainedRun, read_run_record
 from bench.report.shares import Shares, action_shares
 from bench.report.sources import STUDY_FILES, SetAside, Sources, find_sources
 from bench.report.standing import Standings, standings
-from bench.report.studies import VariantStudy, read_study
+from bench.report.studies import Search, VariantStudy, read_study
 from planner.evaluation.regret_report import RegretReport
 
 MS_PER_MINUTE = 60_000.0
@@ -87,11 +88,7 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy, against: Sourc
     set_aside += [one for one in (*records, *studies) if isinstance(one, SetAside)]
     trained = tuple(one for one in records if isinstance(one, TrainedRun))
     figures = _figures(grid, found, trained, minute_ms)
-    drawn = [
-        variants(one, at) if isinstance(one, VariantStudy) else search(one, at)
-        for at, one in enumerate(studies)
-        if not isinstance(one, SetAside)
-    ]
+    drawn = [figure for at, one in enumerate(studies) for figure in _of_study(one, at)]
     return Page(
         title=_title(sources),
         answer=answer(sources, found, cost),
@@ -112,6 +109,12 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy, against: Sourc
             Side(_title(against), *_judged(against, holdout, by), _runs(against)),
         ),
     )
+
+
+def _of_study(study: VariantStudy | Search | SetAside, at: int) -> list[Figure | None]:
+    if isinstance(study, VariantStudy):
+        return [variants(study, at)]
+    return [search(study, at), importance(study, at)] if isinstance(study, Search) else []
 
 
 def _judged(sources: Sources, holdout: float, by: HoldOutBy) -> tuple[Grid | None, Standings | None]:

@@ -79,7 +79,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     ):
         calibration.setdefault(name, default)
     (checkpoint / "calibration.json").write_bytes(orjson.dumps(calibration))
-    for name, document in (("comparison.json", STUDY), ("trials.json", TRIALS)):
+    matters = {"trials": 12, "importance": {"model.layers": 0.1, "lr": 0.9}}
+    for name, document in (("comparison.json", STUDY), ("trials.json", TRIALS), ("importance.json", matters)):
         (directory / name).write_bytes(orjson.dumps(document))
     html = directory / "report.html"
     named = [ledger, directory / "comparison.json", directory / "trials.json"]
@@ -308,7 +309,7 @@ def test_every_figure_is_drawn_and_nothing_complains(
 ) -> None:
     shown = opened(browser, reported.html, width=width)
     figures = shown.tab.locator("figure")
-    assert figures.count() == len(reported.page.figures) + len(reported.page.variants) == 7
+    assert figures.count() == len(reported.page.figures) + len(reported.page.variants) == 8
     for at in range(figures.count()):
         box = figures.nth(at).locator(f".{shape} svg").bounding_box()
         assert box is not None and box["width"] > 200 and box["height"] > 60
