@@ -27,11 +27,10 @@ class TensorBoard:
     def run_starts(self, start: RunStart) -> None:
         """Write the settings: a run that is killed has them too."""
         self._writer = SummaryWriter(str(start.run / DIRECTORY))
-        # Not SummaryWriter.add_hparams: that makes a directory of its own, apart from the run's curves.
-        parts = hparams(dict(start.settings), {f"{BEST}{name}": None for name in COMPARED})
-        for part in parts[:2]:
-            self._writer.file_writer.add_summary(part)
-        self._end = parts[2]
+        # Not SummaryWriter.add_hparams: that makes a directory of its own, apart from the run's curves. What to compare
+        # is not said: TensorBoard then finds by itself what differs from run to run, and shows that first.
+        _, session, self._end = hparams(dict(start.settings), {})
+        self._writer.file_writer.add_summary(session)
 
     def epoch(self, epoch: int, metrics: Mapping[str, float], is_best: bool) -> None:
         """One point of every curve."""

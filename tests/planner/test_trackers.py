@@ -113,34 +113,38 @@ def test_a_wrong_tracker_is_answered_before_anything_is_made(dataset: Path, tmp_
 def test_tensorboard_sets_runs_side_by_side(dataset: Path, tmp_path: Path) -> None:
     for name, hidden in (("000", 8), ("001", 16)):
         train(begin(tmp_path / "trials" / name, dataset, f"model.hidden={hidden}"))
-    groups = session_groups(tmp_path / "trials")
+    experiment, groups = parallel_coordinates(tmp_path / "trials")
+    assert experiment["hparamInfos"][0]["name"] == "model.hidden", "what differs from run to run comes first"
+    columns = {info["name"]["tag"] for info in experiment["metricInfos"]}
+    assert {"best/val_log_likelihood", "best/val_ece", "grad_norm", "examples_per_second"} <= columns
     assert sorted(group["hparams"]["model.hidden"] for group in groups) == [8, 16]
     assert {"lr", "batch_size", "model.layers", "seed"} <= set(groups[0]["hparams"])
     for group in groups:
         values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
+        assert set(values) == columns, "a run without a value in one of the columns has no line"
         best = read_run(tmp_path / "trials" / group["sessions"][0]["name"].partition("/")[0])
         assert values["best/val_log_likelihood"] == pytest.approx(best.best_metric, abs=1e-6)
         assert 0 <= values["best/val_exact_match"] <= 1
 
 
-def session_groups(logdir: Path) -> list[dict[str, Any]]:
-    """What TensorBoard's own server answers to its page of parallel coordinates."""
+def parallel_coordinates(logdir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What TensorBoard's own server answers to its page of parallel coordinates: which columns, and the runs."""
     from tensorboard import assets, default, program
 
     board = program.TensorBoard(default.get_plugins(), assets.get_default_assets_zip_provider())
     board.configure(argv=["", "--logdir", str(logdir), "--port", "0", "--load_fast=false", "--host", "127.0.0.1"])
     url = board.launch()
-    asked: dict[str, Any] = {
-        "experimentName": "",
-        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"],
-    }
-    asked |= {"colParams": [], "startIndex": 0, "sliceSize": 100}
-    request = urllib.request.Request(
-        f"{url}data/plugin/hparams/session_groups", json.dumps(asked).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answered:
-        found: list[dict[str, Any]] = json.load(answered)["sessionGroups"]
-    return found
+
+    def ask(name: str, **asked: Any) -> dict[str, Any]:
+        body = json.dumps({"experimentName": "", **asked}).encode()
+        request = urllib.request.Request(f"{url}data/plugin/hparams/{name}", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answered:
+            found: dict[str, Any] = json.load(answered)
+        return found
+
+    statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"]
+    groups = ask("session_groups", allowedStatuses=statuses, colParams=[], startIndex=0, sliceSize=100)
+    return ask("experiment"), groups["sessionGroups"]
 
 
 def test_the_mlflow_tracker_of_the_docs_writes_what_mlflow_reads(
