@@ -84,14 +84,16 @@ def test_a_report_beside_itself_differs_in_nothing(ledger: Path) -> None:
     assert all(one.saved.mean == 0 for one in found.policies)
 
 
-def test_cases_of_another_commit_are_matched_by_their_issue(tmp_path: Path) -> None:
-    sides = []
-    for name in ("a", "b"):
-        cases = [told(str(n), {SERIAL: outcome(True, 60_000), VOTE: outcome(True, 60_000)}) for n in range(2)]
-        renamed = [(case.model_copy(update={"case_id": f"{name}-{case.case_id}"}), found) for case, found in cases]
-        sides.append(bound(write_ledger(tmp_path / f"{name}.sqlite", renamed), minute_seconds=60.0))
-    found = comparison_of(*sides)
-    assert found.cells is not None and (found.cells.common, found.cells.only_here) == (4, 0)
+def test_cases_of_another_commit_are_matched_by_their_issue(ledger: Path, tmp_path: Path) -> None:
+    renamed = Path(shutil.copy(ledger, tmp_path / "renamed.sqlite"))
+    with closing(sqlite3.connect(renamed)) as changed:
+        changed.execute("UPDATE executions SET case_id = 'new-' || case_id")
+        changed.execute("UPDATE cases SET document = json_set(document, '$.case_id', 'new-' || case_id)")
+        changed.execute("UPDATE cases SET case_id = 'new-' || case_id")
+        changed.commit()
+    found = comparison_of(ledger, renamed)
+    assert found.cells is not None and (found.cells.common, found.cells.only_here, found.cells.differing) == (87, 0, 0)
+    assert {one.cases for one in found.policies} == {12} and all(one.same_choice == 12 for one in found.policies)
 
 
 @pytest.fixture(scope="module")
