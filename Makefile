@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs wheel bench constraints install clean
+.PHONY: run test browser check docs wheel bench constraints install clean
 
 run: install
 	$(BIN)/planner quickstart
 
-test: install
+test: install browser
 	$(BIN)/python -m pytest
+
+# For the tests of pages, where there is none and apt-get may bring one; else these are skipped.
+browser:
+	@.ci/install_browser
 
 check: install
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Writes docs/reference/commands.md from the command line itself (`make docs`); --check says whether it is current."""
+"""Writes pages of docs/reference from the code (`make docs`): commands and tables. --check: are they current?"""
 
 import sys
 from collections.abc import Iterator
@@ -8,24 +8,48 @@ from typing import Any
 import typer
 
 ROOT = Path(__file__).parents[1]
-TARGET = ROOT / "docs" / "reference" / "commands.md"
-HEAD = """# Commands
+REFERENCE = ROOT / "docs" / "reference"
+WRITTEN = "<!-- Written by .ci/write_reference.py from the code; `make docs` writes it again. -->"
+COMMANDS = f"""# Commands
 
-<!-- Written by .ci/write_reference.py from the code; `make docs` writes it again. -->
+{WRITTEN}
 
 Every command, argument and option, as the code has them. `planner COMMAND --help` shows the same in a terminal.
 """
 
 
+TABLES = f"""# Tables of an exported bench
+
+{WRITTEN}
+
+`planner export-table LEDGER --out FOLDER` writes these Parquet files; each file says what its columns mean too, in
+the metadata of its fields. `planner bench FOLDER --executor replay --full --ledger NEW.sqlite` gives the same cases
+with the same outcomes. With `--recorded trials` it replays outcomes.parquet instead: there the outcomes of all actions
+follow from single runs of agents, of which a case needs `--trials`.
+
+With `--hash-identifiers` the folder can be given away: ids, words, paths and names of tools that are not the
+kernel's own are hashes, the same name the same hash in the whole folder, by a key that is thrown away;
+titles, logs and other free text are left out. Times, costs, priorities, sizes, swarms and what passed stay.
+
+"""
+
+
 def main() -> None:
-    """Write the page, or with --check end with 1 when it is not what the code says."""
+    """Write the pages, or with --check end with 1 when one is not what the code says."""
+    from bench.tables.columns import TABLES as ALL
+    from bench.tables.export import describe
     from planner.cli import app
 
-    text = HEAD + "".join(sections(typer.main.get_command(app), None, "planner"))
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text, "utf-8")
-    elif TARGET.read_text("utf-8") != text:
-        sys.exit(f"{TARGET.relative_to(ROOT)} is not what the code says: run `make docs` and commit the page")
+    pages = {
+        "commands.md": COMMANDS + "".join(sections(typer.main.get_command(app), None, "planner")),
+        "tables.md": TABLES + "\n".join(describe(table) for table in ALL),
+    }
+    for name, text in pages.items():
+        path = REFERENCE / name
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, "utf-8")
+        elif path.read_text("utf-8") != text:
+            sys.exit(f"{path.relative_to(ROOT)} is not what the code says: run `make docs` and commit the page")
 
 
 def sections(command: Any, parent: Any, name: str) -> Iterator[str]:

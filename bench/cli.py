@@ -11,7 +11,9 @@ from bench.dispatch.options import EvolveOptions, RunOptions
 from bench.executors.cyntra.kind import CyntraOptions, tool_directories
 from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
+from bench.tables.cli import export_table
 from bench.testbeds.cli import add_commands as add_repo_commands
+from bench.view.cli import view
 from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.help_sections import SectionedCommand
 from planner.options import Options, with_options
@@ -38,6 +40,8 @@ def add_commands(app: typer.Typer) -> None:
     app.command(cls=SectionedCommand)(run)
     app.command(cls=SectionedCommand)(evolve)
     app.command()(report)
+    app.command()(view)
+    app.command("export-table")(export_table)
     add_repo_commands(app)
 
 
@@ -202,6 +206,9 @@ def report(
         ),
     ] = None,
     runs: Annotated[list[Path] | None, typer.Option(help="Trained run; may be repeated.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another ledger, quickstart, run or result to set beside, cell by cell.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The page; everything is in this one file.")] = Path("report.html"),
     holdout: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of unseen cases, where no results on the ledger say it.")
@@ -219,7 +226,7 @@ def report(
     from planner.files import check_writable
 
     check_writable(out)
-    page = write_report(records or [], runs or [], out, holdout=holdout, by=by)
+    page = write_report(records or [], runs or [], out, holdout=holdout, by=by, against=against)
     typer.echo(page.answer.sentence)
     for step in page.answer.next_steps:
         typer.echo(f"next: {step}")

@@ -8,6 +8,8 @@ from planner.places import OR_URI
 
 ADDRESS_HELP = "Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]"
 
+TRACK_HELP = "Tracker of training beside TensorBoard; may be repeated."
+
 
 class BuildOptions(OptionsModel):
     """How a dataset is built."""
@@ -36,6 +38,7 @@ class TrainOptions(OptionsModel):
     )
     perturbed: int = option(3000, "With --teacher: contexts made of parts of others, beside the dataset's.", ge=0)
     init_from: Path | None = option(None, "Run whose best weights to start from.")
+    track: list[str] = option([], TRACK_HELP, metavar="MODULE:CLASS")
     workers: int = option(2, "DDP workers; one trains in this process, without Ray.", ge=1)
     gpu: bool = option(False, "One GPU per worker, nccl instead of gloo.")
     address: str | None = option(None, ADDRESS_HELP)

@@ -25,12 +25,17 @@ def train(
     from planner.display.training import print_run
     from planner.training.driver import trainer
     from planner.training.loop import start_run
+    from planner.training.trackers import load_tracker
 
     chosen, source = options.of(TrainOptions), place_of(dataset)
+    for path in chosen.track:
+        load_tracker(path)
     if chosen.teacher is not None:
         _teach(source, chosen, resume, arch_given=options.settings["arch"].origin != DEFAULT)
         return
     if chosen.arch in FITTED_ARCHITECTURES:
+        if chosen.track:
+            raise UsageError(f"--track: {chosen.arch} is fitted in one go and has no epochs to follow: leave it out")
         from planner.display.training import print_fitted
         from planner.runs.fitted import fit_run
 
@@ -45,7 +50,7 @@ def train(
     with (
         mirrored(out, "run.json", existing=None if resume else False, without=["ray"]) as mirror,
         EpochBar(settings.epochs) as bar,
-        trainer(workers, gpu=gpu, address=chosen.address) as train_run,
+        trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
     ):
         run = mirror.path
         # Not before Ray is there: a run that never began would count as the latest.
@@ -75,7 +80,10 @@ def _teach(dataset: Place, chosen: TrainOptions, resume: bool, *, arch_given: bo
     if (run / "run.json").exists() and not resume:
         raise CheckpointError(f"{run} holds a run already: pass --resume to go on, or another --out")
     lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
-    with EpochBar(settings.epochs) as bar, trainer(workers, gpu=gpu, address=chosen.address) as train_run:
+    with (
+        EpochBar(settings.epochs) as bar,
+        trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
+    ):
         start_run(
             run,
             settings,

@@ -27,6 +27,7 @@ from planner.models.load import checked_settings, settings_of
 from planner.places import Place
 from planner.runs.learned import LearnedPolicy
 from planner.training.many import Progress, train_many
+from planner.training.trackers import load_tracker
 from tune.space import Settings, apply_settings
 
 NEIGHBOURS = (0, 1, 4, 8, 16)
@@ -91,11 +92,15 @@ def ablate(
     overrides: Sequence[str] = (),
     promise: RiskTarget = RiskTarget(),
     progress: Progress = lambda stage, done, total: None,
+    track: Sequence[str] = (),
 ) -> Ablation:
     """Train and judge every variant of ``arch`` along ``axes`` (default: all that it has). Ray must be connected.
 
-    ``overrides`` change the settings that all variants start from. ConfigError for an axis the architecture lacks.
+    ``overrides`` change the settings that all variants start from. ``track``: further trackers of each training, as
+    MODULE:CLASS. ConfigError for an axis the architecture lacks.
     """
+    for path in track:
+        load_tracker(path)
     dataset = load_dataset(dataset_path)
     base = load_config(arch, None, overrides)
     chosen = _axes_of(base, axes)
@@ -107,6 +112,7 @@ def ablate(
         dataset_path,
         {run: _seeded(variant.config, seed) for variant in variants for seed, run in enumerate(variant.runs)},
         progress,
+        track=track,
     )
     rows: list[Row] = []
     for done, variant in enumerate(variants):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.command_options import TRACK_HELP
 from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.options import Options, OptionsModel, option, with_options
 from planner.own_places import DATASET, DatasetPlace, beside
@@ -33,6 +34,7 @@ class TuneOptions(OptionsModel):
     epochs: int | None = option(None, "Epochs per trial, at most. [default: the architecture's]", ge=1)
     seed: int = option(0, "Seeds the choice of settings and every trial's training.")
     workers: int | None = option(None, "Trials at the same time. [default: as many as Ray has CPUs]", ge=1)
+    track: list[str] = option([], TRACK_HELP, metavar="MODULE:CLASS")
     address: str | None = option(None, "Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
 
 
@@ -69,6 +71,7 @@ def tune(
                 resume=resume,
                 max_concurrent=chosen.workers,
                 progress=display.show,
+                track=chosen.track,
             )
     except KeyboardInterrupt:
         _print_line(console, f"Stopped. The same command with --resume goes on from here; trials so far are in {out}.")
@@ -90,6 +93,7 @@ def ablate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting that all variants start from, as key=value.")
     ] = None,
+    track: Annotated[list[str] | None, typer.Option(help=TRACK_HELP, metavar="MODULE:CLASS")] = None,
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
     ] = None,
@@ -107,7 +111,14 @@ def ablate(
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = run_ablation(
-            source, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], progress=bars.update
+            source,
+            out,
+            arch=arch,
+            axes=chosen,
+            seeds=seeds,
+            overrides=set_ or [],
+            progress=bars.update,
+            track=track or [],
         )
     print_ablation(report)
     typer.echo(f"tables: {out / 'ablation.md'}, {out / 'ablation.csv'}; numbers: {out / 'ablation.json'}")

@@ -3,11 +3,12 @@
 OUT/study.sqlite     the Optuna study, for optuna-dashboard
 OUT/trials/NNN/      one training run per trial
 OUT/trials.json      every trial with settings, best validation value, epochs and state, best first
+OUT/importance.json  which settings matter, of a search with enough complete trials
 OUT/best.yaml        the best settings, for `planner train --config`
 """
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from planner.config import TrainConfig, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
 from planner.places import Place, recorded
+from planner.training.trackers import load_tracker
+from tune.importance import write_importance
 from tune.space import apply_settings, space_of
 from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
 from tune.trial import EPOCHS, METRIC, run_trial
@@ -56,15 +59,19 @@ def run_search(
     resume: bool = False,
     max_concurrent: int | None = None,
     progress: Progress = lambda state: None,
+    track: Sequence[str] = (),
 ) -> SearchResult:
     """Search until ``trials`` trials have ended, and write the best settings. Ray must be connected.
 
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
     as many as Ray has CPUs). With ``resume`` a search in ``out`` goes on: trials that ended stay, those that were
     interrupted continue from their last checkpoint, new ones make up the number. On a cluster ``out``, and
-    ``dataset`` unless it is a URI, must be on a disk that all nodes share. Raises ConfigError, DatasetError or
+    ``dataset`` unless it is a URI, must be on a disk that all nodes share. ``track``: trackers of every trial's
+    training, as MODULE:CLASS. Raises ConfigError, DatasetError or
     ClusterError.
     """
+    for path in track:
+        load_tracker(path)
     config = _base_config(arch, epochs, seed)
     opened = _usable_dataset(dataset)
     _check_out(out, resume)
@@ -78,8 +85,9 @@ def run_search(
         )
         resumed = study.ended()
         if resumed < trials:
-            _run_trials(study, recorded(dataset), trials, max_concurrent, progress)
+            _run_trials(study, recorded(dataset), trials, max_concurrent, progress, track)
         records = study.write_table()
+        write_importance(study.study, out)
     best = records[0]
     if best.val_log_likelihood is None or best.state not in ("complete", "stopped"):
         raise ConfigError(f"{out}: every trial failed; the first: {best.reason}")
@@ -87,7 +95,14 @@ def run_search(
     return SearchResult(records, best, out / "best.yaml", out / "study.sqlite", resumed)
 
 
-def _run_trials(study: SearchStudy, dataset: str, trials: int, max_concurrent: int | None, progress: Progress) -> None:
+def _run_trials(
+    study: SearchStudy,
+    dataset: str,
+    trials: int,
+    max_concurrent: int | None,
+    progress: Progress,
+    track: Sequence[str],
+) -> None:
     """Run the missing trials with Ray Tune."""
     import ray
     from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner, with_resources
@@ -100,7 +115,7 @@ def _run_trials(study: SearchStudy, dataset: str, trials: int, max_concurrent: i
     tuner = Tuner(
         with_resources(run_trial, {"cpu": TRIAL_CPUS}),
         tune_config=TuneConfig(
-            search_alg=StudySearcher(study, dataset, trials, progress),
+            search_alg=StudySearcher(study, dataset, trials, progress, track),
             # Stopping at max_t is left to the training loop, which then closes its run properly.
             scheduler=ASHAScheduler(
                 time_attr=EPOCHS,

@@ -6,7 +6,7 @@ the only place where results are read from.
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,8 @@ from tune.space import Settings, apply_settings, space_of, starting_point
 from tune.trial import EPOCHS, METRIC, REASON
 
 STUDY_NAME = "planner"
-RUN, SETTINGS, SEARCH = "run", "settings", "search"
+METRIC_NAME = "validation log-likelihood"
+RUN, SETTINGS, SEARCH, DIRECTORY = "run", "settings", "search", "directory"
 BUSY_TIMEOUT_S = 30.0
 """How long another program may hold the study's file."""
 RANDOM_TRIALS = 5
@@ -98,9 +99,20 @@ class SearchStudy:
             raise ConfigError(
                 f"{out}: another search: {differing}; resume it with its own options, or give a new --out"
             )
+        self._describe()
         self._repair()
         # The sampler does not keep its state: seeded alike, a resumed search would draw its first trials again.
         self.study.sampler = _sampler(seed + len(self.study.trials))
+
+    def _describe(self) -> None:
+        """Say in the study itself what it is about, for who opens its file with another program."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names([METRIC_NAME])
+        said = {"metric": f"{METRIC_NAME}: nats per example, higher is better", "policy": self.config.class_path}
+        for name, value in said.items():
+            if self.study.user_attrs.get(name) != value:
+                self.study.set_user_attr(name, value)
 
     def run_directory(self, number: int) -> Path:
         """Where trial ``number`` trains."""
@@ -116,11 +128,16 @@ class SearchStudy:
             number = next(n for n in range(len(taken) + 1) if n not in taken)
             trial.set_user_attr(RUN, number)
         trial.set_user_attr(SETTINGS, settings)
+        trial.set_user_attr(DIRECTORY, self.run_directory(number).relative_to(self.out).as_posix())
         return trial, number, apply_settings(self.config, settings)
 
     def end(self, trial: optuna.Trial, reason: str | None) -> None:
         """Close a trial by what its run directory says: trained to the end, or stopped; failed if there is a reason."""
         state = self._run_state(trial.user_attrs)
+        if state is not None:
+            trial.set_user_attr("epochs", state.epoch + 1)
+            trial.set_user_attr("best epoch, from 0", state.best_epoch)
+            trial.set_user_attr(f"best {METRIC_NAME}", state.best_metric)
         if reason is not None:
             trial.set_user_attr(REASON, reason)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -194,9 +211,11 @@ class SearchStudy:
 class StudySearcher(Searcher):
     """Ray Tune's view of the study. Ray's own OptunaSearch tells Optuna that trials stopped by ASHA are complete."""
 
-    def __init__(self, study: SearchStudy, dataset: str, total: int, progress: Progress) -> None:
+    def __init__(
+        self, study: SearchStudy, dataset: str, total: int, progress: Progress, track: Sequence[str] = ()
+    ) -> None:
         super().__init__(METRIC, "max")
-        self._study, self._dataset, self._report = study, dataset, progress
+        self._study, self._dataset, self._report, self._track = study, dataset, progress, list(track)
         self._running: dict[str, optuna.Trial] = {}
         records = study.records()
         self._progress = SearchProgress(
@@ -211,7 +230,7 @@ class StudySearcher(Searcher):
         trial, number, config = self._study.ask()
         self._running[trial_id] = trial
         run = self._study.run_directory(number)
-        return {"run": str(run), "dataset": self._dataset, "config": config.model_dump()}
+        return {"run": str(run), "dataset": self._dataset, "config": config.model_dump(), "track": self._track}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """One more epoch of a trial."""

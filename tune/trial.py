@@ -20,7 +20,10 @@ REASON = "reason"
 
 
 def run_trial(arguments: dict[str, Any]) -> None:
-    """Train in the directory ``run``, or go on there, on ``dataset`` with the settings ``config``."""
+    """Train in the directory ``run``, or go on there, on ``dataset`` with the settings ``config``.
+
+    ``track``: who follows it besides TensorBoard.
+    """
     import ray.tune
 
     from planner.training.loop import start_run, train
@@ -34,7 +37,7 @@ def run_trial(arguments: dict[str, Any]) -> None:
         state = start_run(run, config, place_of(arguments["dataset"]), init_from=None, workers=1, resume=True)
         if state.finished:
             ray.tune.report(_result(state))
-        train(run, report=lambda metrics: ray.tune.report(_result(read_run(run))))
+        train(run, report=lambda metrics: ray.tune.report(_result(read_run(run))), track=arguments["track"])
     except Exception as error:
         # Settings that cannot be trained end their trial, not the search, and are not tried again.
         ray.tune.report({METRIC: float("-inf"), REASON: f"{type(error).__name__}: {error}"})

@@ -122,7 +122,8 @@ def run_bench(
     """
     kind = executor_kind(options.executor)
     setup = kind.prepare(source, options, own or kind.options())
-    objective = Objective.of_universe(setup.universe)
+    recorded = setup.objective
+    objective = Objective.of_universe(setup.universe) if recorded is None else Objective.from_document(recorded)
     selection = make_selection(options)
     copy = place_of(options.ledger_copy) if options.ledger_copy else None
     with (

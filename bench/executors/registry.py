@@ -40,6 +40,8 @@ class PreparedBench:
     """The quarantine: what could not be read, with path, reason and consequence."""
     make_cases: "Callable[[Sequence[BenchCase], Selection], list[BenchCase]]"
     """The stored cases that count and the new ones, from all that are stored."""
+    objective: Mapping[str, Any] | None = None
+    """How outcomes are judged, as a ledger's settings have it, where that was recorded; None = as the universe says."""
     programs: Mapping[str, str] = field(default_factory=dict)
     """Toolchain -> the name of its program, where they differ from case to case or machine to machine."""
 

@@ -51,8 +51,7 @@ def _launched(result: CaseResults) -> Iterable[Trial]:
         first = min((launch.started_ms for launch in outcome.launches), default=0)
         ended_well = sum(launch.exit_code == 0 for launch in outcome.launches)
         for number, launch in enumerate(outcome.launches):
-            cut = launch.exit_code is None or (outcome.status == "timeout" and len(outcome.launches) == 1)
-            passed = None if cut else _passed(outcome, launch, ended_well)
+            cut, passed = end_of_launch(outcome, launch)
             yield Trial(
                 trial_id=f"{result.case.case_id}-e{run}-{number}",
                 source="bench",
@@ -67,6 +66,13 @@ def _launched(result: CaseResults) -> Iterable[Trial]:
                 split="train",
                 candidates=ended_well if passed is None and outcome.passed and not cut else 0,
             )
+
+
+def end_of_launch(outcome: BenchOutcome, launch: Launch) -> tuple[bool, bool | None]:
+    """Whether a launch was cut before its end, and whether its candidate passed; None where that is not known."""
+    if launch.exit_code is None or (outcome.status == "timeout" and len(outcome.launches) == 1):
+        return True, None
+    return False, _passed(outcome, launch, sum(one.exit_code == 0 for one in outcome.launches))
 
 
 def _passed(outcome: BenchOutcome, launch: Launch, ended_well: int) -> bool | None:

@@ -11,7 +11,9 @@ from typing import Any, Literal, Protocol, TypeVar
 from bench.judging.expectations import Expectation, expectations
 from bench.judging.objective import Objective, Verdict, action_outcome, judge, judge_expected
 from bench.ledger import Ledger
+from bench.ledger_file import repo_of
 from planner.actions import Action, action_from_document
+from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.contracts.document import timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
@@ -275,3 +277,14 @@ def spending(results: Sequence[CaseResults], minute_seconds: float) -> Spending:
         dollars=sum(costs) if costs else None,
         executions_with_dollars=len(costs),
     )
+
+
+def minute_of(ledger: Path, settings: Mapping[str, Any]) -> float | None:
+    """How long a minute of budget lasted, in s: as the ledger's settings have it, else the config of the repo that it
+    lies in; None where neither says so, or the config cannot be read."""
+    repo = repo_of(ledger)
+    known: float | None = settings.get("minute_seconds")
+    try:
+        return known or (None if repo is None else minute_seconds(load_kernel_config(repo / ".cyntra" / "config.yaml")))
+    except PlannerError:
+        return None

@@ -8,7 +8,7 @@ from typing import Literal
 from bench.report.grid import Grid, fate_of
 from bench.report.sources import Sources
 from bench.report.standing import RULE, SINGLE_BEST, Standing, Standings
-from bench.report.words import amount, gain, plural, share, won
+from bench.report.words import amount, dollars, gain, plural, share, won
 from planner.evaluation.regret_report import Gain
 
 MIN_PROBLEMS = 10
@@ -58,9 +58,10 @@ class Answer:
 
 def source_of(grid: Grid) -> Source:
     """Where the outcomes of a ledger come from, by what it was bound to."""
-    if "replay" in grid.settings:
-        return "recorded"
-    return "simulated" if "simulation" in grid.settings else "run"
+    # A replay of a simulated bench says both.
+    if "simulation" in grid.settings:
+        return "simulated"
+    return "recorded" if "replay" in grid.settings else "run"
 
 
 def cost_of(grid: Grid, minute_ms: float) -> Cost:
@@ -118,7 +119,8 @@ def _came_to(one: Standing) -> str:
     if one.passed is None or one.agent_minutes is None:
         return ""
     name = "the best fixed action" if one.name == SINGLE_BEST else one.label
-    return f"{name} passes {share(one.passed.mean)} for {amount(one.agent_minutes.mean)} agent minutes a case"
+    cost = "" if one.dollars is None else f" and {dollars(one.dollars.mean)}"
+    return f"{name} passes {share(one.passed.mean)} for {amount(one.agent_minutes.mean)} agent minutes{cost} a case"
 
 
 def _named(standings: Standings, name: str) -> str:

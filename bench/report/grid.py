@@ -8,16 +8,13 @@ from typing import Any, Literal
 
 from bench.judging.expectations import expectations
 from bench.judging.objective import Objective, action_outcome
-from bench.judging.results import problem_of
+from bench.judging.results import minute_of, problem_of
 from bench.ledger import Ledger
-from bench.ledger_file import repo_of
 from bench.logged_execution import LoggedExecution
 from planner.actions import Action
-from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.contracts.bench import BenchCase
 from planner.contracts.document import timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
-from planner.errors import PlannerError
 from planner.scoring.utility import limit_ms
 
 Fate = Literal["passed", "failed", "capped", "derived", "fault", "planned"]
@@ -95,7 +92,7 @@ def read_grid(ledger: Path, minute: float | None = None) -> Grid:
     """The grid of a ledger. ``minute`` is how long a minute of budget lasted, in s, where a report on it says so."""
     with Ledger.read(ledger) as opened:
         cases, executions, settings = opened.cases(), opened.logged(), opened.settings()
-    minute = minute or settings.get("minute_seconds") or _minute_of_repo(ledger)
+    minute = minute or minute_of(ledger, settings)
     objective = Objective.of_settings(settings)
     of_case: dict[str, dict[Action, list[LoggedExecution]]] = {case.case_id: {} for case in cases}
     for execution in executions:
@@ -131,12 +128,3 @@ def _grid_case(
         outcomes = {action: outcome._replace(utility=None) for action, outcome in outcomes.items()}
     faults = sum(fate_of(one) == "fault" for group in executions.values() for one in group)
     return GridCase(case, executions, outcomes, bool(expected), faults)
-
-
-def _minute_of_repo(ledger: Path) -> float | None:
-    """What the config of the repo says that the ledger lies in; None where there is none, or none that can be read."""
-    repo = repo_of(ledger)
-    try:
-        return None if repo is None else minute_seconds(load_kernel_config(repo / ".cyntra" / "config.yaml"))
-    except PlannerError:
-        return None

@@ -10,8 +10,10 @@ from markupsafe import Markup
 from bench.judging.results import HOLDOUT, HoldOutBy
 from bench.report import words
 from bench.report.answer import Answer, Cost, answer, cost_of
+from bench.report.comparison import Comparison, Side, compare
 from bench.report.drilldown import Drilldown, drilldown
 from bench.report.facts import Facts, facts
+from bench.report.figures.importance import importance
 from bench.report.figures.learning import learning
 from bench.report.figures.regrets import regrets
 from bench.report.figures.reliability import reliability
@@ -25,7 +27,7 @@ from bench.report.runs import TrainedRun, read_run_record
 from bench.report.shares import Shares, action_shares
 from bench.report.sources import STUDY_FILES, SetAside, Sources, find_sources
 from bench.report.standing import Standings, standings
-from bench.report.studies import VariantStudy, read_study
+from bench.report.studies import Search, VariantStudy, read_study
 from planner.evaluation.regret_report import RegretReport
 
 MS_PER_MINUTE = 60_000.0
@@ -47,16 +49,26 @@ class Page:
     runs: tuple[TrainedRun, ...]
     drilldown: Drilldown | None
     facts: Facts
+    grid: Grid | None
+    comparison: Comparison | None
 
 
 def write_report(
-    named: Sequence[Path], runs: Sequence[Path], out: Path, *, holdout: float = HOLDOUT, by: HoldOutBy = "time"
+    named: Sequence[Path],
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    holdout: float = HOLDOUT,
+    by: HoldOutBy = "time",
+    against: Path | None = None,
 ) -> Page:
     """Write the page of these records to ``out``, whole or not at all, and return what it shows.
 
-    ``holdout`` and ``by`` say which cases of a ledger are unseen where no results on it say so.
+    ``holdout`` and ``by`` say which cases of a ledger are unseen where no results on it say so. ``against``: other
+    records, to set these beside.
     """
-    page = read_page(find_sources(named, runs), holdout=holdout, by=by)
+    other = None if against is None else find_sources([against], [])
+    page = read_page(find_sources(named, runs), holdout=holdout, by=by, against=other)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.draft")
     draft.write_text(render(page), "utf-8")
@@ -64,12 +76,10 @@ def write_report(
     return page
 
 
-def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
+def read_page(sources: Sources, *, holdout: float, by: HoldOutBy, against: Sources | None = None) -> Page:
     """Everything that the records say."""
     report = None if sources.judged is None else sources.judged.report
-    minute = None if report is None else report.minute_seconds
-    grid = None if sources.ledger is None else read_grid(sources.ledger, minute)
-    found = standings(grid, report, holdout=holdout, by=by)
+    grid, found = _judged(sources, holdout, by)
     minute_ms = _minute_ms(grid, found)
     cost = None if grid is None else cost_of(grid, minute_ms)
     set_aside = list(sources.set_aside)
@@ -78,11 +88,7 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
     set_aside += [one for one in (*records, *studies) if isinstance(one, SetAside)]
     trained = tuple(one for one in records if isinstance(one, TrainedRun))
     figures = _figures(grid, found, trained, minute_ms)
-    drawn = [
-        variants(one, at) if isinstance(one, VariantStudy) else search(one, at)
-        for at, one in enumerate(studies)
-        if not isinstance(one, SetAside)
-    ]
+    drawn = [figure for at, one in enumerate(studies) for figure in _of_study(one, at)]
     return Page(
         title=_title(sources),
         answer=answer(sources, found, cost),
@@ -95,7 +101,32 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy) -> Page:
         runs=trained,
         drilldown=None if grid is None else drilldown(grid, found, minute_ms),
         facts=facts(sources, grid, trained, set_aside),
+        grid=grid,
+        comparison=None
+        if against is None
+        else compare(
+            Side(_title(sources), grid, found, trained),
+            Side(_title(against), *_judged(against, holdout, by), _runs(against)),
+        ),
     )
+
+
+def _of_study(study: VariantStudy | Search | SetAside, at: int) -> list[Figure | None]:
+    if isinstance(study, VariantStudy):
+        return [variants(study, at)]
+    return [search(study, at), importance(study, at)] if isinstance(study, Search) else []
+
+
+def _judged(sources: Sources, holdout: float, by: HoldOutBy) -> tuple[Grid | None, Standings | None]:
+    """The ledger, and where policies stand on it."""
+    report = None if sources.judged is None else sources.judged.report
+    minute = None if report is None else report.minute_seconds
+    grid = None if sources.ledger is None else read_grid(sources.ledger, minute)
+    return grid, standings(grid, report, holdout=holdout, by=by)
+
+
+def _runs(sources: Sources) -> tuple[TrainedRun, ...]:
+    return tuple(one for one in map(read_run_record, sources.runs) if isinstance(one, TrainedRun))
 
 
 def _figures(
@@ -129,8 +160,17 @@ def _title(sources: Sources) -> str:
     return parts[-1] if len(parts) > 1 else str(places[0])
 
 
-def render(page: Page) -> str:
-    """The page as HTML."""
+@dataclass(frozen=True)
+class Live:
+    """Of a page that is served while its records change."""
+
+    version: int
+    progress: str
+    """How far what is running has come."""
+
+
+def render(page: Page, live: Live | None = None) -> str:
+    """The page as HTML; ``live``: it asks the server that it came from for a newer one."""
     environment = Environment(
         loader=PackageLoader("bench.report"),
         # Whatever comes from records is text, an issue's title above all.
@@ -152,7 +192,7 @@ def render(page: Page) -> str:
     assert source is not None
     assets = {
         name: Markup(source.get_source(environment, file)[0])
-        for name, file in (("style", "report.css"), ("script", "report.js"))
+        for name, file in (("style", "report.css"), ("script", "report.js"), ("live_script", "live.js"))
     }
     data = Markup(page.drilldown.json) if page.drilldown is not None else Markup("null")
-    return template.render(page=page, data=data, **assets)
+    return template.render(page=page, live=live, data=data, **assets)

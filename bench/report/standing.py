@@ -50,6 +50,8 @@ class Standing:
     passed: Range | None
     agent_minutes: Range | None
     wall_minutes: Range | None
+    dollars: Range | None
+    """None where what any choice cost is not known."""
     regret: Range | None
     regret_at_most: float | None
 
@@ -102,7 +104,7 @@ class Standings:
             return None
         won = np.array([other.regrets[key] - one.regrets[key] for key in common])
         clusters = np.unique([self.problem_of[key] for key in common], return_inverse=True)[1].astype(np.int64)
-        found = _range(won, clusters)
+        found = range_over(won, clusters)
         return Gain(policy, over, found.mean, found.mean, found.low, found.high)
 
 
@@ -135,6 +137,7 @@ def _of_report(report: RegretReport, grid: Grid | None) -> Standings:
                 or _alone(score.mean_agent_time_s * 1000 / minute_ms),
                 wall_minutes=_minutes(cases, chosen, minute_ms, "duration_ms")
                 or _alone(score.mean_time_s * 1000 / minute_ms),
+                dollars=_dollars(cases, chosen),
                 regret=Range(score.regret, score.regret_low, score.regret_high),
                 regret_at_most=score.regret_at_most,
             )
@@ -214,7 +217,8 @@ def _judged(
         passed=_passes(kept, chosen),
         agent_minutes=_minutes(kept, chosen, minute_ms, "agent_ms"),
         wall_minutes=_minutes(kept, chosen, minute_ms, "duration_ms"),
-        regret=_within(_range(least, _problems(kept)), _range(most, _problems(kept))),
+        dollars=_dollars(kept, chosen),
+        regret=_within(range_over(least, _problems(kept)), range_over(most, _problems(kept))),
         regret_at_most=float(most.mean()),
     )
 
@@ -232,7 +236,7 @@ def _drawn(
 
     def mean(values: NDArray[np.float64]) -> Range:
         of_case = np.bincount(outcomes.example, shares * np.nan_to_num(values), len(outcomes))[outcomes.comparable]
-        return _range(of_case, _problems(kept))
+        return range_over(of_case, _problems(kept))
 
     return Standing(
         name=name,
@@ -242,6 +246,7 @@ def _drawn(
         passed=mean(outcomes.passed.astype(np.float64)) if not outcomes.capped.any() else None,
         agent_minutes=mean(outcomes.agent_ms / minute_ms),
         wall_minutes=mean(outcomes.duration_ms / minute_ms),
+        dollars=None,
         regret=_within(mean(least), mean(most)),
         regret_at_most=mean(most).mean,
     )
@@ -278,7 +283,7 @@ def _passes(cases: Sequence[GridCase], chosen: Mapping[str, str]) -> Range | Non
     if found is None or all(outcome.capped for outcome in found):
         return None
     values = np.array([0.0 if outcome.capped else outcome.passed for outcome in found])
-    return _range(values, _problems(cases), np.array([not outcome.capped for outcome in found], dtype=np.float64))
+    return range_over(values, _problems(cases), np.array([not outcome.capped for outcome in found], dtype=np.float64))
 
 
 def _minutes(
@@ -288,11 +293,21 @@ def _minutes(
     times = None if found is None else [getattr(outcome, which) for outcome in found]
     if times is None or any(time is None or time == UNKNOWN_MS for time in times):
         return None
-    return _range(np.array(times) / minute_ms, _problems(cases))
+    return range_over(np.array(times) / minute_ms, _problems(cases))
 
 
-def _range(values: NDArray[np.float64], problems: NDArray[np.int64], among: NDArray[np.float64] | None = None) -> Range:
-    """The mean with its interval, cases of one problem drawn together."""
+def _dollars(cases: Sequence[GridCase], chosen: Mapping[str, str]) -> Range | None:
+    """What the choices cost; a mean over those whose cost happens to be known would be of other cases."""
+    found = _found(cases, chosen)
+    costs = [None] if found is None else [outcome.cost_usd for outcome in found]
+    known = [cost for cost in costs if cost is not None]
+    return range_over(np.array(known), _problems(cases)) if len(known) == len(costs) else None
+
+
+def range_over(
+    values: NDArray[np.float64], problems: NDArray[np.int64], among: NDArray[np.float64] | None = None
+) -> Range:
+    """The mean of ``values`` (n,) with its interval, cases of one of the ``problems`` (n,) drawn together."""
     weights = np.ones(len(values)) if among is None else among
     return Range(*ratio_interval(np.bincount(problems, values), np.bincount(problems, weights)))
 

@@ -1,6 +1,9 @@
 """Results of compare, ablate and tune as a page shows them."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from bench.report.sources import SetAside, Study
 
@@ -51,6 +54,10 @@ class Search:
 
     path: str
     trials: tuple[Trial, ...]
+    importance: tuple[tuple[str, float], ...] = ()
+    """Setting -> share of what trials' values vary by, largest first; empty where the search does not say."""
+    importance_trials: int = 0
+    """How many trials that rests on."""
 
 
 def read_study(study: Study) -> VariantStudy | Search | SetAside:
@@ -91,7 +98,12 @@ def _variants(study: Study) -> VariantStudy:
 
 
 def _search(study: Study) -> Search:
+    beside = study.path.with_name("importance.json")
+    known: dict[str, Any] = orjson.loads(beside.read_bytes()) if beside.is_file() else {"trials": 0, "importance": {}}
+    shares = {str(name): float(share) for name, share in known["importance"].items()}
     return Search(
+        importance=tuple(sorted(shares.items(), key=lambda pair: -pair[1])),
+        importance_trials=int(known["trials"]),
         path=str(study.path),
         trials=tuple(
             Trial(

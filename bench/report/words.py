@@ -21,6 +21,13 @@ def amount(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
+def dollars(value: float | None) -> str:
+    """US dollars."""
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    return f"${value:,.2f}" if value >= 0.1 else f"${value:.4f}"
+
+
 def utility(value: float | None, sign: str = "") -> str:
     """Utility or regret."""
     return UNKNOWN if value is None or math.isnan(value) else f"{value:{sign}.3f}".replace("-", "\N{MINUS SIGN}")
@@ -30,7 +37,7 @@ def interval(found: Range | None, form: str = "utility") -> str:
     """The interval of a mean in square brackets; nothing where it is not known."""
     if found is None or math.isnan(found.low):
         return ""
-    write = {"utility": utility, "share": share, "amount": amount}[form]
+    write = {"utility": utility, "share": share, "amount": amount, "dollars": dollars}[form]
     return f"[{write(found.low)}, {write(found.high)}]"
 
 

@@ -11,11 +11,11 @@ from planner.dataset.storage import Split, inputs_of_split, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.decisions import Decisions, as_the_kernel_sees_them, decide_jointly, labels_of, losses
 from planner.evaluation.evaluate import check_same_space
-from planner.evaluation.metrics import expected_calibration_error, reliability
 from planner.places import Place
 from planner.runs.checkpoint import CalibrationDocument, read_run, write_calibration
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.calibration import choose_threshold, out_of_fold, scale, temperatures_of
+from planner.scoring.reliability import expected_calibration_error, reliability
 
 
 def calibrate_run(

@@ -13,11 +13,9 @@ from planner.actions import Action
 from planner.dataset.storage import Split
 from planner.dimensions import DIMENSIONS
 from planner.evaluation.decisions import Decisions, labels_of, losses
-from planner.runs.checkpoint import ReliabilityBin
 from planner.scoring.bootstrap import mean_interval
 from planner.scoring.metric import Bounds, Metric, Shown, of_decisions, register, with_interval
-
-ECE_BINS = 10
+from planner.scoring.reliability import expected_calibration_error
 
 
 @dataclass(frozen=True)
@@ -139,31 +137,6 @@ def entropy(values: Sequence[Hashable]) -> float | None:
         return None
     shares = np.array(list(Counter(values).values())) / len(values)
     return float(-(shares * np.log(shares)).sum()) + 0.0
-
-
-def expected_calibration_error(
-    confidence: NDArray[np.float64], correct: NDArray[np.float64], bins: int = ECE_BINS
-) -> float | None:
-    """Mean |confidence - accuracy| over ``bins`` bins of equal mass; None without examples or without confidences."""
-    found = reliability(confidence, correct, bins)
-    gaps = [abs(one.confidence - one.accuracy) * one.examples for one in found]
-    return float(sum(gaps) / len(confidence)) if found else None
-
-
-def reliability(
-    confidence: NDArray[np.float64], correct: NDArray[np.float64], bins: int = ECE_BINS
-) -> list[ReliabilityBin]:
-    """``bins`` bins of equal mass, least confident first; none without examples or without confidences."""
-    if not len(confidence) or np.isnan(confidence).any():
-        return []
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
-    return [
-        ReliabilityBin(
-            confidence=float(confidence[part].mean()), accuracy=float(correct[part].mean()), examples=len(part)
-        )
-        for part in parts
-    ]
 
 
 def _mean(values: Sequence[bool] | NDArray[np.generic]) -> float | None:

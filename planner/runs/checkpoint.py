@@ -30,6 +30,7 @@ from planner.files import staged_directory, write_atomically
 from planner.models.load import ModelSource, model_source
 from planner.places import Place, place_of
 from planner.provenance import tool_versions
+from planner.scoring.reliability import ReliabilityBin
 
 Model = TypeVar("Model", bound=BaseModel)
 Selection = Literal["log_likelihood", "pass_log_likelihood", "trial_log_likelihood", "regret"]
@@ -99,14 +100,6 @@ class PolicyDocument(BaseModel):
             dataset_n_similar=info.n_similar,
             **policy,
         )
-
-
-class ReliabilityBin(BaseModel):
-    """Decisions of like confidence: their mean confidence, and the share that agrees with the label."""
-
-    confidence: float
-    accuracy: float
-    examples: int
 
 
 class CalibrationDocument(BaseModel):

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ Train = Callable[[Path, Progress], RunState]
 
 
 @contextmanager
-def trainer(workers: int, *, gpu: bool = False, address: str | None = None) -> Iterator[Train]:
-    """The way to train on so many workers, for the length of a ``with`` block.
+def trainer(
+    workers: int, *, gpu: bool = False, address: str | None = None, track: Sequence[str] = ()
+) -> Iterator[Train]:
+    """The way to train on so many workers, for the length of a ``with`` block; ``track`` as in planner.training.loop.
 
     One worker without an address needs no Ray: Ray Train starts seven processes, 25 s for the least training.
     ClusterError when there is no GPU for it.
@@ -30,7 +32,7 @@ def trainer(workers: int, *, gpu: bool = False, address: str | None = None) -> I
     if workers == 1 and not (address or os.environ.get("RAY_ADDRESS")):
         if gpu:
             _require_gpu()
-        yield lambda run, progress: train_here(run, gpu=gpu, progress=progress)
+        yield lambda run, progress: train_here(run, gpu=gpu, progress=progress, track=track)
         return
     from cluster.connect import connect
     from cluster.nodes import require_sight
@@ -39,12 +41,14 @@ def trainer(workers: int, *, gpu: bool = False, address: str | None = None) -> I
 
         def train(run: Path, progress: Progress) -> RunState:
             require_sight(ray, run)
-            return train_with_ray(run, workers=workers, gpu=gpu, progress=progress)
+            return train_with_ray(run, workers=workers, gpu=gpu, progress=progress, track=track)
 
         yield train
 
 
-def train_here(run: Path, *, gpu: bool = False, progress: Progress = lambda metrics: None) -> RunState:
+def train_here(
+    run: Path, *, gpu: bool = False, progress: Progress = lambda metrics: None, track: Sequence[str] = ()
+) -> RunState:
     """Run the loop in this process, on one thread as a Ray Train worker does, so that the weights are the same."""
     import torch
 
@@ -53,7 +57,7 @@ def train_here(run: Path, *, gpu: bool = False, progress: Progress = lambda metr
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return train(run, gpu=gpu, report=progress)
+        return train(run, gpu=gpu, report=progress, track=track)
     finally:
         torch.set_num_threads(threads)
 
@@ -66,7 +70,12 @@ def _require_gpu() -> None:
 
 
 def train_with_ray(
-    run: Path, *, workers: int, gpu: bool = False, progress: Progress = lambda metrics: None
+    run: Path,
+    *,
+    workers: int,
+    gpu: bool = False,
+    progress: Progress = lambda metrics: None,
+    track: Sequence[str] = (),
 ) -> RunState:
     """Run the loop on ``workers`` Ray Train workers until the run is finished.
 
@@ -86,7 +95,7 @@ def train_with_ray(
     with _Follower(run / "metrics.jsonl", progress):
         for deaths in range(MAX_DEATHS + 1):
             try:
-                _fit(run, workers, gpu)
+                _fit(run, workers, gpu, track)
                 break
             except Exception as error:
                 certain = _certain(error)
@@ -99,14 +108,14 @@ def train_with_ray(
     return read_run(run)
 
 
-def _fit(run: Path, workers: int, gpu: bool) -> None:
+def _fit(run: Path, workers: int, gpu: bool, track: Sequence[str]) -> None:
     """One attempt: Ray's own retries would also repeat errors that must come again."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     TorchTrainer(
         _worker,
-        train_loop_config={"run": str(run.resolve()), "gpu": gpu},
+        train_loop_config={"run": str(run.resolve()), "gpu": gpu, "track": list(track)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / "ray").resolve())),
@@ -128,7 +137,12 @@ def _worker(settings: dict[str, Any]) -> None:
 
     from planner.training.loop import train
 
-    train(Path(settings["run"]), gpu=settings["gpu"], report=lambda metrics: ray.train.report(metrics))
+    train(
+        Path(settings["run"]),
+        gpu=settings["gpu"],
+        report=lambda metrics: ray.train.report(metrics),
+        track=settings["track"],
+    )
 
 
 def _attempt(run: Path) -> int:

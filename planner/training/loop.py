@@ -1,7 +1,8 @@
 """The training loop that every worker runs, whoever started it: Ray Train, torchrun, or a Tune trial."""
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,13 @@ def start_run(
     return wanted
 
 
-def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None) -> RunState:
+def train(
+    run: Path, *, gpu: bool = False, report: Report = lambda metrics: None, track: Sequence[str] = ()
+) -> RunState:
     """Train the run in ``run`` from its last checkpoint, or from the start, to its end.
 
-    The directory must hold a run.json (see start_run). Every worker calls this; rank 0 alone writes.
+    The directory must hold a run.json (see start_run). Every worker calls this; rank 0 alone writes, and alone has
+    trackers: TensorBoard, and those of ``track`` (see planner.training.trackers).
     """
     state = read_run(run)
     config = _config_of(run, state)
@@ -113,21 +117,22 @@ def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None
     dataset = load_dataset(place_of(state.dataset))
     learner = Learner.start(run, state, config, dataset, worker)
     policy = PolicyDocument.of(config, dataset.info, learner.model.tools)
-    log = RunLog(run, worker.rank)
-    for epoch in range(state.epoch + 1, config.epochs):
-        if state.finished:
-            break
-        metrics: dict[str, Any] = {"epoch": epoch, **train_epoch(learner, dataset, config, worker, epoch)}
-        metrics |= validate(learner.average.model, dataset, config, worker.device)
-        state = after_epoch(state, metrics, config)
-        if worker.rank == 0:
-            state.last = learner.save(run, policy.model_copy(update={"epoch": epoch}))
-            state.best = state.last if state.best_epoch == epoch else state.best
-            write_run(run, state)
-            prune_checkpoints(run, {state.last, str(state.best)})
-        log.write(metrics)
-        report(metrics)
-    log.close()
+    with RunLog(run, state, config, worker.rank, track) as log:
+        for epoch in range(state.epoch + 1, config.epochs):
+            if state.finished:
+                break
+            began = time.perf_counter()
+            metrics: dict[str, Any] = {"epoch": epoch, **train_epoch(learner, dataset, config, worker, epoch)}
+            speed = len(learner.loss.examples) / (time.perf_counter() - began)
+            metrics |= validate(learner.average.model, dataset, config, worker.device)
+            state = after_epoch(state, metrics, config)
+            if worker.rank == 0:
+                state.last = learner.save(run, policy.model_copy(update={"epoch": epoch}))
+                state.best = state.last if state.best_epoch == epoch else state.best
+                write_run(run, state)
+                prune_checkpoints(run, {state.last, str(state.best)})
+            log.write(metrics, is_best=state.best_epoch == epoch, examples_per_second=speed)
+            report(metrics)
     if worker.rank == 0 and state.best is not None and isinstance(learner.model.heads, TrialHead):
         best = model_for(dataset, config)
         load_weights(run / state.best, best)
@@ -143,7 +148,8 @@ def train_epoch(
     learner: Learner, dataset: Dataset, config: TrainConfig, worker: Worker, epoch: int
 ) -> dict[str, float]:
     """One pass over train. Each worker takes its share of every global batch, so that the sum of gradients is that of
-    one worker; returns the mean loss over the examples and the learning rate."""
+    one worker; returns the mean loss over the examples, the learning rate, and the mean gradient norm over the
+    steps, before it is clipped."""
     learner.model.train()
     seed_epoch(config.seed, epoch, worker.rank)
     split = dataset.splits["train"]
@@ -152,6 +158,7 @@ def train_epoch(
     steps_per_epoch = math.ceil(len(examples) / config.batch_size)
     # On the worker's device, because nccl sums nothing that lies elsewhere.
     total = torch.zeros((), dtype=torch.float64, device=worker.device)
+    norms = torch.zeros((), dtype=torch.float64, device=worker.device)
     drawn = examples[training_examples(len(examples), config)]
     lengths = None if batcher.lengths is None else batcher.lengths[drawn]
     batches = batch_positions(len(drawn), config.batch_size, config.seed, epoch, lengths)
@@ -175,9 +182,14 @@ def train_epoch(
         learner.optimizer.step()
         learner.average.update(step)
         total += losses.detach().double().sum()
+        norms += norm.detach().double()
     if worker.world > 1:
         dist.all_reduce(total)
-    return {"train_loss": total.item() / len(drawn), "lr": learner.optimizer.param_groups[0]["lr"]}
+    return {
+        "train_loss": total.item() / len(drawn),
+        "lr": learner.optimizer.param_groups[0]["lr"],
+        "grad_norm": norms.item() / steps_per_epoch,
+    }
 
 
 def training_examples(n: int, config: TrainConfig) -> NDArray[np.int64]:

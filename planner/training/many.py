@@ -1,7 +1,7 @@
 """Many small runs side by side, one CPU each: what a comparison or an ablation trains. Finished runs are not redone."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,17 @@ MAX_DEATHS = 3
 Progress = Callable[[str, int, int], None]
 
 
-def train_many(dataset: Place, runs: Mapping[Path, TrainConfig], progress: Progress) -> None:
-    """Train every run (directory -> settings) that is not finished. Ray must be connected."""
+def train_many(
+    dataset: Place, runs: Mapping[Path, TrainConfig], progress: Progress, *, track: Sequence[str] = ()
+) -> None:
+    """Train every run (directory -> settings) that is not finished. Ray must be connected; ``track`` as in train."""
     import ray
 
     # A node or worker that dies gives its run to another, which goes on from the last checkpoint.
     remote = ray.remote(num_cpus=1, max_retries=MAX_DEATHS)(_train_one)
     waiting = [
-        remote.remote(config.model_dump(), recorded(dataset), str(run.resolve())) for run, config in runs.items()
+        remote.remote(config.model_dump(), recorded(dataset), str(run.resolve()), tuple(track))
+        for run, config in runs.items()
     ]
     total = len(waiting)
     while waiting:
@@ -43,13 +46,13 @@ def training_seconds(run: Path) -> float | None:
     return orjson.loads(path.read_bytes()) if path.exists() else None
 
 
-def _train_one(config: dict[str, Any], dataset: str, run: str) -> None:
+def _train_one(config: dict[str, Any], dataset: str, run: str, track: Sequence[str]) -> None:
     path = Path(run)
     resume = (path / "run.json").exists()
     if resume and read_run(path).finished:
         return
     start_run(path, TrainConfig.model_validate(config), place_of(dataset), init_from=None, workers=1, resume=resume)
     started = time.monotonic()
-    train(path)
+    train(path, track=track)
     if not resume:
         (path / SECONDS).write_bytes(orjson.dumps(time.monotonic() - started))

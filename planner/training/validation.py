@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from planner.actions import ActionSpace
+from planner.actions import HEADS, ActionSpace
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, inputs_of_split
 from planner.errors import ConfigError
@@ -17,6 +17,7 @@ from planner.runs.checkpoint import RunState, Selection
 from planner.runs.learned import predict
 from planner.runs.value import action_values
 from planner.scoring.regret import regrets
+from planner.scoring.reliability import expected_calibration_error
 from planner.scoring.utility import DEFAULT_METRICS, check_metrics, recorded_metrics
 from planner.training.losses import ValueLoss
 from planner.training.trial_examples import trials_of_examples
@@ -26,6 +27,8 @@ MIN_COMPARED = 30
 """Validation examples with compared actions below which chance, not the policy, would decide the smallest regret."""
 COLLAPSE_SHARE = 0.2
 """Decisions whose entropy is below this share of the labels' have collapsed."""
+LEAST_LOG = -1e4
+"""Stands for the log-probability of a value that a context's rules forbid."""
 COLLAPSE_ENTROPY = 0.1
 """Entropy of the labels, in nats, below which there is nothing to collapse from."""
 
@@ -36,7 +39,9 @@ def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device:
 
     val_trial_log_likelihood: of a trial head, and nothing else: of a trial's pass and time.
     val_log_likelihood: joint log-likelihood of the label; val_pass_* and val_time_log_likelihood: of passes and times
-    under the value head, if there is one. val_regret: over the examples whose actions have been compared, if any, the
+    under the value head, if there is one. val_loss_*: of each head, minus the label's log-likelihood; val_accuracy_*:
+    how often the joint decision has the label's value there, val_exact_match: in all heads; val_ece: how far the
+    decision's confidence is from that. val_regret: over the examples whose actions have been compared, if any, the
     utility lost by what would be chosen among them: by the policy, or by expected utility where the value head alone is
     trained. For swarm and candidates, entropies in nats: val_entropy_*, of the head (how sure it is of one example);
     val_decision_entropy_*, of the decisions over all examples; val_label_entropy_*, of the labels. Every worker
@@ -70,11 +75,27 @@ def validate(model: NeuralPolicy, dataset: Dataset, config: TrainConfig, device:
         metrics["val_regret"] = float(regrets(preference[split.outcomes.example, rows], split.outcomes).mean())
     heads = outputs if len(outputs) > 1 else model.space.marginals(outputs[0])
     decided = model.space.tuples[joint.argmax(axis=1)]
+    metrics |= _agreement(heads, decided, labels)
+    exact = (decided == labels).all(axis=1).astype(np.float64)
+    ece = expected_calibration_error(np.exp(joint.max(axis=1)), exact)
+    metrics |= {"val_exact_match": float(exact.mean())} | ({} if ece is None else {"val_ece": ece})
     for i, name in enumerate(("swarm", "candidates")):
         metrics[f"val_entropy_{name}"] = float(entropy(heads[i]).mean())
         metrics[f"val_decision_entropy_{name}"] = label_entropy(decided[:, i])
         metrics[f"val_label_entropy_{name}"] = label_entropy(labels[:, i])
     return metrics
+
+
+def _agreement(
+    heads: Sequence[NDArray[np.float64]], decided: NDArray[np.int64], labels: NDArray[np.int64]
+) -> dict[str, float]:
+    """Each head's loss on the labels (n, heads), and how often ``decided`` (n, heads) agrees with them."""
+    rows = np.arange(len(labels))
+    found = {}
+    for i, (name, head) in enumerate(zip(HEADS, heads, strict=True)):
+        found[f"val_loss_{name}"] = -float(np.maximum(head[rows, labels[:, i]], LEAST_LOG).mean())
+        found[f"val_accuracy_{name}"] = float((decided[:, i] == labels[:, i]).mean())
+    return found
 
 
 def _foreseen_trials(beliefs: TrialBeliefs, model: NeuralPolicy, dataset: Dataset) -> dict[str, float]:
@@ -100,7 +121,7 @@ def joint_over_tuples(
 
 def entropy(log_probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Entropy in nats of each row of log-probabilities (n, width); values of probability 0 count as 0."""
-    return -(np.exp(log_probs) * np.maximum(log_probs, -1e4)).sum(axis=-1)
+    return -(np.exp(log_probs) * np.maximum(log_probs, LEAST_LOG)).sum(axis=-1)
 
 
 def label_entropy(positions: NDArray[np.int64]) -> float:

@@ -24,6 +24,7 @@ from bench.report.standing import BEST_PER_CASE, RULE, SINGLE_BEST, standings
 from planner.errors import UsageError
 from planner.evaluation.regret_report import RegretReport
 from planner.scoring.utility import limit_ms
+from tests.bench.browser import browser_or_skip
 from tests.bench.grouped import bench_tables
 from tests.bench.ledgers import bound, write_ledger
 from tests.bench.reported import HOSTILE, MINUTE_SECONDS, bench_of, judged_run
@@ -32,7 +33,6 @@ from tests.bench.test_objective import outcome
 from tests.bench.test_replay import write_tables
 from tests.conftest import FIXTURES
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCHEMES = ("light", "dark")
 STUDY = {
     "dataset": "d",
@@ -79,7 +79,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     ):
         calibration.setdefault(name, default)
     (checkpoint / "calibration.json").write_bytes(orjson.dumps(calibration))
-    for name, document in (("comparison.json", STUDY), ("trials.json", TRIALS)):
+    matters = {"trials": 12, "importance": {"model.layers": 0.1, "lr": 0.9}}
+    for name, document in (("comparison.json", STUDY), ("trials.json", TRIALS), ("importance.json", matters)):
         (directory / name).write_bytes(orjson.dumps(document))
     html = directory / "report.html"
     named = [ledger, directory / "comparison.json", directory / "trials.json"]
@@ -277,15 +278,8 @@ def test_the_command_finds_a_repos_records_and_needs_no_torch(reported: Reported
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: the extra `dev` has it"
-    )
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with browser_or_skip() as opened:
         yield opened
-        opened.close()
 
 
 @dataclass
@@ -315,7 +309,7 @@ def test_every_figure_is_drawn_and_nothing_complains(
 ) -> None:
     shown = opened(browser, reported.html, width=width)
     figures = shown.tab.locator("figure")
-    assert figures.count() == len(reported.page.figures) + len(reported.page.variants) == 7
+    assert figures.count() == len(reported.page.figures) + len(reported.page.variants) == 8
     for at in range(figures.count()):
         box = figures.nth(at).locator(f".{shape} svg").bounding_box()
         assert box is not None and box["width"] > 200 and box["height"] > 60

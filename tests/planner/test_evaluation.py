@@ -15,9 +15,10 @@ from planner.dataset.storage import load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.decisions import Decisions, decide_jointly, losses
 from planner.evaluation.evaluate import evaluate_run, log_probs_on
-from planner.evaluation.metrics import Logged, entropy, expected_calibration_error, metrics
+from planner.evaluation.metrics import Logged, entropy, metrics
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.bootstrap import mean_interval, ratio_interval
+from planner.scoring.reliability import expected_calibration_error
 from planner.training.loop import start_run, train
 from tests.planner.test_training import damaged_copy
 

@@ -29,6 +29,7 @@ from planner.training.driver import train_with_ray, trainer
 from planner.training.hardware import autocast, check_precision, has_bf16_units
 from planner.training.loop import start_run, train, training_examples
 from tests.planner.compared import write_compared
+from tests.planner.recording_tracker import heard
 
 SMALL = ("model.hidden=16", "model.layers=1", "model.dropout=0.0", "batch_size=11", "epochs=3", "warmup_steps=2")
 """The synthetic dataset has 177 examples to train on: batches of 11 leave a last one that two workers cannot share."""
@@ -97,9 +98,12 @@ def test_ray_train_with_two_workers_goes_the_same_way(
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     run = begin(tmp_path / "run", dataset, workers=2)
     reported: list[dict[str, Any]] = []
-    state = train_with_ray(run, workers=2, progress=reported.append)
+    state = train_with_ray(run, workers=2, progress=reported.append, track=["tests.planner.recording_tracker:Recorder"])
     assert state.finished and [line["epoch"] for line in reported] == [0, 1, 2]
     assert losses(run) == pytest.approx(losses(trained), abs=1e-6)
+    calls = heard(run)
+    assert [call.get("epoch") for call in calls] == [None, 0, 1, 2, None], "of two workers one is followed"
+    assert len({call["process"] for call in calls}) == 1 and calls[0]["process"] != os.getpid()
 
 
 def test_one_worker_trains_in_this_process_without_ray_and_ends_in_the_same_weights(

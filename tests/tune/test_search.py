@@ -1,8 +1,15 @@
 """A real search: Ray Tune, Optuna, and training runs on real kernel artifacts."""
 
 import fcntl
+import json
 import shutil
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import numpy as np
 import optuna
@@ -14,6 +21,7 @@ from planner.config import load_config
 from planner.errors import ConfigError, DatasetError
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
+from tests.planner.recording_tracker import heard
 from tune.search import SearchResult, run_search
 from tune.study import SearchProgress
 
@@ -26,7 +34,8 @@ def finished(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> F
     """A search of four trials, and the progress it told."""
     seen: list[SearchProgress] = []
     out = tmp_path_factory.mktemp("search") / "tune"
-    return run_search(small_dataset, out, trials=TRIALS, epochs=EPOCHS, progress=seen.append), seen
+    track = ["tests.planner.recording_tracker:Recorder"]
+    return run_search(small_dataset, out, trials=TRIALS, epochs=EPOCHS, progress=seen.append, track=track), seen
 
 
 def test_a_search_writes_settings_that_train_takes(finished: Finished) -> None:
@@ -47,6 +56,58 @@ def test_every_trial_is_a_training_run_of_its_own(finished: Finished) -> None:
         assert state.best_metric == record.val_log_likelihood
         assert state.epoch + 1 == record.epochs
         assert state.finished == (record.state == "complete")
+
+
+def test_every_trial_is_followed_by_the_tracker_that_was_asked_for(finished: Finished) -> None:
+    result, _ = finished
+    for record in result.trials:
+        calls = heard(result.best_config.parent / record.run)
+        assert [call["epoch"] for call in calls if "epoch" in call] == list(range(record.epochs))
+        assert calls[-1].get("finished", False) == (record.state == "complete")
+
+
+def test_optuna_dashboard_shows_what_was_searched_and_what_each_trial_came_to(finished: Finished) -> None:
+    dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed: extra `dev`")
+    result, _ = finished
+    with served(dashboard.wsgi(f"sqlite:///{result.study}")) as url:
+        (listed,) = answer_of(f"{url}/api/studies")["study_summaries"]
+        study = answer_of(f"{url}/api/studies/{listed['study_id']}")
+        page = urllib.request.urlopen(f"{url}/dashboard").read()
+    assert b"optuna" in page.lower() and listed["study_name"] == "planner"
+    assert study["directions"] == ["maximize"] and study["objective_names"] == ["validation log-likelihood"]
+    about = {one["key"]: one["value"] for one in study["user_attrs"]}
+    assert about["metric"] == "validation log-likelihood: nats per example, higher is better"
+    assert about["policy"] == "planner.models.mlp@FeatureMLP"
+    of_run = {record.run: record for record in result.trials}
+    assert len(study["trials"]) == len(of_run)
+    for trial in study["trials"]:
+        said = {one["key"]: one["value"] for one in trial["user_attrs"]}
+        record = of_run[said["directory"]]
+        assert said["epochs"] == str(record.epochs) and said["best epoch, from 0"] == str(record.best_epoch)
+        assert float(said["best validation log-likelihood"]) == record.val_log_likelihood
+        assert len(trial["intermediate_values"]) == record.epochs
+
+
+@contextmanager
+def served(application: Any) -> Iterator[str]:
+    """The address of a WSGI application for the length of a block."""
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *_: Any) -> None: ...
+
+    server = make_server("127.0.0.1", 0, application, handler_class=Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def answer_of(url: str) -> Any:
+    """The JSON at an address."""
+    with urllib.request.urlopen(url) as answered:
+        return json.load(answered)
 
 
 def test_the_study_agrees_with_the_table_and_calls_no_stopped_trial_complete(

@@ -17,6 +17,7 @@ from bench.report.words import amount, moment, share
 
 MAX_BARS = 2500
 """Of more executions the page shows how many went on at a time, by what became of them."""
+LEGEND_ROW = 16
 BINS = 160
 SHOWN: tuple[Fate, ...] = ("passed", "failed", "capped", "fault")
 """Derived outcomes took no time."""
@@ -45,7 +46,9 @@ def timeline(grid: Grid, minute_ms: float) -> Figure | None:
     counts = Counter(fate_of(one) for one in grid.executions)
     in_bars = len(bars) <= MAX_BARS
     height = 74 + (min(420, max(60, 16 * n_lanes)) if in_bars else 220)
-    wide, narrow = both("timeline", lambda is_narrow: height, _paint(bars, n_lanes, span, in_bars))
+    wide, narrow = both(
+        "timeline", lambda is_narrow: height + LEGEND_ROW * is_narrow, _paint(bars, n_lanes, span, in_bars)
+    )
     started = min(one.started_ms for one in grid.executions if one.started_ms is not None)
     return Figure(
         key="timeline",
@@ -112,7 +115,7 @@ def _paint(bars: Sequence[_Bar], n_lanes: int, span: int, in_bars: bool) -> Call
     unit, name = _unit(span)
 
     def paint(sheet: Sheet) -> None:
-        axes = sheet.axes(34, 12, 30, 44)
+        axes = sheet.axes(34, 12, 30 + (LEGEND_ROW if sheet.is_narrow else 0), 44)
         for fate in SHOWN:
             own = [bar for bar in bars if bar.fate == fate]
             if own and in_bars:
@@ -163,15 +166,19 @@ def _stacked(axes: Axes, bars: Sequence[_Bar], span: int, unit: int) -> None:
 
 
 def _legend(sheet: Sheet, bars: Sequence[_Bar]) -> None:
+    """Names of what is shown, in two rows where one is too narrow for them."""
     counts = Counter(bar.fate for bar in bars)
-    left = 34.0
+    start, step = (8.0, 7.0) if sheet.is_narrow else (34.0, 7.6)
+    left, below = start, 14
     for fate in SHOWN:
         if counts[fate]:
             text = f"\N{BLACK SQUARE} {fate} {counts[fate]:,}"
+            if left + step * len(text) > sheet.width:
+                left, below = start, below + LEGEND_ROW
             sheet.canvas.text(
-                left / sheet.width, 1 - 14 / sheet.height, text, color=COLOURS[fate], va="center", fontweight="bold"
+                left / sheet.width, 1 - below / sheet.height, text, color=COLOURS[fate], va="center", fontweight="bold"
             )
-            left += 7.6 * len(text) + 8
+            left += step * len(text) + 8
 
 
 def _unit(span: int) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from bench.report.figures.style import COLOURS, Figure, Sheet, Table, both, spread
 from bench.report.standing import Range, Standing, Standings
-from bench.report.words import amount, interval, share
+from bench.report.words import amount, dollars, interval, share
 
 MARKS = {"run": "o", "rule": "s", "fixed": "D", "bound": "*", "baseline": "o", "chance": "x"}
 
@@ -51,21 +51,28 @@ def tradeoff(standings: Standings, *, honest: bool) -> Figure | None:
         f"{amount(cheapest.minutes.mean)}.",
         wide=wide,
         narrow=narrow,
-        table=Table(
-            ("policy", "passes", "", "agent min", "", "wall min"),
-            tuple(
-                (
-                    one.label,
-                    share(one.passed.mean if one.passed else None),
-                    interval(one.passed, "share"),
-                    amount(one.agent_minutes.mean if one.agent_minutes else None),
-                    interval(one.agent_minutes, "amount"),
-                    amount(one.wall_minutes.mean if one.wall_minutes else None),
-                )
-                for one in standings.policies
-            ),
-        ),
+        table=_table(standings.policies),
     )
+
+
+def _table(policies: Sequence[Standing]) -> Table:
+    """The same, with wall time, and with dollars where any policy's are known."""
+    has_dollars = any(one.dollars is not None for one in policies)
+    rows = []
+    for one in policies:
+        row = [
+            one.label,
+            share(one.passed.mean if one.passed else None),
+            interval(one.passed, "share"),
+            amount(one.agent_minutes.mean if one.agent_minutes else None),
+            interval(one.agent_minutes, "amount"),
+            amount(one.wall_minutes.mean if one.wall_minutes else None),
+        ]
+        if has_dollars:
+            row += [dollars(one.dollars.mean if one.dollars else None), interval(one.dollars, "dollars")]
+        rows.append(tuple(row))
+    head = ("policy", "passes", "", "agent min", "", "wall min", *(("dollars", "") if has_dollars else ()))
+    return Table(head, tuple(rows))
 
 
 def _points(policies: Sequence[Standing]) -> list[_Point]:

@@ -1,0 +1,32 @@
+"""``planner export-table``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export_table(
+    ledger: Annotated[Path, typer.Argument(help="A bench's ledger.")] = Path(".cyntra/planner/bench/ledger.sqlite"),
+    out: Annotated[Path, typer.Option(help="Folder of the tables; must not exist or be empty.")] = Path("bench-tables"),
+    hash_identifiers: Annotated[
+        bool,
+        typer.Option(
+            "--hash-identifiers",
+            help="To share them: ids, words, paths and your own tools' names become hashes, free text is left out.",
+        ),
+    ] = False,
+) -> None:
+    """Write a bench's cases, executions and trials as Parquet tables, which `planner bench --executor replay` takes.
+
+    Every column is described in the folder's README.md and in the files themselves.
+    """
+    from bench.tables.export import export_tables
+
+    done = export_tables(ledger, out, hash_identifiers=hash_identifiers)
+    for file, rows in done.rows.items():
+        typer.echo(f"{out / file}: {rows} rows")
+    if done.left_out:
+        reasons = ", ".join(f"{number} {why}" for why, number in sorted(done.left_out.items()))
+        typer.echo(f"launches that are no trials, because their end is not known: {reasons}", err=True)
+    typer.echo(f"replay them: planner bench {out} --executor replay --full --ledger NEW.sqlite")
