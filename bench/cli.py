@@ -13,11 +13,8 @@ from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
 from bench.tables.cli import export_table
 from bench.testbeds.cli import add_commands as add_repo_commands
-from bench.view.cli import view
-from planner.errors import INTERRUPTED_EXIT_CODE
-from planner.help_sections import SectionedCommand
 from planner.options import Options, with_options
-from planner.own_places import DATASET
+from planner.own_places import DATASET, Fresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +32,10 @@ INSTEAD = "Instead of running"
 def add_commands(app: typer.Typer) -> None:
     """Mount ``planner quickstart``, ``bench``, ``relabel``, ``report``, ``run``, ``evolve``, and those for repos."""
     app.command()(quickstart)
-    app.command(cls=SectionedCommand)(bench)
+    app.command()(bench)
     app.command()(relabel)
-    app.command(cls=SectionedCommand)(run)
-    app.command(cls=SectionedCommand)(evolve)
+    app.command()(run)
+    app.command()(evolve)
     app.command()(report)
     app.command()(view)
     app.command("export-table")(export_table)
@@ -53,14 +50,15 @@ def quickstart(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
     ] = None,
+    fresh: Fresh = False,
 ) -> None:
     """Run the whole loop on a sandbox repo: history, dataset, train, bench, relabel, retrain, evaluate.
 
-    Run again after an interruption it goes on where it stopped.
+    Interrupted, it goes on where it stopped when the same command is given again.
     """
     from bench.quickstart import run_quickstart
 
-    run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address)
+    run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address, fresh=fresh)
 
 
 @with_options("bench", lambda: [BenchOptions, *(kind.options for kind in executor_kinds())])
@@ -86,6 +84,9 @@ def bench(
     json: Annotated[
         Path | None, typer.Option(help="Where the numbers go as JSON; with --dry-run those of the price.")
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew: the ledger is set aside, in `earlier` beside it.")
+    ] = False,
     *,
     options: Options,
 ) -> None:
@@ -96,6 +97,7 @@ def bench(
     """
     import orjson
 
+    from bench.earlier_ledger import set_aside
     from bench.engine.display import ExecutionBar, print_report, print_set_aside, say
     from bench.engine.price import price_bench, price_lines
     from bench.engine.run import run_bench
@@ -115,12 +117,13 @@ def bench(
         if json is not None:
             json.write_bytes(orjson.dumps(price.to_json(), option=orjson.OPT_INDENT_2))
         return
-    try:
-        with ExecutionBar(console) as display:
-            report = run_bench(repo, chosen, options.of(kind.options), progress=display.show)
-    except KeyboardInterrupt:
-        console.print("Stopped. What was finished is in the ledger; the same command goes on from there.")
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    if fresh:
+        ledger = chosen.ledger or kind.default_ledger(repo)
+        kept = set_aside(ledger, take_over=chosen.take_over)
+        if kept is not None:
+            say(console, f"the earlier ledger is kept: {kept}")
+    with ExecutionBar(console) as display:
+        report = run_bench(repo, chosen, options.of(kind.options), progress=display.show)
     print_report(console, report)
     if json is not None:
         json.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
@@ -241,9 +244,8 @@ def _report_dispatch(dispatch: "Callable[[], Report]") -> None:
 
     try:
         report = dispatch()
-    except (KeyboardInterrupt, Interrupted):
-        typer.echo("Stopped. Nothing is left running; the journal says what became of every decision.")
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    except Interrupted:
+        raise KeyboardInterrupt from None
     for line in report.lines():
         typer.echo(line)
     if not report.is_complete:

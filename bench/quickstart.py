@@ -18,6 +18,7 @@ from bench.testbeds.sandbox.create import create_sandbox
 from bench.testbeds.sandbox.record import record_history
 from cluster.connect import connect, usable_cpus
 from planner.artifacts.repo import Repo
+from planner.begun_work import differences, remove
 from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.display.console import EpochBar, StageBars, console, say
@@ -41,6 +42,9 @@ ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
 FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
 STAGES = 9
 SANDBOX_COMMAND = "cyntra-sandbox"
+SETTINGS = "settings.json"
+MADE = ("repo", "dataset", "winners", "bench", "runs", "results.json", "history.done", SETTINGS)
+"""All that a quickstart writes into its directory; its settings go last."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,16 @@ class Places:
         return self.root / "results.json"
 
 
-def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, address: str | None) -> None:
-    """Make history, learn from it, bench, learn from the winners, and print how much regret each step took away."""
+def run_quickstart(
+    directory: Path, *, issues: int, n_actions: int, seed: int, address: str | None, fresh: bool = False
+) -> None:
+    """Make history, learn from it, bench, learn from the winners, and print how much regret each step took away.
+
+    What an earlier quickstart made in ``directory`` is gone on with, or with ``fresh`` removed.
+    """
     places = Places(directory.resolve())
+    if fresh and (places.root / SETTINGS).exists():
+        remove(places.root, MADE)
     started = time.monotonic()
     settings = {"issues": issues, "n_actions": n_actions, "seed": seed}
     _check_settings(places.root, settings)
@@ -137,11 +148,15 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
 
 def _check_settings(root: Path, settings: dict[str, Any]) -> None:
     """Remember the settings; a directory made with other ones is refused, because its parts would not fit."""
-    path = root / "settings.json"
+    path = root / SETTINGS
     if path.exists():
         kept = orjson.loads(path.read_bytes())
         if kept != settings:
-            raise BenchError(f"{root} was made with {kept}: give the same settings, or another directory")
+            found = "; ".join(differences(kept, settings))
+            raise BenchError(
+                f"{root}: a quickstart with other settings stands there: {found}: --fresh starts anew, another "
+                "directory leaves it alone"
+            )
         return
     if root.exists() and any(root.iterdir()):
         raise BenchError(f"{root} holds other files: give an empty or new directory")

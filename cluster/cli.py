@@ -12,6 +12,7 @@ import typer
 from cluster.manifests import Pods, check_manifest, own_checkout, ray_up
 from cluster.manifests import raycluster as make_raycluster
 from cluster.manifests import rayjob as make_rayjob
+from planner.command_app import CommandApp
 from planner.errors import INTERRUPTED_EXIT_CODE, UsageError
 
 POD_OPTIONS = {
@@ -36,7 +37,7 @@ POD_OPTIONS = {
 }
 """Field of Pods -> its option, and the sentence of its help."""
 
-cluster_app = typer.Typer(help="Manifests that bring planner commands to a cluster.", no_args_is_help=True)
+cluster_app = CommandApp(help="Manifests that bring planner commands to a cluster.")
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -13,11 +13,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.dimensions",
         "planner.errors",
         "planner.gc_pause",
-        "planner.help_sections",
         "planner.provenance",
         "planner.standard_output",
     ),
-    ("planner.files",),
+    ("planner.begun_work", "planner.files", "planner.help_sections"),
+    ("planner.command_app", "planner.run_directory"),
     ("planner.places",),
     ("cluster", "planner.contracts"),
     ("planner.actions",),
@@ -43,13 +43,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench.planning",),
     ("bench.ledger_versions", "bench.ledger_file", "bench.ledger_place", "bench.logged_execution"),
     ("bench.ledger", "bench.ledger_copy"),
+    ("bench.earlier_ledger",),
     ("bench.executors",),
     ("bench.judging", "bench.dispatch"),
     ("bench.engine",),
     ("bench.doctor", "bench.report", "bench.tables"),
     ("bench.testbeds", "bench.view"),
     ("bench.quickstart",),
-    ("bench.cli", "planner.train_command"),
+    ("bench.cli",),
+    ("planner.commands",),
     ("planner.cli",),
 )
 """From the ground up. A room imports only rooms on lower floors, and files of its own."""
@@ -57,7 +59,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 NARROW: dict[str, tuple[str, ...]] = {
     "schemas": (),
-    "cluster": ("planner.errors",),
+    "cluster": ("planner.command_app", "planner.errors"),
     "bench.containment": ("planner.errors",),
 }
 """Rooms that stand by themselves -> all of ours that they may import."""

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.command_options import TRACK_HELP
-from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.options import Options, OptionsModel, option, with_options
-from planner.own_places import DATASET, DatasetPlace, beside
+from planner.own_places import DATASET, DatasetPlace, Fresh, Resume, beside
 from planner.places import place_of
 
 if TYPE_CHECKING:
@@ -41,13 +39,15 @@ class TuneOptions(OptionsModel):
 @with_options("tune", lambda: [TuneOptions])
 def tune(
     dataset: DatasetPlace = str(DATASET),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
+    fresh: Fresh = False,
+    resume: Resume = False,
     *,
     options: Options,
 ) -> None:
     """Search for better training settings with Ray Tune and Optuna.
 
     Trials that fall behind are stopped early. The best settings on validation go to best.yaml, for `planner train`.
+    Interrupted, it goes on where it stopped when the same command is given again; with more --trials it goes further.
     """
     from rich.console import Console
 
@@ -58,24 +58,19 @@ def tune(
     console, chosen = Console(), options.of(TuneOptions)
     source = place_of(dataset)
     out = chosen.out or beside(source) / "tune"
-    try:
-        with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers) as ray:
-            require_sight(ray, out)
-            result = run_search(
-                source,
-                out,
-                arch=chosen.arch,
-                trials=chosen.trials,
-                epochs=chosen.epochs,
-                seed=chosen.seed,
-                resume=resume,
-                max_concurrent=chosen.workers,
-                progress=display.show,
-                track=chosen.track,
-            )
-    except KeyboardInterrupt:
-        _print_line(console, f"Stopped. The same command with --resume goes on from here; trials so far are in {out}.")
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers) as ray:
+        require_sight(ray, out)
+        result = run_search(
+            source,
+            out,
+            arch=chosen.arch,
+            trials=chosen.trials,
+            epochs=chosen.epochs,
+            seed=chosen.seed,
+            fresh=fresh,
+            max_concurrent=chosen.workers,
+            progress=display.show,
+        )
     _print_result(console, result)
     arch_option = "" if chosen.arch == DEFAULT_ARCH else f" --arch {chosen.arch}"
     _print_line(console, f"next: planner train {dataset}{arch_option} --config {result.best_config}")
@@ -97,8 +92,12 @@ def ablate(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
     ] = None,
+    fresh: Fresh = False,
 ) -> None:
-    """Vary one setting at a time, each variant trained with several seeds; interrupted, it goes on where it stopped."""
+    """Vary one setting at a time, each variant trained with several seeds.
+
+    Interrupted, it goes on where it stopped when the same command is given again.
+    """
     from cluster.connect import connect
     from cluster.nodes import require_sight
     from planner.display.comparison import print_ablation
@@ -111,14 +110,7 @@ def ablate(
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = run_ablation(
-            source,
-            out,
-            arch=arch,
-            axes=chosen,
-            seeds=seeds,
-            overrides=set_ or [],
-            progress=bars.update,
-            track=track or [],
+            source, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], fresh=fresh, progress=bars.update
         )
     print_ablation(report)
     typer.echo(f"tables: {out / 'ablation.md'}, {out / 'ablation.csv'}; numbers: {out / 'ablation.json'}")

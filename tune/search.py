@@ -7,14 +7,12 @@ OUT/importance.json  which settings matter, of a search with enough complete tri
 OUT/best.yaml        the best settings, for `planner train --config`
 """
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from planner.begun_work import held, remove
 from planner.config import TrainConfig, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
@@ -31,6 +29,9 @@ WORKER_RETRIES = 2
 """How often a trial goes on from its last checkpoint after its worker died."""
 GRACE_EPOCHS = 5
 """Epochs before ASHA may stop a trial, or all when there are fewer."""
+LOCK = "search.lock"
+RESULT_FILES = ("study.sqlite", "study.sqlite-journal", "trials", "trials.json", "best.yaml", "ray")
+"""All that a search writes into its directory, besides the lock."""
 REDUCTION = 3
 """ASHA keeps the best third at each rung, and rungs are three times as many epochs apart."""
 
@@ -56,7 +57,7 @@ def run_search(
     trials: int = 8,
     epochs: int | None = None,
     seed: int = 0,
-    resume: bool = False,
+    fresh: bool = False,
     max_concurrent: int | None = None,
     progress: Progress = lambda state: None,
     track: Sequence[str] = (),
@@ -64,18 +65,19 @@ def run_search(
     """Search until ``trials`` trials have ended, and write the best settings. Ray must be connected.
 
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
-    as many as Ray has CPUs). With ``resume`` a search in ``out`` goes on: trials that ended stay, those that were
-    interrupted continue from their last checkpoint, new ones make up the number. On a cluster ``out``, and
-    ``dataset`` unless it is a URI, must be on a disk that all nodes share. ``track``: trackers of every trial's
-    training, as MODULE:CLASS. Raises ConfigError, DatasetError or
-    ClusterError.
+    as many as Ray has CPUs). A search in ``out`` goes on: trials that ended stay, those that were interrupted
+    continue from their last checkpoint, new ones make up the number. With ``fresh`` it is removed first. On a cluster
+    ``out``, and ``dataset`` unless it is a URI, must be on a disk that all nodes share. Raises ConfigError,
+    DatasetError, CheckpointError or ClusterError.
     """
     for path in track:
         load_tracker(path)
     config = _base_config(arch, epochs, seed)
     opened = _usable_dataset(dataset)
-    _check_out(out, resume)
-    with _only_search_in(out):
+    _check_out(out)
+    with held(out / LOCK, f"{out}: a search is running there: wait for it, or give another --out"):
+        if fresh:
+            remove(out, RESULT_FILES)
         study = SearchStudy(
             out.resolve(),
             config,
@@ -140,7 +142,7 @@ def _run_trials(
     try:
         tuner.fit()
     except (ray.exceptions.RayError, TuneError) as error:
-        raise ClusterError(f"the search broke off: {error}; `planner tune --resume` goes on from here") from error
+        raise ClusterError(f"the search broke off: {error}; the same command goes on from here") from error
 
 
 def _base_config(arch: str, epochs: int | None, seed: int) -> TrainConfig:
@@ -159,24 +161,10 @@ def _usable_dataset(path: Place) -> Dataset:
     return dataset
 
 
-def _check_out(out: Path, resume: bool) -> None:
+def _check_out(out: Path) -> None:
     exists = (out / "study.sqlite").exists()
-    if exists and not resume:
-        raise ConfigError(f"{out} holds a search already: pass --resume to go on, or another --out")
-    if not exists and out.exists() and any(entry.name != "search.lock" for entry in out.iterdir()):
+    if not exists and out.exists() and any(entry.name != LOCK for entry in out.iterdir()):
         raise ConfigError(f"{out} holds other files than a search: give an empty or new directory as --out")
-
-
-@contextmanager
-def _only_search_in(out: Path) -> Iterator[None]:
-    """Hold the directory's lock, which the system releases however this process ends."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "search.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{out}: a search is running there; wait for it, or give another --out") from None
-        yield
 
 
 def _session_name(directory: Path) -> str:

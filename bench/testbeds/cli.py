@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
+from planner.command_app import CommandApp
+
+sandbox_app = CommandApp(help="A small real repo to run against, for machines without Cyntra.")
 
 
 def add_commands(app: typer.Typer) -> None:

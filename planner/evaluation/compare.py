@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from planner.begun_work import remove
 from planner.config import arch_names, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ConfigError
@@ -30,6 +31,8 @@ VALUE_SETTINGS = ("model.value_head=true", "policy_weight=0", "bootstrap=true")
 MEMBERS = 5
 """Runs in the ensemble."""
 HEURISTIC = "heuristic"
+RESULT_FILES = ("runs", "comparison.json", "comparison.md")
+"""All that a comparison writes into its directory."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,21 @@ def compare(
     seeds: int = 3,
     overrides: Sequence[str] = (),
     promise: RiskTarget = RiskTarget(),
+    fresh: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> Comparison:
     """Fit or train each policy (default: all) and judge it on validation and test, on seen and unseen issues.
 
-    Ray must be connected. ``overrides`` are settings for every neural policy, as key=value. ConfigError for a policy
-    that does not exist or needs what the dataset lacks.
+    Ray must be connected. Runs in ``out`` that are finished are not trained again, unless ``fresh``. ``overrides`` are
+    settings for every neural policy, as key=value. ConfigError for a policy that does not exist or needs what the
+    dataset lacks.
     """
     dataset = load_dataset(dataset_path)
     known = policy_names(dataset)
     chosen = known if policies is None else _chosen(policies, known)
     out.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        remove(out, RESULT_FILES)
     plans = {
         name: {
             out.resolve() / "runs" / f"{name}-{seed}": load_config(name, None, [*overrides, f"seed={seed}"])
