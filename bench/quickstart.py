@@ -21,10 +21,12 @@ from planner.artifacts.repo import Repo
 from planner.begun_work import differences, remove
 from planner.config import load_config
 from planner.dataset.build import build_dataset
-from planner.display.console import EpochBar, StageBars, console, say
+from planner.display.console import give, note, notes, say
+from planner.display.progress import EpochBar, StageBars
 from planner.display.regret import print_regret
 from planner.display.training import print_dataset, print_fitted, print_run
 from planner.errors import BenchError, DatasetError
+from planner.manner import MANNER
 from planner.runs.checkpoint import RunState, read_run
 from planner.runs.fitted import fit_run
 from planner.training.driver import train_here, train_with_ray
@@ -103,7 +105,7 @@ def run_quickstart(
     past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
     with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues"):
         _record(places, past, seed)
-    say("      connecting to Ray ...")
+    note("      connecting to Ray ...")
     with connect(address):
         with _stage(3, "dataset: executed plans as labels, split by time"):
             if not (places.dataset / "dataset.json").exists():
@@ -131,7 +133,7 @@ def run_quickstart(
         )
         places.results.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
         print_regret(report)
-    say(f"wrote {places.results}")
+    note(f"wrote {places.results}")
     for name, path in (
         ("repo", places.repo),
         ("dataset", places.dataset),
@@ -139,11 +141,13 @@ def run_quickstart(
         ("ledger", places.ledger),
         ("runs", places.root / "runs"),
     ):
-        say(f"  {name:<8} {path}")
-    say(f"done in {time.monotonic() - started:.0f} s")
+        note(f"  {name:<8} {path}")
+    note(f"done in {time.monotonic() - started:.0f} s")
     gain = next((gain for gain in report.gains if gain.policy == FROM_LOGS), None)
     found = "the history is too short to learn from alone" if gain is None else gain.sentence
-    say(f"In one sentence, on {report.held_out_cases} unseen issues: {found}.")
+    answer = f"In one sentence, on {report.held_out_cases} unseen issues: {found}."
+    say(answer)
+    give("quickstart", {"directory": str(places.root), "answer": answer, "results": report.to_json()})
 
 
 def _check_settings(root: Path, settings: dict[str, Any]) -> None:
@@ -228,7 +232,8 @@ def _train(run: Path, dataset: Path, init_from: Path | None, *settings: str, wor
 
 @contextmanager
 def _stage(number: int, text: str) -> Iterator[None]:
-    console.print(f"[bold]{number}/{STAGES}[/bold] {text}", highlight=False)
+    if not MANNER.quiet:
+        notes.print(f"[bold]{number}/{STAGES}[/bold] {text}", highlight=False)
     started = time.monotonic()
     yield
-    say(f"      {time.monotonic() - started:.1f} s")
+    note(f"      {time.monotonic() - started:.1f} s")

@@ -14,6 +14,7 @@ from cluster.manifests import raycluster as make_raycluster
 from cluster.manifests import rayjob as make_rayjob
 from planner.command_app import CommandApp
 from planner.errors import INTERRUPTED_EXIT_CODE, UsageError
+from planner.manner import MANNER
 
 POD_OPTIONS = {
     "image": ("--image", "Container image that holds Ray and the planner: docker build --target cluster."),
@@ -174,6 +175,12 @@ def machines(
 
 
 def _print_yaml(document: dict[str, Any]) -> None:
+    """As YAML, with --json as JSON, which kubectl takes too."""
+    import json
+
     import yaml
 
+    if MANNER.as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
     typer.echo(yaml.safe_dump(document, sort_keys=False), nl=False)

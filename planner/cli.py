@@ -2,7 +2,9 @@
 
 import re
 import sys
-from typing import Any
+import traceback
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +18,7 @@ from planner.commands.dataset import dataset_app
 from planner.commands.judge import calibrate, compare, evaluate
 from planner.commands.train import train
 from planner.errors import PlannerError, UsageError
+from planner.manner import MANNER
 from planner.places import NO_URI, OR_URI
 from planner.standard_output import survive_closed_stdout
 from tune.cli import add_commands as add_tune
@@ -26,9 +29,24 @@ _PLACE = re.compile(r"(?:^|=)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 EXTRAS = {"ray": "train", "torch": "train", "pyarrow": "train", "optuna": "train", "safetensors": "train"}
 EXTRAS |= {"matplotlib": "bench", "jinja2": "bench"}
 
-app = CommandApp(
-    name="planner", help="Learn which topology and budgets a Cyntra kernel should give to each software issue."
-)
+app = CommandApp(name="planner")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"planner {version('cyntra-planner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def planner(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Learn which topology and budgets a Cyntra kernel should give to each software issue."""
+
+
 add_bench(app)
 app.add_typer(dataset_app, name="dataset")
 for command in (train, evaluate, advise, compare, calibrate, export, decide):
@@ -46,8 +64,10 @@ def main() -> None:
         _refuse_addresses(sys.argv[1:])
         app()
     except PlannerError as error:
+        if MANNER.verbose:
+            traceback.print_exc()
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:

@@ -1,13 +1,11 @@
-"""A command of the command line: its help in sections, and one answer to Ctrl-C."""
+"""A command of the command line: its help in sections."""
 
-import shlex
-import sys
 from typing import Any
 
-import typer
 from typer.core import TyperCommand
 
-from planner.errors import INTERRUPTED_EXIT_CODE
+HOW_IT_SPEAKS = "How it speaks"
+"""The last section: the options that every command has."""
 
 
 class PlannerCommand(TyperCommand):
@@ -24,27 +22,8 @@ class PlannerCommand(TyperCommand):
             if record is not None:
                 name = "Arguments" if param.param_type_name == "argument" else getattr(param, "rich_help_panel", None)
                 sections.setdefault(name or "Options", []).append(record)
+        if HOW_IT_SPEAKS in sections:
+            sections[HOW_IT_SPEAKS] = sections.pop(HOW_IT_SPEAKS)
         for name, records in sections.items():
             with formatter.section(name):
                 formatter.write_dl(records)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; Ctrl-C ends it with a sentence that names the command which goes on."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo(f"Stopped. {_what_goes_on(ctx.command_path)}", err=True)
-            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
-
-
-GOES_ON = ("quickstart", "bench", "train", "tune", "compare", "ablate", "run", "evolve")
-"""Commands that go on where they stopped."""
-
-
-def _what_goes_on(command_path: str) -> str:
-    name = command_path.partition(" ")[2]
-    words = [word for word in sys.argv[1:] if word != "--fresh"]
-    command = shlex.join(["planner", *words])
-    if name in GOES_ON:
-        return f"This goes on from here: {command}"
-    return f"Nothing half done is left; this begins again: {command}"

@@ -13,6 +13,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.dimensions",
         "planner.errors",
         "planner.gc_pause",
+        "planner.manner",
         "planner.provenance",
         "planner.standard_output",
     ),
@@ -59,7 +60,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 NARROW: dict[str, tuple[str, ...]] = {
     "schemas": (),
-    "cluster": ("planner.command_app", "planner.errors"),
+    "cluster": ("planner.command_app", "planner.errors", "planner.manner"),
     "bench.containment": ("planner.errors",),
 }
 """Rooms that stand by themselves -> all of ours that they may import."""

@@ -1,5 +1,4 @@
-"""``planner tune``: a search with a progress display, a table of its trials, and the command that comes next;
-``planner ablate``: one setting varied at a time."""
+"""``planner tune``, a search for training settings, and ``planner ablate``, one setting varied at a time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,16 +48,20 @@ def tune(
     Trials that fall behind are stopped early. The best settings on validation go to best.yaml, for `planner train`.
     Interrupted, it goes on where it stopped when the same command is given again; with more --trials it goes further.
     """
-    from rich.console import Console
-
     from cluster.connect import connect
     from cluster.nodes import require_sight
+    from planner.display.console import give, note
+    from planner.display.progress import StageBars
     from tune.search import run_search
 
-    console, chosen = Console(), options.of(TuneOptions)
+    def show(progress: "SearchProgress") -> None:
+        best = "" if progress.best is None else f", best validation log-likelihood {progress.best:.3f}"
+        bars.update("trials", progress.ended, progress.total, f"trials{best}")
+
+    chosen = options.of(TuneOptions)
     source = place_of(dataset)
     out = chosen.out or beside(source) / "tune"
-    with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers) as ray:
+    with StageBars() as bars, connect(chosen.address, chosen.workers) as ray:
         require_sight(ray, out)
         result = run_search(
             source,
@@ -69,11 +72,12 @@ def tune(
             seed=chosen.seed,
             fresh=fresh,
             max_concurrent=chosen.workers,
-            progress=display.show,
+            progress=show,
         )
-    _print_result(console, result)
+    _print_result(result)
+    give("tune", result.to_json())
     arch_option = "" if chosen.arch == DEFAULT_ARCH else f" --arch {chosen.arch}"
-    _print_line(console, f"next: planner train {dataset}{arch_option} --config {result.best_config}")
+    note(f"next: planner train {dataset}{arch_option} --config {result.best_config}")
 
 
 def ablate(
@@ -101,7 +105,8 @@ def ablate(
     from cluster.connect import connect
     from cluster.nodes import require_sight
     from planner.display.comparison import print_ablation
-    from planner.display.console import StageBars
+    from planner.display.console import give, note
+    from planner.display.progress import StageBars
     from tune.ablate import ablate as run_ablation
 
     source = place_of(dataset)
@@ -113,34 +118,14 @@ def ablate(
             source, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], fresh=fresh, progress=bars.update
         )
     print_ablation(report)
-    typer.echo(f"tables: {out / 'ablation.md'}, {out / 'ablation.csv'}; numbers: {out / 'ablation.json'}")
+    give("ablate", report.to_json())
+    note(f"tables: {out / 'ablation.md'}, {out / 'ablation.csv'}; numbers: {out / 'ablation.json'}")
 
 
-class _Display:
-    """A progress bar over trials that shows the best value so far."""
-
-    def __init__(self, console, trials: int) -> None:  # type: ignore[no-untyped-def]
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=console)
-        self._task = self._bar.add_task("trials (starting)", total=trials)
-
-    def __enter__(self) -> "_Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: "SearchProgress") -> None:
-        """Draw the state of the search."""
-        best = "" if progress.best is None else f", best validation log-likelihood {progress.best:.3f}"
-        self._bar.update(self._task, description=f"trials{best}", completed=progress.ended, total=progress.total)
-
-
-def _print_result(console, result: "SearchResult") -> None:  # type: ignore[no-untyped-def]
+def _print_result(result: "SearchResult") -> None:
     from rich.table import Table
+
+    from planner.display.console import console, say
 
     table = Table("trial", "val log-likelihood", "epochs (best)", "state", "settings")
     for record in result.trials:
@@ -151,17 +136,12 @@ def _print_result(console, result: "SearchResult") -> None:  # type: ignore[no-u
         table.add_row(f"{record.number:03d}", value, f"{record.epochs} ({best_epoch})", state, settings)
     console.print(table)
     states = [record.state for record in result.trials]
-    _print_line(
-        console,
+    say(
         f"{len(states)} trials: {states.count('complete')} complete, {states.count('stopped')} stopped early, "
         f"{states.count('failed')} failed; {result.resumed} from an earlier session",
     )
-    _print_line(console, f"study: {result.study}")
-    _print_line(console, f"best settings: {result.best_config}")
-
-
-def _print_line(console, text: str) -> None:  # type: ignore[no-untyped-def]
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(f"study: {result.study}")
+    say(f"best settings: {result.best_config}")
 
 
 def _short(value: object) -> str:

@@ -7,8 +7,9 @@ OUT/importance.json  which settings matter, of a search with enough complete tri
 OUT/best.yaml        the best settings, for `planner train --config`
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -47,6 +48,10 @@ class SearchResult:
     study: Path
     resumed: int
     """Trials that had ended in an earlier session."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it by its names."""
+        return {**asdict(self), "best_config": str(self.best_config), "study": str(self.study)}
 
 
 def run_search(

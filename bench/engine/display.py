@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from bench.engine.run import BenchReport, CapReport
 from bench.executors.fault_reasons import RETRY
 from bench.ledger import Progress as LedgerProgress
+from planner.display.progress import StageBars
 
 SHOWN_CASES = 60
 """How many cases the table has."""
@@ -16,21 +16,13 @@ SHOWN_ISSUES = 20
 """How many of the issues that were set aside for one reason are named."""
 
 
-class ExecutionBar:
+class ExecutionBar(StageBars):
     """A progress bar over executions."""
 
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    def __init__(self) -> None:
         # Executions take seconds, and drawing takes as long as a look at the ledger.
-        self._bar = Progress(*columns, console=console, refresh_per_second=2)
-        self._task = self._bar.add_task("bench", total=None)
-
-    def __enter__(self) -> "ExecutionBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        super().__init__(draws_per_second=2)
+        self.update("executions", 0, None, "bench (starting)")
 
     def show(self, progress: LedgerProgress) -> None:
         """Draw the ledger's counts."""
@@ -38,7 +30,7 @@ class ExecutionBar:
             f"executions: {progress.passed} passed, {progress.capped} capped, {progress.faults} faults, "
             f"{progress.started} running"
         )
-        self._bar.update(self._task, description=text, completed=progress.finished, total=progress.total)
+        self.update("executions", progress.finished, progress.total, text)
 
 
 def print_report(console: Console, report: BenchReport) -> None:

@@ -1,5 +1,6 @@
 """Commands that make repos to try the planner on: ``planner simulate`` and ``planner sandbox``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,8 @@ def simulate(
     would have come to under other actions. It is a test bed: it says nothing about real agents.
     """
     from bench.testbeds.simulation.repo import simulate_repo
-    from planner.display.console import StageBars, say
+    from planner.display.console import give, say
+    from planner.display.progress import StageBars
 
     with StageBars() as bars:
         made = simulate_repo(
@@ -39,6 +41,7 @@ def simulate(
         f"{directory}: {made.runs} runs ({made.passed} passed) of {made.issues} issues in {made.days} days, "
         f"{made.open_issues} open issues"
     )
+    give("simulate", {"repo": str(directory), **asdict(made)})
 
 
 @sandbox_app.command("create")
@@ -52,18 +55,22 @@ def sandbox_create(
     """Write a git repo with a buggy Python package, issues, a Cyntra config and a universe."""
     from bench.testbeds.sandbox.create import create_sandbox
     from bench.testbeds.sandbox.record import record_history
-    from planner.display.console import StageBars
+    from planner.display.console import give, say
+    from planner.display.progress import StageBars
 
     create_sandbox(directory, issues=issues, seed=seed, worlds=worlds)
     if runs:
         with StageBars() as bars:
             record_history(directory, runs=runs, seed=seed, progress=lambda done, n: bars.update("record", done, n))
-    typer.echo(f"{directory}: {issues} issues, {worlds} worlds, {runs} runs recorded")
+    say(f"{directory}: {issues} issues, {worlds} worlds, {runs} runs recorded")
+    give("sandbox_create", {"repo": str(directory), "issues": issues, "worlds": worlds, "runs": runs})
 
 
 @sandbox_app.command("tools")
 def sandbox_tools() -> None:
     """Print the directory of the scripted repair tools: PATH="$(planner sandbox tools):$PATH" cyntra-sandbox run ..."""
     from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
+    from planner.display.console import give, say
 
-    typer.echo(toolchain_dir())
+    say(str(toolchain_dir()))
+    give("sandbox_tools", {"directory": str(toolchain_dir())})

@@ -16,7 +16,7 @@ def advise(
     dataset: Annotated[
         Path | None, typer.Option(help="Its dataset. [default: that in REPO; built when there is none]")
     ] = None,
-    json: Annotated[
+    out: Annotated[
         Path | None, typer.Option(help="Where the numbers go as JSON. [default: DATASET-advice.json beside DATASET]")
     ] = None,
     address: Address = None,
@@ -26,6 +26,7 @@ def advise(
 
     from planner.dataset.storage import load_dataset
     from planner.display.advice import print_advice
+    from planner.display.console import give, note
     from planner.evaluation.advise import advise as advise_on
 
     path = dataset or repo / DATASET
@@ -35,9 +36,10 @@ def advise(
 
         with connect_where_it_pays(is_worth_ray(repo), address):
             build_dataset(repo, path)
-        typer.echo(f"built {path}")
+        note(f"built {path}")
     advice = advise_on(load_dataset(path))
     print_advice(advice, repo)
-    out = json or path.with_name(f"{path.name}-advice.json")
+    out = out or path.with_name(f"{path.name}-advice.json")
     out.write_bytes(orjson.dumps(advice.to_json(), option=orjson.OPT_INDENT_2))
-    typer.echo(f"numbers: {out}")
+    give("advise", advice.to_json())
+    note(f"numbers: {out}")

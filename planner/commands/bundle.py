@@ -1,6 +1,7 @@
 """``planner export``, ``bundle check`` and ``decide``: a policy as a bundle, and what it decides."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,16 +28,19 @@ def export(
     ] = None,
 ) -> None:
     """Export a trained policy as a bundle that decides without torch."""
+    from planner.display.console import give, say
     from planner.export.bundle import export_bundle
 
     trained = fetched(place_of(run), "run.json") if run else latest_run()
     on = place_of(dataset) if dataset else None
     with written(place_of(out), "metadata.json") as local:
-        check = export_bundle(trained, local, dataset_path=on, profile=profile)["check"]
-    typer.echo(
+        metadata = export_bundle(trained, local, dataset_path=on, profile=profile)
+    check = metadata["check"]
+    say(
         f"bundle: {out}; on {check['contexts']} contexts its logits differ from the policy's by at most "
         f"{check['max_difference']:.1e}, its decisions in {check['disagreements']}"
     )
+    give("export", {"bundle": out, "metadata": metadata})
 
 
 @bundle_app.command("check")
@@ -49,10 +53,12 @@ def bundle_check(
 ) -> None:
     """Load a bundle in the environment that will use it: Cyntra says nothing of one that it cannot load."""
     from planner.bundle_check import check_bundle
+    from planner.display.console import give, say
 
     checks = check_bundle(fetched(place_of(bundle), "metadata.json"), python)
     for check in checks:
-        typer.echo(f"{'ok  ' if check.ok else 'FAIL' if check.ok is False else 'note'}  {check.text}")
+        say(f"{'ok  ' if check.ok else 'FAIL' if check.ok is False else 'note'}  {check.text}")
+    give("bundle_check", {"checks": [asdict(check) for check in checks]})
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
 

@@ -25,7 +25,8 @@ def dataset_build(
     from cluster.connect import connect_where_it_pays
     from cluster.nodes import require_sight
     from planner.dataset.build import build_dataset, is_worth_ray
-    from planner.display.console import StageBars
+    from planner.display.console import give
+    from planner.display.progress import StageBars
     from planner.display.training import print_dataset
 
     chosen = options.of(BuildOptions)
@@ -36,6 +37,7 @@ def dataset_build(
             require_sight(ray, repo / DATASET.parent)
         info = build_dataset(repo, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
+    give("dataset_build", {"path": str(out), "dataset": info.model_dump(mode="json")})
 
 
 @dataset_app.command("check")
@@ -44,7 +46,7 @@ def dataset_check(
     run: Annotated[
         list[Path] | None, typer.Option(help="Trained run whose validation loss is set beside; may be repeated.")
     ] = None,
-    json: Annotated[
+    out: Annotated[
         Path | None, typer.Option(help="Where the numbers go as JSON. [default: DATASET-check.json beside DATASET]")
     ] = None,
 ) -> None:
@@ -52,13 +54,15 @@ def dataset_check(
     import orjson
 
     from planner.dataset.storage import load_dataset
+    from planner.display.console import give, note
     from planner.display.evaluation import print_check
     from planner.evaluation.dataset_check import check_dataset, default_report_path, policies_trained_on
 
     source = place_of(dataset)
     opened = load_dataset(source)
     report = check_dataset(opened, policies_trained_on(opened, named(run)) if run else None)
-    path = json or default_report_path(source if isinstance(source, Path) else DATASET)
+    path = out or default_report_path(source if isinstance(source, Path) else DATASET)
     path.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
     print_check(report)
-    typer.echo(f"numbers: {path}")
+    give("dataset_check", report.to_json())
+    note(f"numbers: {path}")

@@ -45,7 +45,7 @@ def evaluate(
         int | None,
         typer.Option(help="With --bench: cap on a plan's minutes online. [default: the universe's, if it is found]"),
     ] = None,
-    json: Annotated[
+    out: Annotated[
         str | None,
         typer.Option(
             help="Where the numbers go as JSON. [default: evaluation.json in the run, with --bench regret.json]",
@@ -56,12 +56,13 @@ def evaluate(
     """Judge a trained policy beside today's rule: on logged runs, or on a bench's held-out cases."""
     import orjson
 
+    from planner.display.console import give, note
     from planner.display.evaluation import print_evaluation
     from planner.display.regret import print_regret
     from planner.runs.learned import source_changes
 
     places: list[Place] = [place_of(one) for one in run] if run else [latest_run()]
-    path = place_of(json) if json else within(places[0], "regret.json" if bench else "evaluation.json")
+    path = place_of(out) if out else within(places[0], "regret.json" if bench else "evaluation.json")
     if isinstance(path, Path):
         check_writable(path)
     runs = [fetched(place, "run.json") for place in places]
@@ -77,10 +78,11 @@ def evaluate(
         report = evaluate_run(runs[0], place_of(dataset) if dataset else None, abstain_below=abstain_below)
         numbers, show = report.to_json(), partial(print_evaluation, report)
     for change in source_changes(runs):
-        typer.echo(f"note: {change}", err=True)
+        note(f"note: {change}")
     write_file(path, orjson.dumps(numbers, option=orjson.OPT_INDENT_2))
     show()
-    typer.echo(f"numbers: {path}")
+    give("evaluate_bench" if bench is not None else "evaluate", numbers)
+    note(f"numbers: {path}")
 
 
 def compare(
@@ -104,7 +106,8 @@ def compare(
     from cluster.connect import connect
     from cluster.nodes import require_sight
     from planner.display.comparison import print_comparison
-    from planner.display.console import StageBars
+    from planner.display.console import give, note
+    from planner.display.progress import StageBars
     from planner.evaluation.compare import compare as compare_policies
     from planner.evaluation.comparison_rows import RiskTarget
 
@@ -124,7 +127,8 @@ def compare(
             progress=bars.update,
         )
     print_comparison(report)
-    typer.echo(f"numbers: {out / 'comparison.json'}, table: {out / 'comparison.md'}")
+    give("compare", report.to_json())
+    note(f"numbers: {out / 'comparison.json'}, table: {out / 'comparison.md'}")
 
 
 def calibrate(
@@ -137,6 +141,7 @@ def calibrate(
     confidence: Confidence = 0.95,
 ) -> None:
     """Fit temperatures and choose the threshold under which a policy abstains."""
+    from planner.display.console import give
     from planner.display.evaluation import print_calibration
     from planner.evaluation.calibrate import calibrate_run
 
@@ -144,3 +149,4 @@ def calibrate(
     with mirrored(place, "run.json", existing=True) as mirror:
         calibration = calibrate_run(mirror.path, on, max_risk=max_risk, confidence=confidence)
     print_calibration(calibration, place)
+    give("calibrate", {"run": str(place), "calibration": calibration.model_dump(mode="json")})

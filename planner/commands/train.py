@@ -27,7 +27,8 @@ def train(
     one in --out, or without --out the newest unfinished one of these settings. The workers share every batch (DDP).
     """
     from planner.config import FITTED_ARCHITECTURES, load_config
-    from planner.display.console import EpochBar
+    from planner.display.console import give
+    from planner.display.progress import EpochBar
     from planner.display.training import print_run
     from planner.training.driver import trainer
     from planner.training.loop import start_run
@@ -63,23 +64,29 @@ def train(
             )
             state = train_run(run, mirror.pushing_after(bar.epoch))
     print_run(out, state)
+    give("train", {"run": str(out), "state": state.model_dump(mode="json")})
 
 
 def _fit(source: Place, chosen: TrainOptions, fresh: bool) -> None:
     """Fit a policy that has no epochs."""
+    from planner.display.console import give
     from planner.display.training import print_fitted
+    from planner.runs.checkpoint import read_run
     from planner.runs.fitted import fit_run
 
     out = place_of(chosen.out) if chosen.out else new_run(chosen.arch)
     with mirrored(out, "run.json") as mirror:
         fitted = fit_run(mirror.path, chosen.arch, source, fresh=fresh)
+        state = read_run(mirror.path)
     print_fitted(out, fitted)
+    give("train", {"run": str(out), "state": state.model_dump(mode="json")})
 
 
 def _teach(dataset: Place, chosen: TrainOptions, fresh: bool, resume: bool, *, arch_given: bool) -> None:
     """Train a pupil of --teacher."""
     from planner.config import FITTED_ARCHITECTURES, load_config
-    from planner.display.console import EpochBar
+    from planner.display.console import give
+    from planner.display.progress import EpochBar
     from planner.display.training import print_pupil, print_run
     from planner.training.driver import trainer
     from planner.training.lessons import ARCH, DEFAULTS, report_pupil, write_lessons
@@ -112,8 +119,10 @@ def _teach(dataset: Place, chosen: TrainOptions, fresh: bool, resume: bool, *, a
                 judged_on=dataset,
             )
             state = train_run(run, bar.epoch)
-    print_pupil(report_pupil(run, chosen.teacher))
+    pupil = report_pupil(run, chosen.teacher)
+    print_pupil(pupil)
     print_run(run, state)
+    give("train", {"run": str(run), "state": state.model_copy(update={"pupil": pupil}).model_dump(mode="json")})
 
 
 def _run_to_write(chosen: TrainOptions, fresh: bool, resume: bool, stem: str, wanted: Mapping[str, Any]) -> Place:

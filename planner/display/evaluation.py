@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from planner.display.console import _short, console, say
+from planner.display.console import _short, console, note, say
 from planner.places import Place
 from planner.scoring.metric import cell, columns
 
@@ -102,4 +102,5 @@ def print_calibration(calibration: Any, run: Place) -> None:
         )
     else:
         say(f"always abstain: {promise} cannot be shown on these examples; allow more risk or bring more data")
-    say(f"run: {run}; next: planner evaluate {run}")
+    say(f"run: {run}")
+    note(f"next: planner evaluate {run}")

@@ -8,7 +8,7 @@ from rich.table import Table
 from planner.artifacts.versions import UnknownKeys
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import ms_to_timestamp
-from planner.display.console import console, say
+from planner.display.console import console, note, say
 from planner.places import Place
 from planner.policies.readings import Gate
 
@@ -40,7 +40,8 @@ def print_fitted(run: Place, fitted: Any) -> None:
     """How a policy that is fitted to trials came out: what it gains on cases it had not seen, and its gate."""
     for mode, gate in fitted.policy.values.judged.gates(fitted.policy.reading).items():
         say(f"{mode} issues: {describe_gate(gate)}")
-    say(f"run: {run}; next: planner evaluate {run}")
+    say(f"run: {run}")
+    note(f"next: planner evaluate {run}")
 
 
 def print_run(run: Place, state: Any) -> None:
@@ -50,7 +51,8 @@ def print_run(run: Place, state: Any) -> None:
     say(f"{state.epoch + 1} epochs, best epoch {state.best_epoch + 1}: {best}")
     if state.note:
         say(f"note: {state.note}")
-    say(f"run: {run}; next: planner evaluate {run}")
+    say(f"run: {run}")
+    note(f"next: planner evaluate {run}")
 
 
 def print_pupil(report: "PupilReport") -> None:
