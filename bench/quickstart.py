@@ -200,7 +200,7 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
-    say(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")
+    note(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")
 
 
 def _fit(places: Places) -> dict[str, Path]:
