@@ -13,9 +13,12 @@ from cluster.cli import add_commands as add_cluster
 from planner.command_app import CommandApp
 from planner.commands.advise import advise
 from planner.commands.bundle import bundle_app, decide, export
+from planner.commands.clean import clean
 from planner.commands.config import config_app
 from planner.commands.dataset import dataset_app
 from planner.commands.judge import calibrate, compare, evaluate
+from planner.commands.show import show
+from planner.commands.status import ls, status
 from planner.commands.train import train
 from planner.errors import PlannerError, UsageError
 from planner.manner import MANNER
@@ -29,7 +32,7 @@ _PLACE = re.compile(r"(?:^|=)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 EXTRAS = {"ray": "train", "torch": "train", "pyarrow": "train", "optuna": "train", "safetensors": "train"}
 EXTRAS |= {"matplotlib": "bench", "jinja2": "bench"}
 
-app = CommandApp(name="planner")
+app = CommandApp(name="planner", no_args_is_help=False)
 
 
 def _print_version(wanted: bool) -> None:
@@ -38,18 +41,25 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def planner(
+    ctx: typer.Context,
     show_version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Learn which topology and budgets a Cyntra kernel should give to each software issue."""
+    """Learn which topology and budgets a Cyntra kernel should give to each software issue.
+
+    Alone it says what the repo here has, and which command comes next, as `planner status` does.
+    """
+    if ctx.invoked_subcommand is None:
+        MANNER.take({})
+        status()
 
 
 add_bench(app)
 app.add_typer(dataset_app, name="dataset")
-for command in (train, evaluate, advise, compare, calibrate, export, decide):
+for command in (status, ls, show, clean, train, evaluate, advise, compare, calibrate, export, decide):
     app.command()(command)
 app.add_typer(bundle_app, name="bundle")
 add_tune(app)

@@ -31,8 +31,7 @@ class CommandApp(typer.Typer):
     """
 
     def __init__(self, **settings: Any) -> None:
-        given = {"no_args_is_help": True, **settings}
-        super().__init__(rich_markup_mode=None, pretty_exceptions_enable=False, **given)
+        super().__init__(rich_markup_mode=None, pretty_exceptions_enable=False, **{"no_args_is_help": True, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """See typer.Typer.command."""

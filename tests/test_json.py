@@ -11,6 +11,7 @@ import typer
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
+from bench.ledger import Ledger
 from planner.cli import app
 from planner.commands.result_schemas import COMMANDS, DECIDE, command_schema
 from planner.dataset.storage import load_dataset
@@ -43,9 +44,14 @@ class Workplace:
         small = ["--workers", 1, "--set", "epochs=1"]
         mlp = ["--arch", "mlp_planner", "--set", "epochs=1"]
         bench = ["bench", self.sim, "--executor", "simulate", "--k", 2, "--limit", 4]
+        if name == "show":
+            return ["show", self.benched(), "--repo", self.sim]
         found: dict[str, list[Any]] = {
             "simulate": ["simulate", self.sim, "--runs", 60, "--issues", 12, "--open", 6],
             "sandbox_create": ["sandbox", "create", self.root / "sandbox", "--issues", 3],
+            "status": ["status", self.sim],
+            "ls": ["ls", self.sim],
+            "clean": ["clean", self.sim, "--older-than", "0m"],
             "sandbox_tools": ["sandbox", "tools"],
             "config_show": ["config", "show", self.root],
             "dataset_build": ["dataset", "build", CORPUS, "--out", self.root / "built"],
@@ -70,6 +76,11 @@ class Workplace:
             "evolve": ["evolve", self.root / "sandbox", "--issue", "none", "--cyntra", " ".join(SMALL_KERNEL)],
         }
         return found[name]
+
+    def benched(self) -> str:
+        """The id of a case."""
+        with Ledger.read(self.ledger) as ledger:
+            return ledger.cases()[0].case_id
 
     def before(self, name: str) -> bytes | None:
         """What the command needs besides; returns its stdin."""

@@ -6,7 +6,7 @@ python -m planner.commands.result_schemas    writes them
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import TypeAdapter
@@ -17,6 +17,8 @@ from bench.engine.price import Price
 from bench.engine.run import BenchReport
 from bench.testbeds.simulation.repo import SimulatedRepo
 from planner.bundle_check import BundleCheck
+from planner.commands.own_records import OwnRecord
+from planner.commands.repo_state import RepoState
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput
 from planner.evaluation.advise import Advice
@@ -152,7 +154,46 @@ class Quickstarted:
     results: RegretReport
 
 
+@dataclass
+class Listed:
+    """`ls`."""
+
+    records: list[OwnRecord]
+
+
+@dataclass
+class Left:
+    """What `clean` leaves though it is old, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Cleaned:
+    """`clean`."""
+
+    deleted: bool
+    records: list[OwnRecord]
+    left: list[Left]
+
+
+@dataclass
+class Shown:
+    """`show`; the record is what stands there."""
+
+    kind: Literal["trained run", "case", "execution", "example", "run", "issue"]
+    id: str
+    where: str
+    planner_input: PlannerInput | None
+    record: dict[str, Any]
+
+
 COMMANDS: dict[str, type] = {
+    "status": RepoState,
+    "ls": Listed,
+    "show": Shown,
+    "clean": Cleaned,
     "quickstart": Quickstarted,
     "dataset_build": WrittenDataset,
     "dataset_check": DatasetCheck,
