@@ -3,10 +3,11 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from planner.checked import bundle_at, dataset_at, repo_at, room_at, run_at
 from planner.command_app import CommandApp
 from planner.contracts.dataset import TokenProfile
 from planner.own_places import BUNDLE, BundlePlace, RunPlace, latest_run
@@ -28,11 +29,13 @@ def export(
     ] = None,
 ) -> None:
     """Export a trained policy as a bundle that decides without torch."""
+    place = run_at(place_of(run)) if run else latest_run()
+    on = dataset_at(place_of(dataset)) if dataset else None
+    room_at(place_of(out))
     from planner.display.console import give, say
     from planner.export.bundle import export_bundle
 
-    trained = fetched(place_of(run), "run.json") if run else latest_run()
-    on = place_of(dataset) if dataset else None
+    trained = fetched(place, "run.json")
     with written(place_of(out), "metadata.json") as local:
         metadata = export_bundle(trained, local, dataset_path=on, profile=profile)
     check = metadata["check"]
@@ -65,7 +68,10 @@ def bundle_check(
 
 def decide(
     bundle: BundlePlace,
-    mode: Annotated[str, typer.Option(help="off, log (predict, run the default) or enforce.")] = "enforce",
+    mode: Annotated[
+        Literal["off", "log", "enforce"],
+        typer.Option(help="enforce the decision, log it (predict, and run the default), or off: the default alone."),
+    ] = "enforce",
     max_candidates: Annotated[int | None, typer.Option(min=1, help="Hard cap on candidates.")] = None,
     max_minutes: Annotated[int | None, typer.Option(min=1, help="Hard cap on minutes.")] = None,
     max_iterations: Annotated[int | None, typer.Option(min=1, help="Hard cap on iterations.")] = None,
@@ -77,18 +83,27 @@ def decide(
     ] = None,
     issue: Annotated[str | None, typer.Option(help="Decide for this issue of --repo.")] = None,
     universe: Annotated[str | None, typer.Option(help="With --repo: universe id. [default: the only one]")] = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Answer with the default where there is no bundle, instead of an error.")
+    ] = False,
 ) -> None:
-    """Decide for an issue of a repo, or for a planner_input.v1 on stdin; prints {planner_action, executed_plan}."""
+    """Decide for an issue of a repo, or for a planner_input.v1 on stdin; prints {planner_action, executed_plan}.
+
+    With --serve blank lines are skipped, answers come in the order of the questions, {"ping": 1} is answered with what
+    is loaded, and a bundle that was replaced is loaded before the next answer.
+    """
+    if (repo is None) != (issue is None):
+        raise typer.BadParameter("--repo and --issue go together", param_hint="--issue")
+    if not fallback:
+        fetched(bundle_at(place_of(bundle)), "metadata.json")
+    if repo is not None and issue is not None:
+        repo_at(repo)
     from planner.serve import decide_issue, decide_stream
 
-    if mode not in ("off", "log", "enforce"):
-        raise typer.BadParameter(f"{mode!r}: choose off, log or enforce", param_hint="--mode")
     caps = max_candidates, max_minutes, max_iterations
     if repo is not None and issue is not None:
         from planner.artifacts.repo import Repo
 
         decide_issue(place_of(bundle), Repo(repo, universe_id=universe), issue, sys.stdout.buffer, mode, caps)
-    elif repo is not None or issue is not None:
-        raise typer.BadParameter("--repo and --issue go together", param_hint="--issue")
     else:
         decide_stream(place_of(bundle), sys.stdin.buffer, sys.stdout.buffer, mode, caps, serve)
