@@ -14,7 +14,9 @@ from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
 from bench.tables.cli import export_table
 from bench.testbeds.cli import add_commands as add_repo_commands
-from planner.errors import NOTHING_TO_JUDGE_EXIT_CODE
+from planner.checked import dataset_at, ledger_at, repo_at, room_at, run_at
+from planner.errors import NOTHING_TO_JUDGE_EXIT_CODE, UsageError
+from planner.files import check_writable
 from planner.options import Options, with_options
 from planner.own_places import DATASET, Fresh
 
@@ -56,6 +58,7 @@ def quickstart(
 
     Interrupted, it goes on where it stopped when the same command is given again.
     """
+    room_at(directory)
     from bench.quickstart import run_quickstart
 
     run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address, fresh=fresh)
@@ -92,14 +95,20 @@ def bench(
     Each execution is one Cyntra run in a throwaway clone; the repo itself is not touched. A bench that was interrupted
     goes on where it stopped when the same command is given again.
     """
+    chosen = options.of(BenchOptions)
+    kind = executor_kind(chosen.executor)
+    if kind.options is CyntraOptions and not doctor:
+        repo_at(repo, chosen.kernel_dir)
+    elif not repo.is_dir():
+        raise UsageError(f"{repo}: no such directory")
+    for policy in chosen.policies:
+        run_at(policy)
     from bench.earlier_ledger import set_aside
     from bench.engine.display import ExecutionBar, print_report, print_set_aside, say
     from bench.engine.price import price_bench, price_lines
     from bench.engine.run import run_bench
     from planner.display.console import console, give, note
 
-    chosen = options.of(BenchOptions)
-    kind = executor_kind(chosen.executor)
     if doctor:
         _print_checks(console, repo, chosen, options.of(CyntraOptions))
         return
@@ -150,6 +159,9 @@ def relabel(
     ] = None,
 ) -> None:
     """Turn a bench's winners into a dataset that `planner train` takes."""
+    ledger_at(ledger)
+    if dataset is not None:
+        dataset_at(dataset)
     from bench.judging.relabel import dataset_beside
     from bench.judging.relabel import relabel as write_winners
     from planner.display.console import give, note
@@ -175,6 +187,7 @@ def run(
     written into the run's documents afterwards; a command that was killed is completed by the next one. Exit code 0
     only when everything asked for was done and recorded, 3 at a cap.
     """
+    repo_at(repo)
     from bench.dispatch.loop import Loop
     from planner.display.console import say
 
@@ -191,6 +204,7 @@ def evolve(
 
     Journalled and recorded as those of `planner run`; the same exit codes.
     """
+    repo_at(repo)
     from bench.dispatch.evolutions import evolve_worlds
     from planner.display.console import say
 
@@ -222,11 +236,13 @@ def report(
     Reads records only: nothing is trained, run or judged. `planner evaluate RUN --bench LEDGER` makes the results that
     say what a trained run is worth.
     """
+    check_writable(out)
+    for path in [*(records or []), *(runs or [])]:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or directory")
     from bench.report.page import write_report
     from planner.display.console import give, note, say
-    from planner.files import check_writable
 
-    check_writable(out)
     page = write_report(records or [], runs or [], out, holdout=holdout, by=by)
     say(page.answer.sentence)
     for step in page.answer.next_steps:

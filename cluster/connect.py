@@ -72,6 +72,9 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
         raise ClusterError(
             "Python drops docstrings (PYTHONOPTIMIZE=2 or -OO), without which Ray does not work: unset it"
         )
+    if address not in (None, "auto") and "ray" not in sys.modules:
+        # Before Ray, which takes a second to import, is there at all.
+        _require_answer(str(address))
     import ray
 
     if ray.is_initialized():

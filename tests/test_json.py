@@ -91,7 +91,7 @@ class Workplace:
 
 def document_of(words: list[Any], stdin: bytes | None = None) -> Any:
     """What a command prints on stdout, as JSON."""
-    done = CliRunner().invoke(app, [str(word) for word in words], input=stdin)
+    done = CliRunner().invoke(app, [str(word) for word in words], input=stdin, catch_exceptions=False)
     assert done.exit_code in (0, 1), done.output
     return orjson.loads(done.stdout)
 

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.checked import dataset_at, one_of, room_at
+from planner.config import load_config
 from planner.options import Options, OptionsModel, option, with_options
 from planner.own_places import DATASET, DatasetPlace, Fresh, Resume, beside
 from planner.places import place_of
+from tune.space import AXIS_NAMES, base_config
 
 if TYPE_CHECKING:
     from tune.search import SearchResult
@@ -48,6 +51,10 @@ def tune(
     Trials that fall behind are stopped early. The best settings on validation go to best.yaml, for `planner train`.
     Interrupted, it goes on where it stopped when the same command is given again; with more --trials it goes further.
     """
+    chosen, source = options.of(TuneOptions), dataset_at(place_of(dataset))
+    out = chosen.out or beside(source) / "tune"
+    room_at(out)
+    base_config(chosen.arch, chosen.epochs, chosen.seed)
     from cluster.connect import connect
     from cluster.nodes import require_sight
     from planner.display.console import give, note
@@ -58,9 +65,6 @@ def tune(
         best = "" if progress.best is None else f", best validation log-likelihood {progress.best:.3f}"
         bars.update("trials", progress.ended, progress.total, f"trials{best}")
 
-    chosen = options.of(TuneOptions)
-    source = place_of(dataset)
-    out = chosen.out or beside(source) / "tune"
     with StageBars() as bars, connect(chosen.address, chosen.workers) as ray:
         require_sight(ray, out)
         result = run_search(
@@ -102,6 +106,12 @@ def ablate(
 
     Interrupted, it goes on where it stopped when the same command is given again.
     """
+    source = dataset_at(place_of(dataset))
+    out = out or beside(source) / "ablate"
+    room_at(out)
+    chosen = None if axes == "all" else [name.strip() for name in axes.split(",")]
+    one_of("--axes", chosen or [], AXIS_NAMES)
+    load_config(arch, None, set_ or [])
     from cluster.connect import connect
     from cluster.nodes import require_sight
     from planner.display.comparison import print_ablation
@@ -109,9 +119,6 @@ def ablate(
     from planner.display.progress import StageBars
     from tune.ablate import ablate as run_ablation
 
-    source = place_of(dataset)
-    out = out or beside(source) / "ablate"
-    chosen = None if axes == "all" else [name.strip() for name in axes.split(",")]
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = run_ablation(

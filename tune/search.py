@@ -14,13 +14,11 @@ from typing import Any
 import yaml
 
 from planner.begun_work import held, remove
-from planner.config import TrainConfig, load_config
+from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
 from planner.places import Place, recorded
-from planner.training.trackers import load_tracker
-from tune.importance import write_importance
-from tune.space import apply_settings, space_of
+from tune.space import apply_settings, base_config
 from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
 from tune.trial import EPOCHS, METRIC, run_trial
 
@@ -75,9 +73,7 @@ def run_search(
     ``out``, and ``dataset`` unless it is a URI, must be on a disk that all nodes share. Raises ConfigError,
     DatasetError, CheckpointError or ClusterError.
     """
-    for path in track:
-        load_tracker(path)
-    config = _base_config(arch, epochs, seed)
+    config = base_config(arch, epochs, seed)
     opened = _usable_dataset(dataset)
     _check_out(out)
     with held(out / LOCK, f"{out}: a search is running there: wait for it, or give another --out"):
@@ -148,14 +144,6 @@ def _run_trials(
         tuner.fit()
     except (ray.exceptions.RayError, TuneError) as error:
         raise ClusterError(f"the search broke off: {error}; the same command goes on from here") from error
-
-
-def _base_config(arch: str, epochs: int | None, seed: int) -> TrainConfig:
-    # The search compares log-likelihoods, so that is what every trial stops by.
-    overrides = [f"seed={seed}", "select_by=log_likelihood"] + ([f"epochs={epochs}"] if epochs is not None else [])
-    config = load_config(arch, overrides=overrides)
-    space_of(config)
-    return config
 
 
 def _usable_dataset(path: Place) -> Dataset:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from planner.checked import room_at
 from planner.command_app import CommandApp
 
 sandbox_app = CommandApp(help="A small real repo to run against, for machines without Cyntra.")
@@ -29,6 +30,7 @@ def simulate(
     `planner dataset build` reads it like a real one; `planner bench --executor simulate` draws what its open issues
     would have come to under other actions. It is a test bed: it says nothing about real agents.
     """
+    room_at(directory)
     from bench.testbeds.simulation.repo import simulate_repo
     from planner.display.console import give, say
     from planner.display.progress import StageBars
@@ -53,6 +55,7 @@ def sandbox_create(
     worlds: Annotated[int, typer.Option(min=0, help="Worlds to evolve, one world job each.")] = 0,
 ) -> None:
     """Write a git repo with a buggy Python package, issues, a Cyntra config and a universe."""
+    room_at(directory)
     from bench.testbeds.sandbox.create import create_sandbox
     from bench.testbeds.sandbox.record import record_history
     from planner.display.console import give, say

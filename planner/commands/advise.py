@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from planner.checked import dataset_at, repo_at
 from planner.command_options import ADDRESS_HELP
 from planner.own_places import DATASET
 
@@ -22,6 +23,11 @@ def advise(
     address: Address = None,
 ) -> None:
     """Say in one screen what a repo's own logs advise, how sure that is, and what to measure next."""
+    path = dataset or repo / DATASET
+    if dataset is not None:
+        dataset_at(dataset)
+    elif not path.exists():
+        repo_at(repo)
     import orjson
 
     from planner.dataset.storage import load_dataset
@@ -29,7 +35,6 @@ def advise(
     from planner.display.console import give, note
     from planner.evaluation.advise import advise as advise_on
 
-    path = dataset or repo / DATASET
     if dataset is None and not path.exists():
         from cluster.connect import connect_where_it_pays
         from planner.dataset.build import build_dataset, is_worth_ray

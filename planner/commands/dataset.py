@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from planner.checked import dataset_at, repo_at, room_at, run_at
 from planner.command_app import CommandApp
 from planner.command_options import BuildOptions
 from planner.options import Options, with_options
@@ -22,19 +23,18 @@ def dataset_build(
     options: Options,
 ) -> None:
     """Read a repo's artifacts into a time-split dataset."""
-    from cluster.connect import connect_where_it_pays
+    chosen = options.of(BuildOptions)
+    repo_at(repo, chosen.kernel_dir)
+    out = room_at(place_of(chosen.out) if chosen.out else repo / DATASET)
+    from cluster.connect import connect
     from cluster.nodes import require_sight
     from planner.dataset.build import build_dataset, is_worth_ray
     from planner.display.console import give
     from planner.display.progress import StageBars
     from planner.display.training import print_dataset
 
-    chosen = options.of(BuildOptions)
-    out = place_of(chosen.out) if chosen.out else repo / DATASET
-    pays = is_worth_ray(repo, chosen.kernel_dir)
-    with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address) as ray:
-        if ray is not None:
-            require_sight(ray, repo / DATASET.parent)
+    with written(out, "dataset.json") as local, StageBars() as bars, connect(chosen.address) as ray:
+        require_sight(ray, repo / DATASET.parent)
         info = build_dataset(repo, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
     give("dataset_build", {"path": str(out), "dataset": info.model_dump(mode="json")})
@@ -51,6 +51,9 @@ def dataset_check(
     ] = None,
 ) -> None:
     """Say whether there is enough in a dataset to learn from it, and how far any imitation could get."""
+    source = dataset_at(place_of(dataset))
+    for one in run or []:
+        run_at(one)
     import orjson
 
     from planner.dataset.storage import load_dataset
@@ -58,7 +61,6 @@ def dataset_check(
     from planner.display.evaluation import print_check
     from planner.evaluation.dataset_check import check_dataset, default_report_path, policies_trained_on
 
-    source = place_of(dataset)
     opened = load_dataset(source)
     report = check_dataset(opened, policies_trained_on(opened, named(run)) if run else None)
     path = out or default_report_path(source if isinstance(source, Path) else DATASET)

@@ -1,15 +1,19 @@
 """``planner evaluate``, ``calibrate`` and ``compare``: what a policy is worth."""
 
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from planner.checked import dataset_at, ledger_at, one_of, room_at, run_at
 from planner.command_options import ADDRESS_HELP
+from planner.config import arch_names, load_config
 from planner.files import check_writable
 from planner.own_places import DATASET, DatasetPlace, Fresh, RunPlace, beside, latest_run, named
 from planner.places import OR_URI, Place, fetched, mirrored, place_of, within, write_file
+from planner.policy_names import BASELINES, ENTRY_POINTS, HEURISTIC, VALUE_ARCH, VALUE_READINGS
 
 Address = Annotated[str | None, typer.Option(help=ADDRESS_HELP)]
 MaxRisk = Annotated[
@@ -54,6 +58,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Judge a trained policy beside today's rule: on logged runs, or on a bench's held-out cases."""
+    places: list[Place] = [run_at(place_of(one)) for one in run] if run else [latest_run()]
+    if bench is not None:
+        ledger_at(bench)
+    if dataset is not None:
+        dataset_at(place_of(dataset))
     import orjson
 
     from planner.display.console import give, note
@@ -61,7 +70,6 @@ def evaluate(
     from planner.display.regret import print_regret
     from planner.runs.learned import source_changes
 
-    places: list[Place] = [place_of(one) for one in run] if run else [latest_run()]
     path = place_of(out) if out else within(places[0], "regret.json" if bench else "evaluation.json")
     if isinstance(path, Path):
         check_writable(path)
@@ -103,6 +111,13 @@ def compare(
 
     Interrupted, it goes on where it stopped when the same command is given again.
     """
+    source = dataset_at(place_of(dataset))
+    out = out or beside(source) / "compare"
+    room_at(out)
+    chosen = None if policies == "all" else [name.strip() for name in policies.split(",")]
+    load_config(VALUE_ARCH, None, set_ or [])
+    if chosen is not None:
+        one_of("--policies", [name.replace(" ", "_") for name in chosen], _comparable_names())
     from cluster.connect import connect
     from cluster.nodes import require_sight
     from planner.display.comparison import print_comparison
@@ -111,15 +126,12 @@ def compare(
     from planner.evaluation.compare import compare as compare_policies
     from planner.evaluation.comparison_rows import RiskTarget
 
-    source = place_of(dataset)
-    out = out or beside(source) / "compare"
-    check_writable(out)
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = compare_policies(
             source,
             out,
-            policies=None if policies == "all" else [name.strip() for name in policies.split(",")],
+            policies=chosen,
             seeds=seeds,
             overrides=set_ or [],
             promise=RiskTarget(max_risk, confidence),
@@ -141,12 +153,22 @@ def calibrate(
     confidence: Confidence = 0.95,
 ) -> None:
     """Fit temperatures and choose the threshold under which a policy abstains."""
+    place, on = run_at(place_of(run)) if run else latest_run(), dataset_at(place_of(dataset)) if dataset else None
     from planner.display.console import give
     from planner.display.evaluation import print_calibration
     from planner.evaluation.calibrate import calibrate_run
 
-    place, on = place_of(run) if run else latest_run(), place_of(dataset) if dataset else None
     with mirrored(place, "run.json", existing=True) as mirror:
         calibration = calibrate_run(mirror.path, on, max_risk=max_risk, confidence=confidence)
     print_calibration(calibration, place)
     give("calibrate", {"run": str(place), "calibration": calibration.model_dump(mode="json")})
+
+
+def _comparable_names() -> list[str]:
+    """What --policies may name, with underscores; those of other packages too, which have to be loaded for that."""
+    names = [HEURISTIC, *BASELINES, *VALUE_READINGS, *arch_names()]
+    if entry_points(group=ENTRY_POINTS):
+        from planner.policies.registry import baselines
+
+        names += [name for name in baselines("compare") if name not in names]
+    return [name.replace(" ", "_") for name in names]

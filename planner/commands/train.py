@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from planner.checked import dataset_at, room_at, run_at
 from planner.command_options import TrainOptions
-from planner.errors import CheckpointError, UsageError
-from planner.files import check_writable
+from planner.errors import UsageError
 from planner.options import DEFAULT, Options, with_options
 from planner.own_places import DATASET, RUNS, DatasetPlace, Fresh, Resume, latest_run, new_run
 from planner.places import NO_URI, Place, mirrored, place_of, recorded
-from planner.run_directory import remove_run, run_document, trained_by_us, unfinished
+from planner.run_directory import remove_run, trained_by_us, unfinished
 
 
 @with_options("train", lambda: [TrainOptions])
@@ -27,13 +27,11 @@ def train(
     one in --out, or without --out the newest unfinished one of these settings. The workers share every batch (DDP).
     """
     from planner.config import FITTED_ARCHITECTURES, load_config
-    from planner.display.console import give
-    from planner.display.progress import EpochBar
-    from planner.display.training import print_run
-    from planner.training.driver import trainer
-    from planner.training.loop import start_run
 
-    chosen, source = options.of(TrainOptions), place_of(dataset)
+    chosen, source = options.of(TrainOptions), dataset_at(place_of(dataset))
+    for start in (chosen.teacher, chosen.init_from):
+        if start is not None:
+            run_at(start)
     if chosen.teacher is not None:
         _teach(source, chosen, fresh, resume, arch_given=options.settings["arch"].origin != DEFAULT)
         return
@@ -43,6 +41,12 @@ def train(
     settings = load_config(chosen.arch, chosen.config, chosen.settings)
     wanted = {"config": settings.model_dump(), "dataset": recorded(source), "init_from": _full(chosen.init_from)}
     out = _run_to_write(chosen, fresh, resume, Path(chosen.arch).stem, wanted)
+    from planner.display.console import give
+    from planner.display.progress import EpochBar
+    from planner.display.training import print_run
+    from planner.training.driver import trainer
+    from planner.training.loop import start_run
+
     workers, gpu = chosen.workers, chosen.gpu
     with (
         mirrored(out, "run.json", without=["ray", "train.lock"]) as mirror,
@@ -69,12 +73,12 @@ def train(
 
 def _fit(source: Place, chosen: TrainOptions, fresh: bool) -> None:
     """Fit a policy that has no epochs."""
+    out = room_at(place_of(chosen.out) if chosen.out else new_run(chosen.arch))
     from planner.display.console import give
     from planner.display.training import print_fitted
     from planner.runs.checkpoint import read_run
     from planner.runs.fitted import fit_run
 
-    out = place_of(chosen.out) if chosen.out else new_run(chosen.arch)
     with mirrored(out, "run.json") as mirror:
         fitted = fit_run(mirror.path, chosen.arch, source, fresh=fresh)
         state = read_run(mirror.path)
@@ -137,12 +141,10 @@ def _run_to_write(chosen: TrainOptions, fresh: bool, resume: bool, stem: str, wa
     else:
         place = (None if fresh else unfinished(RUNS, stem, wanted)) or new_run(stem)
     if isinstance(place, Path):
-        check_writable(place)
+        room_at(place)
         sources = [source for source in (chosen.init_from, chosen.teacher) if source is not None]
         if fresh and any(source.resolve().is_relative_to(place.resolve()) for source in sources):
             raise UsageError(f"--fresh: {place} is also what this run starts from: give another --out")
-        if run_document(place) is None and chosen.teacher is not None and not (chosen.teacher / "run.json").exists():
-            raise CheckpointError(f"{chosen.teacher}: no run.json, so this is not a training run to be taught by")
     return place
 
 

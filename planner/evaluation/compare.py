@@ -21,16 +21,13 @@ from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.evaluation.tables import markdown
 from planner.places import Place
 from planner.policies.registry import baselines
+from planner.policy_names import HEURISTIC, VALUE_ARCH, VALUE_READINGS
 from planner.runs.value import ValueEnsemble
 from planner.training.many import Progress, train_many
 
-VALUE_READINGS = {"expected utility": False, "safe values": True}
-"""Policies read from one ensemble of MLPs with a value head, which need such outcomes too; name -> whether safe."""
-VALUE_ARCH = "mlp_planner"
 VALUE_SETTINGS = ("model.value_head=true", "policy_weight=0", "bootstrap=true")
 MEMBERS = 5
 """Runs in the ensemble."""
-HEURISTIC = "heuristic"
 RESULT_FILES = ("runs", "comparison.json", "comparison.md")
 """All that a comparison writes into its directory."""
 
