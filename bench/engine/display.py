@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Column, Table
 
 from bench.engine.run import BenchReport, CapReport
 from bench.executors.fault_reasons import RETRY
 from bench.ledger import Progress as LedgerProgress
 from planner.display.progress import StageBars
+from planner.display.table import print_table
 
 SHOWN_CASES = 60
 """How many cases the table has."""
@@ -35,8 +35,8 @@ class ExecutionBar(StageBars):
 
 def print_report(console: Console, report: BenchReport) -> None:
     """The winner of every case, what was set aside or left out, and the counts."""
-    titles = ("issue", Column("winner", no_wrap=True), "conf.", "decided by", "equals", "passed", "capped", "faults")
-    table = Table(*titles, padding=(0, 0))
+    titles = ("issue", "winner", "conf.", "decided by", "equals", "passed", "capped", "faults")
+    rows = []
     for case in report.cases[:SHOWN_CASES]:
         verdict = case.verdict
         winner = (
@@ -50,8 +50,8 @@ def print_report(console: Console, report: BenchReport) -> None:
             )
         )
         passed = f"{case.passed} of {case.finished - case.capped - case.faults}"
-        table.add_row(case.issue_id, *winner, passed, str(case.capped), str(case.faults))
-    console.print(table)
+        rows.append([case.issue_id, *winner, passed, str(case.capped), str(case.faults)])
+    print_table(titles, rows, first=("winner", "conf.", "passed", "decided by"))
     if len(report.cases) > SHOWN_CASES:
         say(console, f"... and {len(report.cases) - SHOWN_CASES} more cases in the ledger")
     order = ", then ".join(f"{goal} {name}" for name, goal in report.metrics)
