@@ -16,11 +16,14 @@ from planner.commands.bundle import bundle_app, decide, export
 from planner.commands.clean import clean
 from planner.commands.config import config_app
 from planner.commands.dataset import dataset_app
+from planner.commands.explain import explain
 from planner.commands.judge import calibrate, compare, evaluate
+from planner.commands.setting_help import setting_sections
 from planner.commands.show import show
 from planner.commands.status import ls, status
 from planner.commands.train import train
 from planner.errors import PlannerError, UsageError
+from planner.help_sections import FURTHER
 from planner.manner import MANNER
 from planner.places import NO_URI, OR_URI
 from planner.standard_output import survive_closed_stdout
@@ -59,8 +62,9 @@ def planner(
 
 add_bench(app)
 app.add_typer(dataset_app, name="dataset")
-for command in (status, ls, show, clean, train, evaluate, advise, compare, calibrate, export, decide):
+for command in (status, ls, show, explain, clean, train, evaluate, advise, compare, calibrate, export, decide):
     app.command()(command)
+FURTHER.update(dict.fromkeys(("train", "compare", "ablate"), setting_sections))
 app.add_typer(bundle_app, name="bundle")
 add_tune(app)
 add_cluster(app)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from planner.errors import INTERRUPTED_EXIT_CODE
-from planner.help_sections import HOW_IT_SPEAKS, PlannerCommand
+from planner.help_sections import HOW_IT_SPEAKS, PlannerCommand, PlannerGroup
 from planner.manner import MANNER
 
 EVERYWHERE = (
@@ -31,7 +31,8 @@ class CommandApp(typer.Typer):
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(rich_markup_mode=None, pretty_exceptions_enable=False, **{"no_args_is_help": True, **settings})
+        given = {"no_args_is_help": True, **settings}
+        super().__init__(cls=PlannerGroup, rich_markup_mode=None, pretty_exceptions_enable=False, **given)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """See typer.Typer.command."""

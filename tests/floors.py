@@ -12,6 +12,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "schemas",
         "planner.dimensions",
         "planner.errors",
+        "planner.command_help",
         "planner.gc_pause",
         "planner.manner",
         "planner.provenance",

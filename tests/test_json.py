@@ -49,6 +49,7 @@ class Workplace:
         found: dict[str, list[Any]] = {
             "simulate": ["simulate", self.sim, "--runs", 60, "--issues", 12, "--open", 6],
             "sandbox_create": ["sandbox", "create", self.root / "sandbox", "--issues", 3],
+            "explain": ["explain", "regret"],
             "status": ["status", self.sim],
             "ls": ["ls", self.sim],
             "clean": ["clean", self.sim, "--older-than", "0m"],

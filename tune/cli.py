@@ -30,7 +30,7 @@ class TuneOptions(OptionsModel):
 
     trials: int = option(8, "Trials in all, resumed ones included.", ge=1)
     out: Path | None = option(None, "Directory of the search. [default: tune beside DATASET]")
-    arch: str = option(DEFAULT_ARCH, "Architecture: its name, or a YAML file.")
+    arch: str = option(DEFAULT_ARCH, "Architecture: mlp_planner, transformer_planner, urm_planner, or a YAML file.")
     epochs: int | None = option(None, "Epochs per trial, at most. [default: the architecture's]", ge=1)
     seed: int = option(0, "Seeds the choice of settings and every trial's training.")
     workers: int | None = option(None, "Trials at the same time. [default: as many as Ray has CPUs]", ge=1)
@@ -90,11 +90,18 @@ def ablate(
         str,
         typer.Option(help="What to vary, with commas: n_similar, tokens_per_run, loops, mlp, action_head, decoding."),
     ] = "all",
-    arch: Annotated[str, typer.Option(help="Architecture: its name, or a YAML file.")] = "urm_planner",
+    arch: Annotated[
+        str, typer.Option(help="Architecture: mlp_planner, transformer_planner, urm_planner, or a YAML file.")
+    ] = "urm_planner",
     seeds: Annotated[int, typer.Option(min=1, help="Training runs of each variant.")] = 3,
     out: Annotated[Path | None, typer.Option(help="Directory of the result. [default: ablate beside DATASET]")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting that all variants start from, as key=value.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting that all variants start from; the keys are below. May be repeated.",
+            metavar="KEY=VALUE",
+        ),
     ] = None,
     track: Annotated[list[str] | None, typer.Option(help=TRACK_HELP, metavar="MODULE:CLASS")] = None,
     address: Annotated[
@@ -130,18 +137,18 @@ def ablate(
 
 
 def _print_result(result: "SearchResult") -> None:
-    from rich.table import Table
+    from planner.display.console import say
+    from planner.display.table import print_table
 
-    from planner.display.console import console, say
-
-    table = Table("trial", "val log-likelihood", "epochs (best)", "state", "settings")
+    rows = []
     for record in result.trials:
         value = "-" if record.val_log_likelihood is None else f"{record.val_log_likelihood:.4f}"
         best_epoch = "-" if record.best_epoch is None else str(record.best_epoch + 1)
         settings = " ".join(f"{name.rpartition('.')[2]}={_short(v)}" for name, v in record.settings.items())
         state = record.state if record.reason is None else f"{record.state}: {record.reason}"
-        table.add_row(f"{record.number:03d}", value, f"{record.epochs} ({best_epoch})", state, settings)
-    console.print(table)
+        rows.append([f"{record.number:03d}", value, f"{record.epochs} ({best_epoch})", state, settings])
+    titles = ("trial", "val log-lik.", "epochs (best)", "state", "settings")
+    print_table(titles, rows, first=("val log-lik.", "state", "settings"))
     states = [record.state for record in result.trials]
     say(
         f"{len(states)} trials: {states.count('complete')} complete, {states.count('stopped')} stopped early, "

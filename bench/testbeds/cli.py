@@ -71,7 +71,7 @@ def sandbox_create(
 
 @sandbox_app.command("tools")
 def sandbox_tools() -> None:
-    """Print the directory of the scripted repair tools: PATH="$(planner sandbox tools):$PATH" cyntra-sandbox run ..."""
+    """Print the directory of the scripted repair tools, for PATH."""
     from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
     from planner.display.console import give, say
 

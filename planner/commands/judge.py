@@ -15,6 +15,7 @@ from planner.own_places import DATASET, DatasetPlace, Fresh, RunPlace, beside, l
 from planner.places import OR_URI, Place, fetched, mirrored, place_of, within, write_file
 from planner.policy_names import BASELINES, ENTRY_POINTS, HEURISTIC, VALUE_ARCH, VALUE_READINGS
 
+POLICIES = ", ".join(name.replace(" ", "_") for name in (HEURISTIC, *BASELINES, *VALUE_READINGS, *arch_names()))
 Address = Annotated[str | None, typer.Option(help=ADDRESS_HELP)]
 MaxRisk = Annotated[
     float, typer.Option(min=0.001, max=0.999, help="Promised mean loss of accepted decisions, at most.")
@@ -95,13 +96,20 @@ def evaluate(
 
 def compare(
     dataset: DatasetPlace = str(DATASET),
-    policies: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
+    policies: Annotated[
+        str, typer.Option(help=f"Names with commas between them, or all: {POLICIES}.", metavar="NAMES")
+    ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="Training runs of each neural policy.")] = 3,
     out: Annotated[
         Path | None,
         typer.Option(help="Directory of the result. [default: compare beside DATASET, of a URI in .cyntra/planner]"),
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of every neural policy.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A setting of every neural policy; the keys are below. May be repeated.", metavar="KEY=VALUE"
+        ),
+    ] = None,
     max_risk: MaxRisk = 0.1,
     confidence: Confidence = 0.95,
     address: Address = None,

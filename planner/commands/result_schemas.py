@@ -189,7 +189,15 @@ class Shown:
     record: dict[str, Any]
 
 
+@dataclass
+class Explained:
+    """`explain`: word -> its meaning."""
+
+    terms: dict[str, str]
+
+
 COMMANDS: dict[str, type] = {
+    "explain": Explained,
     "status": RepoState,
     "ls": Listed,
     "show": Shown,
