@@ -26,15 +26,17 @@ def dataset_build(
     chosen = options.of(BuildOptions)
     repo_at(repo, chosen.kernel_dir)
     out = room_at(place_of(chosen.out) if chosen.out else repo / DATASET)
-    from cluster.connect import connect
+    from cluster.connect import connect_where_it_pays
     from cluster.nodes import require_sight
     from planner.dataset.build import build_dataset, is_worth_ray
     from planner.display.console import give
     from planner.display.progress import StageBars
     from planner.display.training import print_dataset
 
-    with written(out, "dataset.json") as local, StageBars() as bars, connect(chosen.address) as ray:
-        require_sight(ray, repo / DATASET.parent)
+    pays = is_worth_ray(repo, chosen.kernel_dir)
+    with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address) as ray:
+        if ray is not None:
+            require_sight(ray, repo / DATASET.parent)
         info = build_dataset(repo, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
     give("dataset_build", {"path": str(out), "dataset": info.model_dump(mode="json")})
