@@ -38,6 +38,14 @@ def test_columns_are_left_out_by_their_importance_and_no_value_is_cut(
         assert name in text or name in left_out.split(", ")
 
 
+def test_a_column_without_a_value_gives_its_room_to_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    print_table(("policy", "regret", "time s"), [["heuristic", "-", "12.5"]], first=("regret",))
+    assert "12.5" in capsys.readouterr().out
+
+
 def test_wide_and_a_pipe_have_every_column(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     print_table(TITLES, ROWS)

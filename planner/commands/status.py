@@ -32,9 +32,8 @@ def status(repo: RepoRoot = Path()) -> None:
     if len(state.trained) > SHOWN:
         say(f"          and {len(state.trained) - SHOWN} older ones: planner ls")
     if (ledger := state.ledger) is not None:
-        counted = (
-            f"{ledger.cases} cases, {ledger.finished} executions, {ledger.planned} planned, {ledger.faults} faults"
-        )
+        counted = f"{ledger.cases} cases, {ledger.finished} executions, {ledger.faults} faults"
+        counted += f", {ledger.planned} still planned" if ledger.planned else ""
         say(f"bench     {ledger.path}: {ledger.trouble or counted}; {age(ledger.written_s)}")
     if (bundle := state.bundle) is not None:
         say(f"bundle    {bundle.path}: {bundle.checkpoint_id}, {age(bundle.exported_s)}")

@@ -56,11 +56,11 @@ class StageBars:
         if self._lines is not None:
             self._lines.due()
 
-    def _line(self) -> str | None:
+    def _line(self) -> str:
         if self._state is None:
-            return None
+            return "starting"
         text, done, total = self._state
-        return f"{text} {done}" + ("" if total is None else f"/{total}")
+        return text if total is None else f"{text} {done}/{total}"
 
 
 class EpochBar(StageBars):
@@ -81,7 +81,7 @@ class EpochBar(StageBars):
 class PlainLines:
     """Prints what ``line`` says: at once, then every ten seconds if it has changed, every minute if it has not."""
 
-    def __init__(self, line: Callable[[], str | None], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, line: Callable[[], str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._line, self._clock = line, clock
         self._began = clock()
         self._printed: tuple[float, str] | None = None
@@ -102,8 +102,6 @@ class PlainLines:
         """Print a line if it is time for one."""
         with self._lock:
             now, text = self._clock(), self._line()
-            if text is None:
-                return
             if self._printed is not None:
                 last, before = self._printed
                 if now - last < (LINE_EVERY_S if text != before else SAME_LINE_EVERY_S):

@@ -26,12 +26,14 @@ def print_table(
 ) -> None:
     """Print rows under titles, as many columns as the terminal has room for, all with --wide or where stdout is none.
 
-    The first ``keep`` columns are always there, then those named in ``first``, then the others from the left. A line is
-    drawn after the rows whose numbers are in ``ends``.
+    The first ``keep`` columns are always there, then those named in ``first``, then the others from the left, those
+    without any value last. A line is drawn after the rows whose numbers are in ``ends``.
     """
     widths = [max([cell_len(name), *(cell_len(row[at]) for row in rows)]) for at, name in enumerate(titles)]
     room = room_for_tables()
-    chosen = list(range(len(titles))) if room is None else fitting(titles, widths, room, keep, first)
+    empty = [name for at, name in enumerate(titles) if rows and all(row[at] in ("-", "") for row in rows)]
+    wanted = [name for name in first if name not in empty]
+    chosen = list(range(len(titles))) if room is None else fitting(titles, widths, room, keep, wanted, last=empty)
     table = Table(
         *(Column(escape(titles[at]), no_wrap=at >= keep, overflow="fold") for at in chosen),
         title=title,
@@ -48,10 +50,12 @@ def print_table(
         say(f"left out for want of room: {', '.join(left_out)} (--wide and --json have them)")
 
 
-def fitting(titles: Sequence[str], widths: Sequence[int], room: int, keep: int, first: Sequence[str]) -> list[int]:
+def fitting(
+    titles: Sequence[str], widths: Sequence[int], room: int, keep: int, first: Sequence[str], last: Sequence[str] = ()
+) -> list[int]:
     """The columns that fit into ``room`` cells, in the order of the table."""
-    rank = {name: at for at, name in enumerate(first)}
-    by_need = sorted(range(keep, len(titles)), key=lambda at: (rank.get(titles[at], len(rank)), at))
+    rank = {name: at for at, name in enumerate(first)} | {name: len(titles) + at for at, name in enumerate(last)}
+    by_need = sorted(range(keep, len(titles)), key=lambda at: (rank.get(titles[at], len(first)), at))
     chosen, used = list(range(keep)), BORDER + sum(width + BORDER for width in widths[:keep])
     for at in by_need:
         if used + widths[at] + BORDER <= room:
