@@ -1,5 +1,7 @@
 """The `planner` command. Thin: each command imports what it needs when it runs, so that --help stays quick."""
 
+import atexit
+import os
 import re
 import sys
 import traceback
@@ -22,7 +24,7 @@ from planner.commands.setting_help import setting_sections
 from planner.commands.show import show
 from planner.commands.status import ls, status
 from planner.commands.train import train
-from planner.errors import PlannerError, UsageError
+from planner.errors import INTERRUPTED_EXIT_CODE, PlannerError, UsageError
 from planner.help_sections import FURTHER
 from planner.manner import MANNER
 from planner.places import NO_URI, OR_URI
@@ -77,6 +79,10 @@ def main() -> None:
     try:
         _refuse_addresses(sys.argv[1:])
         app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED_EXIT_CODE:
+            _leave_at_once(INTERRUPTED_EXIT_CODE)
+        raise
     except PlannerError as error:
         if MANNER.verbose:
             traceback.print_exc()
@@ -92,6 +98,14 @@ def main() -> None:
         # A disk that is full, a path that cannot be used: what, where, and no traceback.
         typer.echo(f"error: {error.filename or 'a file or stdout'}: {error.strerror or error}", err=True)
         sys.exit(1)
+
+
+def _leave_at_once(code: int) -> None:
+    """End with ``code`` after the exit handlers: Ray, interrupted while it starts, crashes when Python is torn down."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _refuse_addresses(words: list[str]) -> None:
