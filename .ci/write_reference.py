@@ -1,4 +1,4 @@
-"""Writes docs/reference/commands.md from the command line itself, and planner/terms.json from the glossary.
+"""Writes pages of docs/reference from the code, and planner/terms.json from the glossary.
 
 `make docs` runs it; --check says whether both are current.
 """
@@ -15,9 +15,10 @@ import typer
 from planner.command_help import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
-TARGET = ROOT / "docs" / "reference" / "commands.md"
+REFERENCE = ROOT / "docs" / "reference"
 TERMS = ROOT / "planner" / "terms.json"
-HEAD = """# Commands
+WRITTEN = "<!-- Written by .ci/write_reference.py from the code; `make docs` writes it again. -->"
+COMMANDS = f"""# Commands
 
 {WRITTEN}
 
@@ -47,15 +48,16 @@ def main() -> None:
     from bench.tables.export import describe
     from planner.cli import app
 
-    terms = orjson.dumps(glossary(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    text = HEAD + "".join(sections(typer.main.get_command(app), None, "planner"))
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text, "utf-8")
-        TERMS.write_text(terms, "utf-8")
-    elif TERMS.read_text("utf-8") != terms:
-        sys.exit(f"{TERMS.relative_to(ROOT)} is not what docs/glossary.md says: run `make docs` and commit the file")
-    elif TARGET.read_text("utf-8") != text:
-        sys.exit(f"{TARGET.relative_to(ROOT)} is not what the code says: run `make docs` and commit the page")
+    pages = {
+        REFERENCE / "commands.md": COMMANDS + "".join(sections(typer.main.get_command(app), None, "planner")),
+        REFERENCE / "tables.md": TABLES + "\n".join(describe(table) for table in ALL),
+        TERMS: orjson.dumps(glossary(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode(),
+    }
+    for path, text in pages.items():
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, "utf-8")
+        elif path.read_text("utf-8") != text:
+            sys.exit(f"{path.relative_to(ROOT)} is not what its source says: run `make docs` and commit the file")
 
 
 def glossary() -> dict[str, str]:

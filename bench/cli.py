@@ -14,6 +14,7 @@ from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
 from bench.tables.cli import export_table
 from bench.testbeds.cli import add_commands as add_repo_commands
+from bench.view.cli import view
 from planner.checked import dataset_at, ledger_at, repo_at, room_at, run_at
 from planner.errors import NOTHING_TO_JUDGE_EXIT_CODE, UsageError
 from planner.files import check_writable
@@ -237,13 +238,13 @@ def report(
     say what a trained run is worth.
     """
     check_writable(out)
-    for path in [*(records or []), *(runs or [])]:
+    for path in [*(records or []), *(runs or []), *([against] if against is not None else [])]:
         if not path.exists():
             raise UsageError(f"{path}: no such file or directory")
     from bench.report.page import write_report
     from planner.display.console import give, note, say
 
-    page = write_report(records or [], runs or [], out, holdout=holdout, by=by)
+    page = write_report(records or [], runs or [], out, holdout=holdout, by=by, against=against)
     say(page.answer.sentence)
     for step in page.answer.next_steps:
         say(f"next: {step}")

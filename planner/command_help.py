@@ -86,6 +86,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "relabel": ("planner relabel", "planner relabel LEDGER --out winners --by problem"),
     "report": ("planner report", "planner report LEDGER --runs RUN --out report.html"),
+    "view": ("planner view", "planner view --port 8000"),
+    "export-table": ("planner export-table", "planner export-table LEDGER --out tables --hash-identifiers"),
     "export": ("planner export", "planner export RUN --out bundle"),
     "bundle check": (
         "planner bundle check .cyntra/planner/bundle",

@@ -23,6 +23,7 @@ ELSEWHERE = {"quickstart": "tests/bench/test_quickstart.py"}
 """Result -> the test that validates it, because it takes long."""
 OTHERWISE = {
     "submit": "prints what its job prints",
+    "view": "prints the address of a page",
     "cluster rayjob": "prints a manifest; tests/cluster/test_manifests.py",
     "cluster raycluster": "prints a manifest",
     "cluster machines": "prints a cluster file",
@@ -72,6 +73,7 @@ class Workplace:
             "bench": bench,
             "relabel": ["relabel", self.ledger, "--out", self.winners, "--repo", self.sim],
             "evaluate_bench": ["evaluate", self.after, "--bench", self.ledger],
+            "export_table": ["export-table", self.ledger, "--out", self.root / "tables"],
             "report": ["report", self.ledger, "--out", self.root / "report.html"],
             "run": ["run", self.root / "sandbox", "--once", "--issue", "none", "--cyntra", " ".join(SMALL_KERNEL)],
             "evolve": ["evolve", self.root / "sandbox", "--issue", "none", "--cyntra", " ".join(SMALL_KERNEL)],
@@ -129,6 +131,6 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 def test_every_command_has_a_schema_or_a_reason_why_not() -> None:
     get_command: Callable[[Any], Any] = typer.main.get_command
-    commands = {name.replace(" ", "_") for name in leaves(get_command(app)) if name not in OTHERWISE}
+    commands = {name.replace(" ", "_").replace("-", "_") for name in leaves(get_command(app)) if name not in OTHERWISE}
     assert commands - set(COMMANDS) == set()
     assert {name for name in schema_names() if name.startswith("command_")} == {f"command_{n}.v1" for n in COMMANDS}

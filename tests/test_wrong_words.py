@@ -44,6 +44,8 @@ WRONG = [
     "ablate nowhere",
     "ablate here --axes nonsense",
     "relabel nowhere",
+    "export-table nowhere",
+    "train here --track nowhere:Nobody",
     "report nowhere",
     "run nowhere",
     "evolve nowhere --issue 1",

@@ -101,7 +101,8 @@ def ablate(
     """Train and judge every variant of ``arch`` along ``axes`` (default: all that it has). Ray must be connected.
 
     ``overrides`` change the settings that all variants start from. Runs in ``out`` that are finished are not trained
-    again, unless ``fresh``. ConfigError for an axis the architecture lacks.
+    again, unless ``fresh``. ``track``: further trackers of each training, as MODULE:CLASS. ConfigError for an axis the
+    architecture lacks.
     """
     for path in track:
         load_tracker(path)

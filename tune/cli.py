@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from planner.checked import dataset_at, one_of, room_at
+from planner.command_options import TRACK_HELP
 from planner.config import load_config
 from planner.options import Options, OptionsModel, option, with_options
 from planner.own_places import DATASET, DatasetPlace, Fresh, Resume, beside
@@ -77,6 +78,7 @@ def tune(
             fresh=fresh,
             max_concurrent=chosen.workers,
             progress=show,
+            track=chosen.track,
         )
     _print_result(result)
     give("tune", result.to_json())
@@ -129,7 +131,15 @@ def ablate(
     with StageBars() as bars, connect(address) as ray:
         require_sight(ray, out)
         report = run_ablation(
-            source, out, arch=arch, axes=chosen, seeds=seeds, overrides=set_ or [], fresh=fresh, progress=bars.update
+            source,
+            out,
+            arch=arch,
+            axes=chosen,
+            seeds=seeds,
+            overrides=set_ or [],
+            fresh=fresh,
+            progress=bars.update,
+            track=track or [],
         )
     print_ablation(report)
     give("ablate", report.to_json())

@@ -7,6 +7,7 @@ OUT/importance.json  which settings matter, of a search with enough complete tri
 OUT/best.yaml        the best settings, for `planner train --config`
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
 from planner.places import Place, recorded
+from planner.training.trackers import load_tracker
+from tune.importance import write_importance
 from tune.space import apply_settings, base_config
 from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
 from tune.trial import EPOCHS, METRIC, run_trial
@@ -29,7 +32,7 @@ WORKER_RETRIES = 2
 GRACE_EPOCHS = 5
 """Epochs before ASHA may stop a trial, or all when there are fewer."""
 LOCK = "search.lock"
-RESULT_FILES = ("study.sqlite", "study.sqlite-journal", "trials", "trials.json", "best.yaml", "ray")
+RESULT_FILES = ("study.sqlite", "study.sqlite-journal", "trials", "trials.json", "importance.json", "best.yaml", "ray")
 """All that a search writes into its directory, besides the lock."""
 REDUCTION = 3
 """ASHA keeps the best third at each rung, and rungs are three times as many epochs apart."""
@@ -70,9 +73,11 @@ def run_search(
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
     as many as Ray has CPUs). A search in ``out`` goes on: trials that ended stay, those that were interrupted
     continue from their last checkpoint, new ones make up the number. With ``fresh`` it is removed first. On a cluster
-    ``out``, and ``dataset`` unless it is a URI, must be on a disk that all nodes share. Raises ConfigError,
-    DatasetError, CheckpointError or ClusterError.
+    ``out``, and ``dataset`` unless it is a URI, must be on a disk that all nodes share. ``track``: trackers of every
+    trial's training, as MODULE:CLASS. Raises ConfigError, DatasetError, CheckpointError or ClusterError.
     """
+    for path in track:
+        load_tracker(path)
     config = base_config(arch, epochs, seed)
     opened = _usable_dataset(dataset)
     _check_out(out)

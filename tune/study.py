@@ -94,6 +94,7 @@ class SearchStudy:
         elif known != describes:
             found = "; ".join(differences(known, describes))
             raise ConfigError(f"{out}: a search with other settings stands there: {found}: {ANEW}")
+        self._describe()
         self._repair()
         # The sampler does not keep its state: seeded alike, a resumed search would draw its first trials again.
         self.study.sampler = _sampler(seed + len(self.study.trials))

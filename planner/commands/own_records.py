@@ -17,7 +17,16 @@ KEPT = ("dataset", "winners", "ledger", "bundle", "settings")
 STUDY_FILES = {
     "compare": ("runs", "comparison.json", "comparison.md"),
     "ablate": ("runs", "ablation.json", "ablation.csv", "ablation.md"),
-    "tune": ("study.sqlite", "study.sqlite-journal", "trials", "trials.json", "best.yaml", "ray", "search.lock"),
+    "tune": (
+        "study.sqlite",
+        "study.sqlite-journal",
+        "trials",
+        "trials.json",
+        "importance.json",
+        "best.yaml",
+        "ray",
+        "search.lock",
+    ),
 }
 """Kind of study -> all that its command writes into its directory."""
 

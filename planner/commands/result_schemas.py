@@ -196,6 +196,15 @@ class Explained:
     terms: dict[str, str]
 
 
+@dataclass
+class WrittenTables:
+    """`export-table`: file -> its rows, and why launches are no trials -> how many."""
+
+    directory: str
+    rows: dict[str, int]
+    left_out: dict[str, int]
+
+
 COMMANDS: dict[str, type] = {
     "explain": Explained,
     "status": RepoState,
@@ -218,6 +227,7 @@ COMMANDS: dict[str, type] = {
     "bench_doctor": MachineChecks,
     "relabel": WrittenDataset,
     "report": WrittenReport,
+    "export_table": WrittenTables,
     "export": WrittenBundle,
     "bundle_check": BundleChecks,
     "decide": Decided,

@@ -27,15 +27,20 @@ def train(
     one in --out, or without --out the newest unfinished one of these settings. The workers share every batch (DDP).
     """
     from planner.config import FITTED_ARCHITECTURES, load_config
+    from planner.training.trackers import load_tracker
 
     chosen, source = options.of(TrainOptions), dataset_at(place_of(dataset))
     for start in (chosen.teacher, chosen.init_from):
         if start is not None:
             run_at(start)
+    for path in chosen.track:
+        load_tracker(path)
     if chosen.teacher is not None:
         _teach(source, chosen, fresh, resume, arch_given=options.settings["arch"].origin != DEFAULT)
         return
     if chosen.arch in FITTED_ARCHITECTURES:
+        if chosen.track:
+            raise UsageError(f"--track: {chosen.arch} is fitted in one go and has no epochs to follow: leave it out")
         _fit(source, chosen, fresh)
         return
     settings = load_config(chosen.arch, chosen.config, chosen.settings)
@@ -51,7 +56,7 @@ def train(
     with (
         mirrored(out, "run.json", without=["ray", "train.lock"]) as mirror,
         EpochBar(settings.epochs) as bar,
-        trainer(workers, gpu=gpu, address=chosen.address) as train_run,
+        trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
     ):
         run = mirror.path
         # Not before Ray is there: a run that never began would count as the latest.
@@ -110,7 +115,10 @@ def _teach(dataset: Place, chosen: TrainOptions, fresh: bool, resume: bool, *, a
             remove_run(run)
         workers, gpu = chosen.workers, chosen.gpu
         lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
-        with EpochBar(settings.epochs) as bar, trainer(workers, gpu=gpu, address=chosen.address) as train_run:
+        with (
+            EpochBar(settings.epochs) as bar,
+            trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
+        ):
             start_run(
                 run,
                 settings,

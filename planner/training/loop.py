@@ -118,7 +118,9 @@ def require_same(run: Path, state: RunState, wanted: RunState) -> None:
         raise CheckpointError(f"{run}: a run with other settings stands there: {'; '.join(named)}: {ANEW}")
 
 
-def train(run: Path, *, gpu: bool = False, report: Report = lambda metrics: None) -> RunState:
+def train(
+    run: Path, *, gpu: bool = False, report: Report = lambda metrics: None, track: Sequence[str] = ()
+) -> RunState:
     """Train the run in ``run`` from its last checkpoint, or from the start, to its end.
 
     The directory must hold a run.json (see start_run). Every worker calls this; rank 0 alone writes, and alone has
