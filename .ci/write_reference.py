@@ -1,14 +1,22 @@
-"""Writes pages of docs/reference from the code (`make docs`): commands and tables. --check: are they current?"""
+"""Writes pages of docs/reference from the code, and planner/terms.json from the glossary.
 
+`make docs` runs it; --check says whether both are current.
+"""
+
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import typer
+
+from planner.command_help import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
+TERMS = ROOT / "planner" / "terms.json"
 WRITTEN = "<!-- Written by .ci/write_reference.py from the code; `make docs` writes it again. -->"
 COMMANDS = f"""# Commands
 
@@ -41,15 +49,31 @@ def main() -> None:
     from planner.cli import app
 
     pages = {
-        "commands.md": COMMANDS + "".join(sections(typer.main.get_command(app), None, "planner")),
-        "tables.md": TABLES + "\n".join(describe(table) for table in ALL),
+        REFERENCE / "commands.md": COMMANDS + "".join(sections(typer.main.get_command(app), None, "planner")),
+        REFERENCE / "tables.md": TABLES + "\n".join(describe(table) for table in ALL),
+        TERMS: orjson.dumps(glossary(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode(),
     }
-    for name, text in pages.items():
-        path = REFERENCE / name
+    for path, text in pages.items():
         if "--check" not in sys.argv[1:]:
             path.write_text(text, "utf-8")
         elif path.read_text("utf-8") != text:
-            sys.exit(f"{path.relative_to(ROOT)} is not what the code says: run `make docs` and commit the page")
+            sys.exit(f"{path.relative_to(ROOT)} is not what its source says: run `make docs` and commit the file")
+
+
+def glossary() -> dict[str, str]:
+    """Every word of docs/glossary.md with its meaning, as plain text: what `planner explain` has."""
+    found = {}
+    for line in (ROOT / "docs" / "glossary.md").read_text("utf-8").splitlines():
+        cells = [part.strip() for part in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == 2 and cells[0] not in ("word", "---"):
+            word, meaning = (plain(one) for one in cells)
+            found[word] = meaning
+    return found
+
+
+def plain(text: str) -> str:
+    """Markdown of a cell without its marks."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).replace("*", "").replace("`", "")
 
 
 def sections(command: Any, parent: Any, name: str) -> Iterator[str]:
@@ -65,6 +89,8 @@ def sections(command: Any, parent: Any, name: str) -> Iterator[str]:
     yield f"\n## {context.command_path}\n\n{paragraphs(command.help or '')}\n\n"
     yield f"```text\n{context.command_path} {usage}\n```\n"
     yield from tables(command, context)
+    if examples := EXAMPLES.get(context.command_path.partition(" ")[2]):
+        yield "\n```text\n" + "".join(f"{line}\n" for line in examples) + "```\n"
 
 
 def tables(command: Any, context: Any) -> Iterator[str]:

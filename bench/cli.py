@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,10 +15,11 @@ from bench.options import BenchOptions
 from bench.tables.cli import export_table
 from bench.testbeds.cli import add_commands as add_repo_commands
 from bench.view.cli import view
-from planner.errors import INTERRUPTED_EXIT_CODE
-from planner.help_sections import SectionedCommand
+from planner.checked import dataset_at, ledger_at, repo_at, room_at, run_at
+from planner.errors import NOTHING_TO_JUDGE_EXIT_CODE, UsageError
+from planner.files import check_writable
 from planner.options import Options, with_options
-from planner.own_places import DATASET
+from planner.own_places import DATASET, Fresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,18 +29,16 @@ if TYPE_CHECKING:
     from bench.dispatch.report import Report
 
 LEDGER = Path(".cyntra/planner/bench/ledger.sqlite")
-NOTHING_TO_JUDGE_EXIT_CODE = 3
-PAUSED_EXIT_CODE = 3
 INSTEAD = "Instead of running"
 
 
 def add_commands(app: typer.Typer) -> None:
     """Mount ``planner quickstart``, ``bench``, ``relabel``, ``report``, ``run``, ``evolve``, and those for repos."""
     app.command()(quickstart)
-    app.command(cls=SectionedCommand)(bench)
+    app.command()(bench)
     app.command()(relabel)
-    app.command(cls=SectionedCommand)(run)
-    app.command(cls=SectionedCommand)(evolve)
+    app.command()(run)
+    app.command()(evolve)
     app.command()(report)
     app.command()(view)
     app.command("export-table")(export_table)
@@ -53,14 +53,16 @@ def quickstart(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray. [default: RAY_ADDRESS, else Ray inside this command]")
     ] = None,
+    fresh: Fresh = False,
 ) -> None:
     """Run the whole loop on a sandbox repo: history, dataset, train, bench, relabel, retrain, evaluate.
 
-    Run again after an interruption it goes on where it stopped.
+    Interrupted, it goes on where it stopped when the same command is given again.
     """
+    room_at(directory)
     from bench.quickstart import run_quickstart
 
-    run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address)
+    run_quickstart(directory, issues=issues, n_actions=k, seed=seed, address=address, fresh=fresh)
 
 
 @with_options("bench", lambda: [BenchOptions, *(kind.options for kind in executor_kinds())])
@@ -83,9 +85,9 @@ def bench(
             rich_help_panel=INSTEAD,
         ),
     ] = False,
-    json: Annotated[
-        Path | None, typer.Option(help="Where the numbers go as JSON; with --dry-run those of the price.")
-    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew: the ledger is set aside, in `earlier` beside it.")
+    ] = False,
     *,
     options: Options,
 ) -> None:
@@ -94,15 +96,20 @@ def bench(
     Each execution is one Cyntra run in a throwaway clone; the repo itself is not touched. A bench that was interrupted
     goes on where it stopped when the same command is given again.
     """
-    import orjson
-
+    chosen = options.of(BenchOptions)
+    kind = executor_kind(chosen.executor)
+    if kind.options is CyntraOptions and not doctor:
+        repo_at(repo, chosen.kernel_dir)
+    elif not repo.is_dir():
+        raise UsageError(f"{repo}: no such directory")
+    for policy in chosen.policies:
+        run_at(policy)
+    from bench.earlier_ledger import set_aside
     from bench.engine.display import ExecutionBar, print_report, print_set_aside, say
     from bench.engine.price import price_bench, price_lines
     from bench.engine.run import run_bench
-    from planner.display.console import console
+    from planner.display.console import console, give, note
 
-    chosen = options.of(BenchOptions)
-    kind = executor_kind(chosen.executor)
     if doctor:
         _print_checks(console, repo, chosen, options.of(CyntraOptions))
         return
@@ -112,18 +119,17 @@ def bench(
         print_set_aside(console, prepared.set_aside, prepared.unreadable)
         for line in price_lines(price, chosen.workers):
             say(console, line)
-        if json is not None:
-            json.write_bytes(orjson.dumps(price.to_json(), option=orjson.OPT_INDENT_2))
+        give("bench_dry_run", price.to_json())
         return
-    try:
-        with ExecutionBar(console) as display:
-            report = run_bench(repo, chosen, options.of(kind.options), progress=display.show)
-    except KeyboardInterrupt:
-        console.print("Stopped. What was finished is in the ledger; the same command goes on from there.")
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    if fresh:
+        ledger = chosen.ledger or kind.default_ledger(repo)
+        kept = set_aside(ledger, take_over=chosen.take_over)
+        if kept is not None:
+            note(f"the earlier ledger is kept: {kept}")
+    with ExecutionBar() as display:
+        report = run_bench(repo, chosen, options.of(kind.options), progress=display.show)
     print_report(console, report)
-    if json is not None:
-        json.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
+    give("bench", report.to_json())
     if not any(case.judged for case in report.cases):
         raise typer.Exit(NOTHING_TO_JUDGE_EXIT_CODE)
     if report.faults:
@@ -154,15 +160,20 @@ def relabel(
     ] = None,
 ) -> None:
     """Turn a bench's winners into a dataset that `planner train` takes."""
+    ledger_at(ledger)
+    if dataset is not None:
+        dataset_at(dataset)
     from bench.judging.relabel import dataset_beside
     from bench.judging.relabel import relabel as write_winners
-    from planner.display.console import say
+    from planner.display.console import give, note
     from planner.display.training import print_dataset
 
     base = dataset or dataset_beside(ledger)
-    print_dataset(write_winners(ledger, base, out, holdout=holdout, by=by, repo=repo), out)
+    info = write_winners(ledger, base, out, holdout=holdout, by=by, repo=repo)
+    print_dataset(info, out)
+    give("relabel", {"path": str(out), "dataset": info.model_dump(mode="json")})
     fitted = "fitted on the learning cases" if base is None else f"those of {base}"
-    say(f"vocabulary, normalisation and action space: {fitted}")
+    note(f"vocabulary, normalisation and action space: {fitted}")
 
 
 @with_options("run", lambda: [RunOptions])
@@ -177,9 +188,11 @@ def run(
     written into the run's documents afterwards; a command that was killed is completed by the next one. Exit code 0
     only when everything asked for was done and recorded, 3 at a cap.
     """
+    repo_at(repo)
     from bench.dispatch.loop import Loop
+    from planner.display.console import say
 
-    _report_dispatch(lambda: Loop(repo, options.of(RunOptions), typer.echo).run())
+    _report_dispatch("run", lambda: Loop(repo, options.of(RunOptions), say).run())
 
 
 @with_options("evolve", lambda: [EvolveOptions])
@@ -192,9 +205,11 @@ def evolve(
 
     Journalled and recorded as those of `planner run`; the same exit codes.
     """
+    repo_at(repo)
     from bench.dispatch.evolutions import evolve_worlds
+    from planner.display.console import say
 
-    _report_dispatch(lambda: evolve_worlds(repo, options.of(EvolveOptions), typer.echo))
+    _report_dispatch("evolve", lambda: evolve_worlds(repo, options.of(EvolveOptions), say))
 
 
 def report(
@@ -222,38 +237,53 @@ def report(
     Reads records only: nothing is trained, run or judged. `planner evaluate RUN --bench LEDGER` makes the results that
     say what a trained run is worth.
     """
-    from bench.report.page import write_report
-    from planner.files import check_writable
-
     check_writable(out)
+    for path in [*(records or []), *(runs or []), *([against] if against is not None else [])]:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or directory")
+    from bench.report.page import write_report
+    from planner.display.console import give, note, say
+
     page = write_report(records or [], runs or [], out, holdout=holdout, by=by, against=against)
-    typer.echo(page.answer.sentence)
+    say(page.answer.sentence)
     for step in page.answer.next_steps:
-        typer.echo(f"next: {step}")
+        say(f"next: {step}")
     for one in page.facts.set_aside:
-        typer.echo(f"set aside: {one.path}: {one.reason}", err=True)
-    typer.echo(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+        note(f"set aside: {one.path}: {one.reason}")
+    say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    give(
+        "report",
+        {
+            "report": str(out),
+            "bytes": out.stat().st_size,
+            "answer": page.answer.sentence,
+            "next_steps": list(page.answer.next_steps),
+            "set_aside": [{"path": str(one.path), "reason": one.reason} for one in page.facts.set_aside],
+        },
+    )
 
 
-def _report_dispatch(dispatch: "Callable[[], Report]") -> None:
+def _report_dispatch(name: str, dispatch: "Callable[[], Report]") -> None:
     """Print what became of a command's decisions, and end with its exit code."""
     from bench.dispatch.kernel_run import Interrupted
+    from planner.display.console import give, say
 
     try:
         report = dispatch()
-    except (KeyboardInterrupt, Interrupted):
-        typer.echo("Stopped. Nothing is left running; the journal says what became of every decision.")
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    except Interrupted:
+        raise KeyboardInterrupt from None
     for line in report.lines():
-        typer.echo(line)
+        say(line)
+    give(name, report.to_json())
     if not report.is_complete:
-        raise typer.Exit(PAUSED_EXIT_CODE if report.paused_by else 1)
+        raise typer.Exit(NOTHING_TO_JUDGE_EXIT_CODE if report.paused_by else 1)
 
 
 def _print_checks(console: "Console", repo: Path, options: BenchOptions, cyntra: CyntraOptions) -> None:
     from bench.doctor.examine import examine
     from bench.doctor.kernel import KernelSetting
     from bench.engine.display import say
+    from planner.display.console import give
 
     kind = executor_kind(options.executor)
     tools = tool_directories(cyntra.command)
@@ -268,5 +298,6 @@ def _print_checks(console: "Console", repo: Path, options: BenchOptions, cyntra:
     )
     for check in checks:
         say(console, check.line)
+    give("bench_doctor", {"checks": [asdict(check) for check in checks]})
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)

@@ -18,12 +18,15 @@ from bench.testbeds.sandbox.create import create_sandbox
 from bench.testbeds.sandbox.record import record_history
 from cluster.connect import connect, usable_cpus
 from planner.artifacts.repo import Repo
+from planner.begun_work import differences, remove
 from planner.config import load_config
 from planner.dataset.build import build_dataset
-from planner.display.console import EpochBar, StageBars, console, say
+from planner.display.console import give, note, notes, say
+from planner.display.progress import EpochBar, StageBars
 from planner.display.regret import print_regret
 from planner.display.training import print_dataset, print_fitted, print_run
 from planner.errors import BenchError, DatasetError
+from planner.manner import MANNER
 from planner.runs.checkpoint import RunState, read_run
 from planner.runs.fitted import fit_run
 from planner.training.driver import train_here, train_with_ray
@@ -41,6 +44,9 @@ ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
 FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
 STAGES = 9
 SANDBOX_COMMAND = "cyntra-sandbox"
+SETTINGS = "settings.json"
+MADE = ("repo", "dataset", "winners", "bench", "runs", "results.json", "history.done", SETTINGS)
+"""All that a quickstart writes into its directory; its settings go last."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,16 @@ class Places:
         return self.root / "results.json"
 
 
-def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, address: str | None) -> None:
-    """Make history, learn from it, bench, learn from the winners, and print how much regret each step took away."""
+def run_quickstart(
+    directory: Path, *, issues: int, n_actions: int, seed: int, address: str | None, fresh: bool = False
+) -> None:
+    """Make history, learn from it, bench, learn from the winners, and print how much regret each step took away.
+
+    What an earlier quickstart made in ``directory`` is gone on with, or with ``fresh`` removed.
+    """
     places = Places(directory.resolve())
+    if fresh and (places.root / SETTINGS).exists():
+        remove(places.root, MADE)
     started = time.monotonic()
     settings = {"issues": issues, "n_actions": n_actions, "seed": seed}
     _check_settings(places.root, settings)
@@ -92,7 +105,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
     past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
     with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues"):
         _record(places, past, seed)
-    say("      connecting to Ray ...")
+    note("      connecting to Ray ...")
     with connect(address):
         with _stage(3, "dataset: executed plans as labels, split by time"):
             if not (places.dataset / "dataset.json").exists():
@@ -120,7 +133,7 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
         )
         places.results.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
         print_regret(report)
-    say(f"wrote {places.results}")
+    note(f"wrote {places.results}")
     for name, path in (
         ("repo", places.repo),
         ("dataset", places.dataset),
@@ -128,20 +141,26 @@ def run_quickstart(directory: Path, *, issues: int, n_actions: int, seed: int, a
         ("ledger", places.ledger),
         ("runs", places.root / "runs"),
     ):
-        say(f"  {name:<8} {path}")
-    say(f"done in {time.monotonic() - started:.0f} s")
+        note(f"  {name:<8} {path}")
+    note(f"done in {time.monotonic() - started:.0f} s")
     gain = next((gain for gain in report.gains if gain.policy == FROM_LOGS), None)
     found = "the history is too short to learn from alone" if gain is None else gain.sentence
-    say(f"In one sentence, on {report.held_out_cases} unseen issues: {found}.")
+    answer = f"In one sentence, on {report.held_out_cases} unseen issues: {found}."
+    say(answer)
+    give("quickstart", {"directory": str(places.root), "answer": answer, "results": report.to_json()})
 
 
 def _check_settings(root: Path, settings: dict[str, Any]) -> None:
     """Remember the settings; a directory made with other ones is refused, because its parts would not fit."""
-    path = root / "settings.json"
+    path = root / SETTINGS
     if path.exists():
         kept = orjson.loads(path.read_bytes())
         if kept != settings:
-            raise BenchError(f"{root} was made with {kept}: give the same settings, or another directory")
+            found = "; ".join(differences(kept, settings))
+            raise BenchError(
+                f"{root}: a quickstart with other settings stands there: {found}: --fresh starts anew, another "
+                "directory leaves it alone"
+            )
         return
     if root.exists() and any(root.iterdir()):
         raise BenchError(f"{root} holds other files: give an empty or new directory")
@@ -181,7 +200,7 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
-    say(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")
+    note(f"      {report.run} executions run, {report.resumed} resumed, {report.faults} faulty")
 
 
 def _fit(places: Places) -> dict[str, Path]:
@@ -213,7 +232,8 @@ def _train(run: Path, dataset: Path, init_from: Path | None, *settings: str, wor
 
 @contextmanager
 def _stage(number: int, text: str) -> Iterator[None]:
-    console.print(f"[bold]{number}/{STAGES}[/bold] {text}", highlight=False)
+    if not MANNER.quiet:
+        notes.print(f"[bold]{number}/{STAGES}[/bold] {text}", highlight=False)
     started = time.monotonic()
     yield
-    say(f"      {time.monotonic() - started:.1f} s")
+    note(f"      {time.monotonic() - started:.1f} s")

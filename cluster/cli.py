@@ -12,7 +12,9 @@ import typer
 from cluster.manifests import Pods, check_manifest, own_checkout, ray_up
 from cluster.manifests import raycluster as make_raycluster
 from cluster.manifests import rayjob as make_rayjob
+from planner.command_app import CommandApp
 from planner.errors import INTERRUPTED_EXIT_CODE, UsageError
+from planner.manner import MANNER
 
 POD_OPTIONS = {
     "image": ("--image", "Container image that holds Ray and the planner: docker build --target cluster."),
@@ -36,7 +38,7 @@ POD_OPTIONS = {
 }
 """Field of Pods -> its option, and the sentence of its help."""
 
-cluster_app = typer.Typer(help="Manifests that bring planner commands to a cluster.", no_args_is_help=True)
+cluster_app = CommandApp(help="Manifests that bring planner commands to a cluster.")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -173,6 +175,12 @@ def machines(
 
 
 def _print_yaml(document: dict[str, Any]) -> None:
+    """As YAML, with --json as JSON, which kubectl takes too."""
+    import json
+
     import yaml
 
+    if MANNER.as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
     typer.echo(yaml.safe_dump(document, sort_keys=False), nl=False)

@@ -14,6 +14,7 @@ from typing import Any
 from cluster.head_watch import HeadWatch
 from cluster.raylet_workers import end_workers, workers_of_raylets
 from planner.errors import ClusterError
+from planner.manner import MANNER
 
 EMBEDDED_OBJECT_STORE_BYTES = 512 * 1024 * 1024
 """Room for the largest intermediate blocks of a laptop's dataset; Ray's own default takes 30 % of the memory."""
@@ -71,6 +72,9 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> Iterator
         raise ClusterError(
             "Python drops docstrings (PYTHONOPTIMIZE=2 or -OO), without which Ray does not work: unset it"
         )
+    if address not in (None, "auto") and "ray" not in sys.modules:
+        # Before Ray, which takes a second to import, is there at all.
+        _require_answer(str(address))
     import ray
 
     if ray.is_initialized():
@@ -121,8 +125,8 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
                     num_cpus=num_cpus,
                     include_dashboard=False,
                     object_store_memory=EMBEDDED_OBJECT_STORE_BYTES,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
+                    logging_level=logging.INFO if MANNER.verbose else logging.ERROR,
+                    log_to_driver=MANNER.verbose,
                     _temp_dir=directory,
                 )
             return
@@ -204,7 +208,8 @@ def _attach(ray: Any, address: str) -> None:
         _require_answer(address)
     try:
         with _workers_look_elsewhere():
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            level = logging.INFO if MANNER.verbose else logging.ERROR
+            ray.init(address=address, logging_level=level, log_to_driver=MANNER.verbose)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"Ray at {address}: {_first_line(error)} Start a head with `ray start --head`, or leave out --address and "

@@ -71,7 +71,7 @@ def rayjob(command: Sequence[str], pods: Pods, *, deadline_minutes: int | None =
     spec = {
         "entrypoint": shlex.join(command),
         "submissionMode": "K8sJobMode",
-        # A command that is killed goes on with --resume; starting it over is for the user to decide.
+        # A command that is killed goes on when it is given again; starting it over is for the user to decide.
         "backoffLimit": 0,
         **deadline,
         "shutdownAfterJobFinishes": True,

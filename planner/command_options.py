@@ -27,12 +27,18 @@ class BuildOptions(OptionsModel):
 class TrainOptions(OptionsModel):
     """What is trained, and where."""
 
-    arch: str = option("mlp_planner", "Architecture: its name, or a YAML file.")
+    arch: str = option(
+        "mlp_planner",
+        "Architecture: mlp_planner, transformer_planner, urm_planner; structural, trial_forest, both (fitted to single "
+        "launches in one go); or a YAML file.",
+    )
     out: str | None = option(
         None, "Directory of the run. [default: .cyntra/planner/runs/ARCH-N]", metavar=f"PATH{OR_URI}"
     )
     config: Path | None = option(None, "YAML of settings, for instance from `planner tune`.")
-    settings: list[str] = option([], "Override one setting, as key=value.", flag="--set")
+    settings: list[str] = option(
+        [], "Override one setting; the keys are below. May be repeated.", flag="--set", metavar="KEY=VALUE"
+    )
     teacher: Path | None = option(
         None, "Run whose decisions are taught: --arch structural, or any that values every action. [default arch: urm]"
     )

@@ -18,7 +18,7 @@ Whole = Annotated[int, Field(ge=1)]
 class TrainConfig(BaseModel):
     """Everything that determines a training run besides its dataset."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     class_path: str
     """The model's class, as module@Class."""

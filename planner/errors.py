@@ -12,17 +12,23 @@ PlannerError
 ├── PathError          a path cannot be written
 ├── ExportError        a bundle cannot be made, or does not decide as its policy does
 ├── BenchError         the bench cannot start or go on
+│   └── NothingToJudgeError   there are no outcomes to judge by (also a DatasetError)
 └── ClusterError       Ray cannot be reached or lacks a resource
 
 Messages say what was found, where, and what to do about it. The command line prints them without a traceback.
 """
 
+NOTHING_TO_JUDGE_EXIT_CODE = 3
+"""Of a command that had nothing to judge; of `run` and `evolve`, that a cap paused."""
 INTERRUPTED_EXIT_CODE = 130
 """Of a command that Ctrl-C ended: what a shell has for SIGINT."""
 
 
 class PlannerError(Exception):
     """Base of all errors that are reported to the user instead of shown as a traceback."""
+
+    exit_code = 1
+    """What a command ends with that meets it."""
 
 
 class ContractError(PlannerError):
@@ -48,7 +54,9 @@ class DatasetError(PlannerError):
 
 
 class UsageError(PlannerError):
-    """The command line asks for something that there is not; the exit code is 2."""
+    """The command line asks for something that there is not."""
+
+    exit_code = 2
 
 
 class ConfigError(PlannerError):
@@ -73,6 +81,12 @@ class PathError(PlannerError):
 
 class BenchError(PlannerError):
     """The bench cannot start or go on."""
+
+
+class NothingToJudgeError(BenchError, DatasetError):
+    """What was asked for is in order, but there are no outcomes to judge by."""
+
+    exit_code = NOTHING_TO_JUDGE_EXIT_CODE
 
 
 class ClusterError(PlannerError):

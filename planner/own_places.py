@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from planner.errors import CheckpointError
-from planner.files import check_writable
-from planner.places import OR_URI, Place, place_of
+from planner.places import OR_URI, Place
 
 DATASET = Path(".cyntra/planner/dataset")
 RUNS = Path(".cyntra/planner/runs")
@@ -17,6 +16,11 @@ DatasetPlace = Annotated[str, typer.Argument(help="Directory of a dataset.", met
 RunPlace = Annotated[
     str | None, typer.Argument(help="Trained run. [default: the latest]", metavar=f"RUN{OR_URI}", show_default=False)
 ]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start anew: what an earlier command left unfinished there is removed.")
+]
+Resume = Annotated[bool, typer.Option("--resume", hidden=True)]
+"""What earlier programs had to be given to go on."""
 BundlePlace = Annotated[str, typer.Argument(help="Directory of a bundle.", metavar=f"BUNDLE{OR_URI}")]
 
 
@@ -39,14 +43,6 @@ def latest_run() -> Path:
     if not runs:
         raise CheckpointError(f"{RUNS}: no run there; name one, or start one with `planner train`")
     return runs[-1].parent
-
-
-def run_to_write(out: str | None, resume: bool, stem: str) -> Place:
-    """Where a run goes, which can be written to."""
-    place = place_of(out) if out else (latest_run() if resume else new_run(stem))
-    if isinstance(place, Path):
-        check_writable(place)
-    return place
 
 
 def named(runs: list[Path]) -> dict[str, Path]:

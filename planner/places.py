@@ -198,7 +198,7 @@ def mirrored(
     remote.require_room(marker)
     files = remote.files()
     if existing is False and marker in files:
-        raise PathError(f"{place} has a {marker} already: pass --resume to go on, or another place")
+        raise PathError(f"{place} has a {marker} already: --fresh starts anew, another place leaves it alone")
     if existing and marker not in files:
         raise PathError(f"{place}: no {marker} there: name a directory that a command of the planner has written")
     base = _new_directory()

@@ -1,6 +1,7 @@
 """`planner decide`: planner_input documents from a stream, or an issue of a repo; decisions to a stream."""
 
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
@@ -31,12 +32,22 @@ def decide_stream(
     """Answer one document, or with ``lines`` one JSON line for every line until the source ends.
 
     An answer is ``{"planner_action": ..., "executed_plan": ...}``. What is not JSON is answered with a fallback too, so
-    that answers and questions stay in step. Each key that no contract names is reported on stderr when it first comes.
+    that answers and questions stay in step; blank lines are no questions. ``{"ping": X}`` is answered with
+    ``{"ping": X, "bundle": ...}``. A bundle that was replaced is loaded before the next answer. Each key that no
+    contract names is reported on stderr when it first comes.
     """
-    bundle = _bundle_at(bundle_path)
+    served = _Served(bundle_path)
     reported: set[str] = set()
     for text in source if lines else [source.read()]:
-        decision = decide(_parse(text), bundle, mode=cast(Mode, mode), caps=Caps(*caps))
+        if lines and not text.strip():
+            continue
+        question = _parse(text)
+        if lines and isinstance(question, dict) and question.keys() == {"ping"}:
+            pong = {"ping": question["ping"], "bundle": served.state}
+            sink.write(orjson.dumps(pong, option=orjson.OPT_APPEND_NEWLINE))
+            sink.flush()
+            continue
+        decision = decide(question, served.bundle, mode=cast(Mode, mode), caps=Caps(*caps))
         sink.write(orjson.dumps(decision.answer, option=orjson.OPT_APPEND_NEWLINE))
         sink.flush()
         for key in sorted(decision.unknown_keys.keys() - reported)[: MAX_REPORTED - len(reported)]:
@@ -70,6 +81,46 @@ def decide_issue(
     )
     answer = {"planner_input": context, **decision.answer}
     sink.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))
+
+
+class _Served:
+    """The bundle at a place, loaded again when another stands there; one at a URI stays as it was at the start."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._mark = self._mark_now()
+        self._bundle = _bundle_at(place)
+
+    @property
+    def bundle(self) -> Bundle | BundleError:
+        """The bundle as it stands now. One that cannot be loaded any more does not replace one that could."""
+        mark = self._mark_now()
+        if mark != self._mark:
+            self._mark = mark
+            found = _bundle_at(self._place)
+            if isinstance(found, Bundle) or isinstance(self._bundle, BundleError):
+                self._bundle = found
+            else:
+                print(f"{self._place}: kept as it was: what replaced it cannot be loaded: {found}", file=sys.stderr)
+        return self._bundle
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a ping is answered with."""
+        bundle = self.bundle
+        if isinstance(bundle, Bundle):
+            return {"loaded": True, "checkpoint_id": bundle.checkpoint_id}
+        return {"loaded": False, "reason": str(bundle)}
+
+    def _mark_now(self) -> tuple[int, int, int] | None:
+        """Changes with the bundle: export puts a whole new directory in its place, whose metadata is written last."""
+        if not isinstance(self._place, Path):
+            return None
+        try:
+            found = (self._place / "metadata.json").stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _bundle_at(place: Place) -> Bundle | BundleError:

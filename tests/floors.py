@@ -12,13 +12,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "schemas",
         "planner.dimensions",
         "planner.errors",
+        "planner.command_help",
         "planner.gc_pause",
-        "planner.help_sections",
+        "planner.manner",
         "planner.provenance",
         "planner.standard_output",
     ),
-    ("planner.files",),
+    ("planner.begun_work", "planner.files", "planner.help_sections"),
+    ("planner.command_app", "planner.run_directory"),
     ("planner.places",),
+    ("planner.checked",),
     ("cluster", "planner.contracts"),
     ("planner.actions",),
     ("planner.artifacts",),
@@ -28,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("planner.dataset",),
     ("planner.scoring",),
     ("planner.config",),
+    ("planner.policy_names",),
     ("planner.policies", "planner.models"),
     ("planner.caps", "planner.bundle"),
     ("planner.decision",),
@@ -43,13 +47,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench.planning",),
     ("bench.ledger_versions", "bench.ledger_file", "bench.ledger_place", "bench.logged_execution"),
     ("bench.ledger", "bench.ledger_copy"),
+    ("bench.earlier_ledger",),
     ("bench.executors",),
     ("bench.judging", "bench.dispatch"),
     ("bench.engine",),
     ("bench.doctor", "bench.report", "bench.tables"),
     ("bench.testbeds", "bench.view"),
     ("bench.quickstart",),
-    ("bench.cli", "planner.train_command"),
+    ("bench.cli",),
+    ("planner.commands",),
     ("planner.cli",),
 )
 """From the ground up. A room imports only rooms on lower floors, and files of its own."""
@@ -57,7 +63,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 NARROW: dict[str, tuple[str, ...]] = {
     "schemas": (),
-    "cluster": ("planner.errors",),
+    "cluster": ("planner.command_app", "planner.errors", "planner.manner"),
     "bench.containment": ("planner.errors",),
 }
 """Rooms that stand by themselves -> all of ours that they may import."""

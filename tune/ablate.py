@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from planner.begun_work import remove
 from planner.config import TrainConfig, load_config
 from planner.contracts.document import canonical_json
 from planner.dataset.storage import Dataset, Split, load_dataset
@@ -50,6 +51,8 @@ AXES: dict[str, Sequence[Settings]] = {
     ],
     "action_head": [{"model.action_head": "four"}, {"model.action_head": "joint"}],
 }
+RESULT_FILES = ("runs", "ablation.json", "ablation.csv", "ablation.md")
+"""All that an ablation writes into its directory."""
 DECODING = "decoding"
 """The axis that needs no training of its own: joint against head-by-head decoding of the base settings."""
 
@@ -91,13 +94,15 @@ def ablate(
     seeds: int = 3,
     overrides: Sequence[str] = (),
     promise: RiskTarget = RiskTarget(),
+    fresh: bool = False,
     progress: Progress = lambda stage, done, total: None,
     track: Sequence[str] = (),
 ) -> Ablation:
     """Train and judge every variant of ``arch`` along ``axes`` (default: all that it has). Ray must be connected.
 
-    ``overrides`` change the settings that all variants start from. ``track``: further trackers of each training, as
-    MODULE:CLASS. ConfigError for an axis the architecture lacks.
+    ``overrides`` change the settings that all variants start from. Runs in ``out`` that are finished are not trained
+    again, unless ``fresh``. ``track``: further trackers of each training, as MODULE:CLASS. ConfigError for an axis the
+    architecture lacks.
     """
     for path in track:
         load_tracker(path)
@@ -108,6 +113,8 @@ def ablate(
         variant for axis in chosen for variant in _variants(axis, base, dataset.info.n_similar, out.resolve(), seeds)
     ]
     out.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        remove(out, RESULT_FILES)
     train_many(
         dataset_path,
         {run: _seeded(variant.config, seed) for variant in variants for seed, run in enumerate(variant.runs)},

@@ -7,21 +7,21 @@ OUT/importance.json  which settings matter, of a search with enough complete tri
 OUT/best.yaml        the best settings, for `planner train --config`
 """
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from planner.config import TrainConfig, load_config
+from planner.begun_work import held, remove
+from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
 from planner.places import Place, recorded
 from planner.training.trackers import load_tracker
 from tune.importance import write_importance
-from tune.space import apply_settings, space_of
+from tune.space import apply_settings, base_config
 from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
 from tune.trial import EPOCHS, METRIC, run_trial
 
@@ -31,6 +31,9 @@ WORKER_RETRIES = 2
 """How often a trial goes on from its last checkpoint after its worker died."""
 GRACE_EPOCHS = 5
 """Epochs before ASHA may stop a trial, or all when there are fewer."""
+LOCK = "search.lock"
+RESULT_FILES = ("study.sqlite", "study.sqlite-journal", "trials", "trials.json", "importance.json", "best.yaml", "ray")
+"""All that a search writes into its directory, besides the lock."""
 REDUCTION = 3
 """ASHA keeps the best third at each rung, and rungs are three times as many epochs apart."""
 
@@ -47,6 +50,10 @@ class SearchResult:
     resumed: int
     """Trials that had ended in an earlier session."""
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it by its names."""
+        return {**asdict(self), "best_config": str(self.best_config), "study": str(self.study)}
+
 
 def run_search(
     dataset: Place,
@@ -56,7 +63,7 @@ def run_search(
     trials: int = 8,
     epochs: int | None = None,
     seed: int = 0,
-    resume: bool = False,
+    fresh: bool = False,
     max_concurrent: int | None = None,
     progress: Progress = lambda state: None,
     track: Sequence[str] = (),
@@ -64,18 +71,19 @@ def run_search(
     """Search until ``trials`` trials have ended, and write the best settings. Ray must be connected.
 
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
-    as many as Ray has CPUs). With ``resume`` a search in ``out`` goes on: trials that ended stay, those that were
-    interrupted continue from their last checkpoint, new ones make up the number. On a cluster ``out``, and
-    ``dataset`` unless it is a URI, must be on a disk that all nodes share. ``track``: trackers of every trial's
-    training, as MODULE:CLASS. Raises ConfigError, DatasetError or
-    ClusterError.
+    as many as Ray has CPUs). A search in ``out`` goes on: trials that ended stay, those that were interrupted
+    continue from their last checkpoint, new ones make up the number. With ``fresh`` it is removed first. On a cluster
+    ``out``, and ``dataset`` unless it is a URI, must be on a disk that all nodes share. ``track``: trackers of every
+    trial's training, as MODULE:CLASS. Raises ConfigError, DatasetError, CheckpointError or ClusterError.
     """
     for path in track:
         load_tracker(path)
-    config = _base_config(arch, epochs, seed)
+    config = base_config(arch, epochs, seed)
     opened = _usable_dataset(dataset)
-    _check_out(out, resume)
-    with _only_search_in(out):
+    _check_out(out)
+    with held(out / LOCK, f"{out}: a search is running there: wait for it, or give another --out"):
+        if fresh:
+            remove(out, RESULT_FILES)
         study = SearchStudy(
             out.resolve(),
             config,
@@ -140,15 +148,7 @@ def _run_trials(
     try:
         tuner.fit()
     except (ray.exceptions.RayError, TuneError) as error:
-        raise ClusterError(f"the search broke off: {error}; `planner tune --resume` goes on from here") from error
-
-
-def _base_config(arch: str, epochs: int | None, seed: int) -> TrainConfig:
-    # The search compares log-likelihoods, so that is what every trial stops by.
-    overrides = [f"seed={seed}", "select_by=log_likelihood"] + ([f"epochs={epochs}"] if epochs is not None else [])
-    config = load_config(arch, overrides=overrides)
-    space_of(config)
-    return config
+        raise ClusterError(f"the search broke off: {error}; the same command goes on from here") from error
 
 
 def _usable_dataset(path: Place) -> Dataset:
@@ -159,24 +159,10 @@ def _usable_dataset(path: Place) -> Dataset:
     return dataset
 
 
-def _check_out(out: Path, resume: bool) -> None:
+def _check_out(out: Path) -> None:
     exists = (out / "study.sqlite").exists()
-    if exists and not resume:
-        raise ConfigError(f"{out} holds a search already: pass --resume to go on, or another --out")
-    if not exists and out.exists() and any(entry.name != "search.lock" for entry in out.iterdir()):
+    if not exists and out.exists() and any(entry.name != LOCK for entry in out.iterdir()):
         raise ConfigError(f"{out} holds other files than a search: give an empty or new directory as --out")
-
-
-@contextmanager
-def _only_search_in(out: Path) -> Iterator[None]:
-    """Hold the directory's lock, which the system releases however this process ends."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "search.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{out}: a search is running there; wait for it, or give another --out") from None
-        yield
 
 
 def _session_name(directory: Path) -> str:

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from planner.config import TrainConfig
+from planner.config import TrainConfig, load_config
 from planner.errors import ConfigError
 
 N_SIMILAR_CHOICES = (0, 1, 2, 4, 8, 16)
 BATCH_SIZES = (16, 32, 64, 128)
 AVERAGES = (0.0, 0.9, 0.99)
 """Decays of the moving average of weights; 0 is none."""
+
+AXIS_NAMES = ("n_similar", "tokens_per_run", "loops", "mlp", "action_head", "decoding")
+"""What `planner ablate` may vary, as far as the architecture has it."""
 
 Settings = dict[str, Any]
 """Dotted setting, as in `planner train --set`, to its value."""
@@ -118,3 +121,12 @@ def starting_point(config: TrainConfig, stored_similar: int) -> Settings | None:
     except (ValueError, UserWarning):
         return None
     return dict(trial.params)
+
+
+def base_config(arch: str, epochs: int | None, seed: int) -> TrainConfig:
+    """The settings that a search starts from; ConfigError for an architecture without a space."""
+    # The search compares log-likelihoods, so that is what every trial stops by.
+    overrides = [f"seed={seed}", "select_by=log_likelihood"] + ([f"epochs={epochs}"] if epochs is not None else [])
+    config = load_config(arch, overrides=overrides)
+    space_of(config)
+    return config

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from sqlalchemy.exc import SQLAlchemyError
 
+from planner.begun_work import ANEW, differences
 from planner.config import TrainConfig
 from planner.errors import CheckpointError, ConfigError
 from planner.runs.checkpoint import RunState, read_run
@@ -91,14 +92,8 @@ class SearchStudy:
                 self.study.enqueue_trial(start, user_attrs={RUN: 0}, skip_if_exists=True)
             self.study.set_user_attr(SEARCH, describes)
         elif known != describes:
-            differing = ", ".join(
-                f"{key} {known.get(key)} there, {value} now"
-                for key, value in describes.items()
-                if known.get(key) != value
-            )
-            raise ConfigError(
-                f"{out}: another search: {differing}; resume it with its own options, or give a new --out"
-            )
+            found = "; ".join(differences(known, describes))
+            raise ConfigError(f"{out}: a search with other settings stands there: {found}: {ANEW}")
         self._describe()
         self._repair()
         # The sampler does not keep its state: seeded alike, a resumed search would draw its first trials again.

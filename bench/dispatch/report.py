@@ -1,7 +1,8 @@
 """What became of a command's decisions, counted."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -30,6 +31,10 @@ class Report:
         """Whether everything that was asked for was done and recorded."""
         failures = self.not_as_decided + self.without_run + self.interrupted
         return failures == 0 and not self.not_run and self.paused_by is None
+
+    def to_json(self) -> dict[str, Any]:
+        """The account by its names."""
+        return {**asdict(self), "by_itself": dict(self.by_itself), "runs": self.runs, "is_complete": self.is_complete}
 
     def lines(self) -> list[str]:
         """The account, a line each."""

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
 
 from bench.engine.run import BenchReport, CapReport
 from bench.executors.fault_reasons import RETRY
 from bench.ledger import Progress as LedgerProgress
+from planner.display.progress import StageBars
+from planner.display.table import print_table
 
 SHOWN_CASES = 60
 """How many cases the table has."""
@@ -16,21 +16,13 @@ SHOWN_ISSUES = 20
 """How many of the issues that were set aside for one reason are named."""
 
 
-class ExecutionBar:
+class ExecutionBar(StageBars):
     """A progress bar over executions."""
 
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    def __init__(self) -> None:
         # Executions take seconds, and drawing takes as long as a look at the ledger.
-        self._bar = Progress(*columns, console=console, refresh_per_second=2)
-        self._task = self._bar.add_task("bench", total=None)
-
-    def __enter__(self) -> "ExecutionBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        super().__init__(draws_per_second=2)
+        self.update("executions", 0, None, "bench (starting)")
 
     def show(self, progress: LedgerProgress) -> None:
         """Draw the ledger's counts."""
@@ -38,13 +30,13 @@ class ExecutionBar:
             f"executions: {progress.passed} passed, {progress.capped} capped, {progress.faults} faults, "
             f"{progress.started} running"
         )
-        self._bar.update(self._task, description=text, completed=progress.finished, total=progress.total)
+        self.update("executions", progress.finished, progress.total, text)
 
 
 def print_report(console: Console, report: BenchReport) -> None:
     """The winner of every case, what was set aside or left out, and the counts."""
-    titles = ("issue", Column("winner", no_wrap=True), "conf.", "decided by", "equals", "passed", "capped", "faults")
-    table = Table(*titles, padding=(0, 0))
+    titles = ("issue", "winner", "conf.", "decided by", "equals", "passed", "capped", "faults")
+    rows = []
     for case in report.cases[:SHOWN_CASES]:
         verdict = case.verdict
         winner = (
@@ -58,8 +50,8 @@ def print_report(console: Console, report: BenchReport) -> None:
             )
         )
         passed = f"{case.passed} of {case.finished - case.capped - case.faults}"
-        table.add_row(case.issue_id, *winner, passed, str(case.capped), str(case.faults))
-    console.print(table)
+        rows.append([case.issue_id, *winner, passed, str(case.capped), str(case.faults)])
+    print_table(titles, rows, first=("winner", "conf.", "passed", "decided by"))
     if len(report.cases) > SHOWN_CASES:
         say(console, f"... and {len(report.cases) - SHOWN_CASES} more cases in the ledger")
     order = ", then ".join(f"{goal} {name}" for name, goal in report.metrics)

@@ -17,7 +17,7 @@ from planner.artifacts.universe import load_kernel_config, minute_seconds
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.contracts.document import timestamp_to_ms
 from planner.dataset.outcomes import ActionOutcome
-from planner.errors import BenchError, PlannerError
+from planner.errors import NothingToJudgeError, PlannerError
 from planner.scoring.utility import Metrics
 
 HoldOutBy = Literal["time", "problem", "pair"]
@@ -193,7 +193,7 @@ def read_bench(ledger_path: Path) -> BenchResults:
     ]
     comparing = sorted((result for result in results if result.compares), key=lambda result: result.decided_ms)
     if not comparing:
-        raise BenchError(f"{ledger_path}: no case has two finished executions yet; run `planner bench` first")
+        raise NothingToJudgeError(f"{ledger_path}: no case has two finished executions yet; run `planner bench` first")
     return BenchResults(ledger_path, comparing, [r for r in results if not r.compares], settings)
 
 
@@ -232,7 +232,7 @@ def hold_out(
     """The cases to learn from, and the held-out ``share`` to judge by; BenchError when either is empty."""
     learning, held_out = split_off(results, share, by)
     if not learning or not held_out:
-        raise BenchError(
+        raise NothingToJudgeError(
             f"{len(results)} cases with a held-out share of {share} leave {len(learning)} to learn from and "
             f"{len(held_out)} to judge by: bench more issues, or choose another --holdout"
         )

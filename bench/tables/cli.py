@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from planner.checked import ledger_at
+
 
 def export_table(
     ledger: Annotated[Path, typer.Argument(help="A bench's ledger.")] = Path(".cyntra/planner/bench/ledger.sqlite"),
@@ -21,12 +23,15 @@ def export_table(
 
     Every column is described in the folder's README.md and in the files themselves.
     """
+    ledger_at(ledger)
     from bench.tables.export import export_tables
+    from planner.display.console import give, note, say
 
     done = export_tables(ledger, out, hash_identifiers=hash_identifiers)
     for file, rows in done.rows.items():
-        typer.echo(f"{out / file}: {rows} rows")
+        say(f"{out / file}: {rows} rows")
     if done.left_out:
         reasons = ", ".join(f"{number} {why}" for why, number in sorted(done.left_out.items()))
-        typer.echo(f"launches that are no trials, because their end is not known: {reasons}", err=True)
-    typer.echo(f"replay them: planner bench {out} --executor replay --full --ledger NEW.sqlite")
+        note(f"launches that are no trials, because their end is not known: {reasons}")
+    note(f"replay them: planner bench {out} --executor replay --full --ledger NEW.sqlite")
+    give("export_table", {"directory": str(out), "rows": dict(done.rows), "left_out": dict(done.left_out)})

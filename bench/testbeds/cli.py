@@ -1,11 +1,15 @@
 """Commands that make repos to try the planner on: ``planner simulate`` and ``planner sandbox``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-sandbox_app = typer.Typer(help="A small real repo to run against, for machines without Cyntra.", no_args_is_help=True)
+from planner.checked import room_at
+from planner.command_app import CommandApp
+
+sandbox_app = CommandApp(help="A small real repo to run against, for machines without Cyntra.")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -26,8 +30,10 @@ def simulate(
     `planner dataset build` reads it like a real one; `planner bench --executor simulate` draws what its open issues
     would have come to under other actions. It is a test bed: it says nothing about real agents.
     """
+    room_at(directory)
     from bench.testbeds.simulation.repo import simulate_repo
-    from planner.display.console import StageBars, say
+    from planner.display.console import give, say
+    from planner.display.progress import StageBars
 
     with StageBars() as bars:
         made = simulate_repo(
@@ -37,6 +43,7 @@ def simulate(
         f"{directory}: {made.runs} runs ({made.passed} passed) of {made.issues} issues in {made.days} days, "
         f"{made.open_issues} open issues"
     )
+    give("simulate", {"repo": str(directory), **asdict(made)})
 
 
 @sandbox_app.command("create")
@@ -48,20 +55,25 @@ def sandbox_create(
     worlds: Annotated[int, typer.Option(min=0, help="Worlds to evolve, one world job each.")] = 0,
 ) -> None:
     """Write a git repo with a buggy Python package, issues, a Cyntra config and a universe."""
+    room_at(directory)
     from bench.testbeds.sandbox.create import create_sandbox
     from bench.testbeds.sandbox.record import record_history
-    from planner.display.console import StageBars
+    from planner.display.console import give, say
+    from planner.display.progress import StageBars
 
     create_sandbox(directory, issues=issues, seed=seed, worlds=worlds)
     if runs:
         with StageBars() as bars:
             record_history(directory, runs=runs, seed=seed, progress=lambda done, n: bars.update("record", done, n))
-    typer.echo(f"{directory}: {issues} issues, {worlds} worlds, {runs} runs recorded")
+    say(f"{directory}: {issues} issues, {worlds} worlds, {runs} runs recorded")
+    give("sandbox_create", {"repo": str(directory), "issues": issues, "worlds": worlds, "runs": runs})
 
 
 @sandbox_app.command("tools")
 def sandbox_tools() -> None:
-    """Print the directory of the scripted repair tools: PATH="$(planner sandbox tools):$PATH" cyntra-sandbox run ..."""
+    """Print the directory of the scripted repair tools, for PATH."""
     from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
+    from planner.display.console import give, say
 
-    typer.echo(toolchain_dir())
+    say(str(toolchain_dir()))
+    give("sandbox_tools", {"directory": str(toolchain_dir())})

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from planner.actions import Action
-from planner.display.console import console, say
+from planner.display.console import say
+from planner.display.table import print_table
 from planner.display.training import describe_gate
 from planner.evaluation.advise import Advice, Interval, PlanRow, ToolRow
 
@@ -44,9 +42,8 @@ def print_advice(advice: Advice, repo: Path) -> None:
 
 
 def _print_plans(rows: list[PlanRow]) -> None:
-    table = Table("", "passes", "wall min", "agent min", "passes won", "agent min saved", "utility won", padding=(0, 1))
-    for row in rows:
-        table.add_row(
+    cells = [
+        [
             row.policy,
             f"{row.passed:.3f}",
             f"{row.wall_minutes:.1f}",
@@ -54,14 +51,17 @@ def _print_plans(rows: list[PlanRow]) -> None:
             _interval(row.passes_won, 3),
             _interval(row.agent_minutes_saved, 1),
             _interval(row.utility_won, 3),
-        )
-    console.print(table)
+        ]
+        for row in rows
+    ]
+    titles = ("plan", "passes", "wall min", "agent min", "passes won", "agent min saved", "utility won")
+    print_table(titles, cells, first=("passes", "agent min", "utility won", "agent min saved"))
 
 
 def _interval(value: Interval | None, digits: int) -> str:
     if value is None:
         return ""
-    return escape(f"{value.mean:+.{digits}f} [{value.low:+.{digits}f}, {value.high:+.{digits}f}]")
+    return f"{value.mean:+.{digits}f} [{value.low:+.{digits}f}, {value.high:+.{digits}f}]"
 
 
 def _plain(value: Interval) -> str:

@@ -1,16 +1,18 @@
 """Comparisons and ablations: policies down, metrics across."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
-from rich.markup import escape
-from rich.table import Column, Table
-
-from planner.display.console import console, say
+from planner.display.console import say
+from planner.display.table import print_table
 from planner.evaluation.compare import Comparison
 from planner.evaluation.comparison_rows import Row
 from planner.evaluation.tables import cost_cells
 from planner.scoring.metric import cell, columns
+
+IMPORTANT = ("regret", "exact", "risk")
+"""Columns for which there is room first."""
 
 
 class Report(Protocol):
@@ -42,19 +44,18 @@ def print_ablation(report: Report) -> None:
 def _print_rows(rows: Sequence[Row], names: dict[str, str]) -> None:
     shown = [metric for metric in columns("compare") if any(row.numbers[metric.key] is not None for row in rows)]
     titles = [metric.title + " [95 %]" * metric.interval for metric in shown]
-    table = Table(
-        *(Column(name, no_wrap=True) for name in (*names.values(), *titles, "parameters", "train s")), padding=(0, 0)
-    )
-    first = next(iter(names))
-    for previous, row in zip([None, *rows], rows, strict=False):
-        if previous is not None and _field(previous, first) != _field(row, first):
-            table.add_section()
-        table.add_row(
+    cells = [
+        [
             *(_field(row, name) for name in names),
-            *(escape(cell(metric, row.numbers)) for metric in shown),
+            *(cell(metric, row.numbers) for metric in shown),
             *cost_cells(row),
-        )
-    console.print(table)
+        ]
+        for row in rows
+    ]
+    first = next(iter(names))
+    ends = {at for at, (row, after) in enumerate(pairwise(rows)) if _field(row, first) != _field(after, first)}
+    important = [metric.title + " [95 %]" * metric.interval for metric in shown if metric.title in IMPORTANT]
+    print_table((*names.values(), *titles, "parameters", "train s"), cells, keep=len(names), first=important, ends=ends)
 
 
 def _field(row: Row, name: str) -> str:

@@ -1,63 +1,51 @@
-"""The terminal itself: lines, bars, and numbers as short as they can be."""
+"""The terminal itself: results on stdout, notes on stderr, and numbers as short as they can be."""
 
 import sys
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-console = Console(width=None if sys.stdout.isatty() else 150)
-"""Tables keep a readable width when the output goes to a file."""
+from planner.manner import MANNER
 
-
-class StageBars:
-    """One bar per stage of a long command, added as the stages come."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def update(self, stage: str, done: int, total: int) -> None:
-        """``done`` of ``total`` parts of ``stage`` are finished."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total)
-        self._progress.update(self._tasks[stage], completed=done, total=total)
+PIPED_WIDTH = 150
+"""Columns of tables that go to a file: a readable width."""
 
 
-class EpochBar(StageBars):
-    """A bar over epochs that shows the newest validation log-likelihood."""
+class Results(Console):
+    """stdout, for what a person reads of a result; nothing where the result is printed as JSON instead."""
 
-    def __init__(self, epochs: int, name: str = "train") -> None:
-        super().__init__()
-        self._epochs, self._name = epochs, name
-        self._task = self._progress.add_task(f"{name} (starting)", total=epochs)
+    def print(self, *objects: Any, **how: Any) -> None:
+        """See rich.console.Console.print."""
+        if not MANNER.as_json:
+            super().print(*objects, **how)
 
-    def epoch(self, metrics: dict[str, Any]) -> None:
-        """One more epoch is over."""
-        score = metrics.get("val_log_likelihood")
-        text = f"{self._name}: loss {metrics['train_loss']:.3f}" + (f", val {score:.3f}" if score is not None else "")
-        self._progress.update(self._task, description=text, completed=metrics["epoch"] + 1)
+
+console = Results(width=None if sys.stdout is not None and sys.stdout.isatty() else PIPED_WIDTH)
+notes = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """A line of plain text: no markup, no colours, not wrapped, so that paths can be copied."""
+    """A line of a result, on stdout: no markup, no colours, not wrapped, so that paths can be copied."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line that is no part of a result, on stderr: where numbers went, what comes next. --quiet leaves it out."""
+    if not MANNER.quiet:
+        notes.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def give(name: str, document: dict[str, Any]) -> None:
+    """With --json: print a command's result, the document of the schema ``command_NAME.v1``; else nothing."""
+    if MANNER.as_json:
+        text = orjson.dumps(
+            {"schema_version": f"planner.{name}.v1", **document},
+            default=str,
+            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY,
+        )
+        sys.stdout.write(text.decode())
+        sys.stdout.flush()
 
 
 def _short(value: float | int | None) -> str:

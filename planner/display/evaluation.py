@@ -2,15 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from planner.display.console import _short, console, say
+from planner.display.console import _short, note, say
+from planner.display.table import print_table
 from planner.places import Place
 from planner.scoring.metric import cell, columns
 
 if TYPE_CHECKING:
     from planner.evaluation.dataset_check import DatasetCheck
     from planner.evaluation.evaluate import Evaluation  # it needs torch, which a dataset check does without
+
+
+IMPORTANT = ("regret", "exact", "log lik.", "risk", "abst.", "ECE", "swarm")
+"""Columns of an evaluation for which there is room first."""
 
 
 def print_check(report: "DatasetCheck") -> None:
@@ -21,29 +24,31 @@ def print_check(report: "DatasetCheck") -> None:
         say(f"rebuilt with the same tokens: {same} of {checked} recorded contexts")
     for name, split in report.splits.items():
         say(f"{name}: {split.examples} examples, {_short(split.unseen_issues)} of them of issues unseen in train")
-    table = Table("head", "possible", "in train", "rarest", "examples per value", title="action values", padding=(0, 0))
-    for name, row in report.values.items():
-        counts = (row.possible, row.seen, row.rarest)
-        table.add_row(name, *map(str, counts), f"{row.examples_per_seen:.1f}")
-    console.print(table)
+    print_table(
+        ("head", "possible", "in train", "rarest", "examples per value"),
+        [
+            [name, *map(str, (row.possible, row.seen, row.rarest)), f"{row.examples_per_seen:.1f}"]
+            for name, row in report.values.items()
+        ],
+        title="action values",
+    )
     names = ("near-duplicates", "examples", "agree", "by chance", "95 % above chance", "best by features")
-    table = Table(*names, title="label agreement", padding=(0, 0))
-    for found in report.agreement:
-        table.add_row(
+    cells = [
+        [
             found.near_duplicates,
             str(found.examples),
             f"{found.agreement:.3f}",
             f"{found.chance:.3f}",
             f"{found.excess_low:+.3f} to {found.excess_high:+.3f}",
             "{:.2f} to {:.2f}".format(*found.ceiling),
-        )
-    console.print(table)
+        ]
+        for found in report.agreement
+    ]
+    print_table(names, cells, title="label agreement", first=("agree", "best by features", "by chance"))
     say("best by features: between what and what the exact match of a policy on these features can come at best")
     heads = [*report.values, "exact_match"]
-    table = Table("policy", *heads, title="loss on validation (nats)", padding=(0, 0))
-    for name, losses in report.validation.items():
-        table.add_row(name, *(f"{losses[head]:.3f}" for head in heads))
-    console.print(table)
+    losses = [[name, *(f"{found[head]:.3f}" for head in heads)] for name, found in report.validation.items()]
+    print_table(("policy", *heads), losses, title="loss on validation (nats)", first=("exact_match",))
     say("verdict: " + ("enough to try" if report.enough else "too little data"))
     for reason in report.reasons:
         say(f"  because {reason}")
@@ -55,16 +60,17 @@ def print_evaluation(report: "Evaluation") -> None:
     titles = [metric.title for metric in shown]
     capped = 0
     for split, groups in report.splits.items():
-        table = Table("group", "policy", "n", *titles, title=split, title_justify="left", padding=(0, 0))
+        rows: list[list[str]] = []
+        ends = set()
         for group, result in groups.items():
             if group != "all" and result.examples == groups["all"].examples:
                 continue
             for policy, values in result.policies.items():
                 capped = max(capped, int(values["capped_choices"] or 0))
                 cells = (cell(metric, values, interval=False) for metric in shown)
-                table.add_row(group, policy, str(values["examples"]), *cells)
-            table.add_section()
-        console.print(table)
+                rows.append([group, policy, str(values["examples"]), *cells])
+            ends.add(len(rows) - 1)
+        print_table(("group", "policy", "n", *titles), rows, title=split, keep=2, first=IMPORTANT, ends=ends)
     if capped:
         say(
             "regret, `A to B`: if every capped choice would have passed, and if none would; there are up to "
@@ -102,4 +108,5 @@ def print_calibration(calibration: Any, run: Place) -> None:
         )
     else:
         say(f"always abstain: {promise} cannot be shown on these examples; allow more risk or bring more data")
-    say(f"run: {run}; next: planner evaluate {run}")
+    say(f"run: {run}")
+    note(f"next: planner evaluate {run}")

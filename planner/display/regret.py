@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
-from rich.table import Column, Table
-
-from planner.display.console import console, say
+from planner.display.console import say
+from planner.display.table import print_table
 from planner.evaluation.regret_report import EpisodeScore, LabelPrice, OnlineReport, RegretReport
 from planner.scoring.metric import cell, columns
 from planner.scoring.regret import PolicyScore
@@ -78,12 +76,12 @@ def _print_scores(scores: Sequence[PolicyScore], title: str | None) -> None:
     rows = [score.to_json() for score in scores]
     shown = [metric for metric in columns("bench") if any(row[metric.key] is not None for row in rows)]
     titles = ("policy", *(metric.title for metric in shown))
-    table = Table(*(Column(name, no_wrap=True) for name in titles), title=title, title_justify="left", padding=(0, 0))
-    for row in rows:
-        # The other intervals are in the numbers' file: a table has to fit a terminal.
-        cells = (cell(metric, row, interval=metric.key in ("pass_regret", "regret")) for metric in shown)
-        table.add_row(row["policy"], *map(escape, cells))
-    console.print(table)
+    # The other intervals are in the numbers' file: a table has to fit a terminal.
+    cells = [
+        [row["policy"], *(cell(metric, row, interval=metric.key in ("pass_regret", "regret")) for metric in shown)]
+        for row in rows
+    ]
+    print_table(titles, cells, title=title, first=("regret", "pass", "agent s", "pass regret", "own choice"))
 
 
 def _print_episodes(rows: Sequence[EpisodeScore]) -> None:
@@ -91,12 +89,12 @@ def _print_episodes(rows: Sequence[EpisodeScore]) -> None:
     if not rows:
         return
     titles = ("policy", "pass", "wall min", "agent min", "utility", "won over the best fixed pair")
-    table = Table(*titles, title=f"per episode, {rows[0].cases} cases", title_justify="left", padding=(0, 0))
+    cells = []
     for row in rows:
         won = f"{row.utility_won:+.3f} [{row.utility_won_low:+.3f}, {row.utility_won_high:+.3f}]"
         minutes = (f"{value:.1f}" for value in (row.wall_minutes, row.agent_minutes))
-        table.add_row(row.policy, f"{row.passed:.3f}", *minutes, f"{row.utility:.3f}", escape(won))
-    console.print(table)
+        cells.append([row.policy, f"{row.passed:.3f}", *minutes, f"{row.utility:.3f}", won])
+    print_table(titles, cells, title=f"per episode, {rows[0].cases} cases", first=("utility", "pass", titles[-1]))
     say(
         "per episode: a second run if the first failed, chosen by asking again with one attempt more; it meets trials "
         "that the first has not used, over all orders of these"

@@ -3,12 +3,11 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from planner.artifacts.versions import UnknownKeys
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import ms_to_timestamp
-from planner.display.console import console, say
+from planner.display.console import note, say
+from planner.display.table import print_table
 from planner.places import Place
 from planner.policies.readings import Gate
 
@@ -18,11 +17,11 @@ if TYPE_CHECKING:  # which imports torch, and a dataset is printed without
 
 def print_dataset(info: DatasetInfo, path: Place) -> None:
     """Counts, splits and everything that was set aside."""
-    table = Table("split", "examples", "seen issues", "first decision", "last decision", padding=(0, 0))
+    rows = []
     for name, split in info.splits.items():
         times = [ms_to_timestamp(ms)[:19] if ms is not None else "" for ms in (split.first_ms, split.last_ms)]
-        table.add_row(name, str(split.examples), str(split.of_seen_issues), *times)
-    console.print(table)
+        rows.append([name, str(split.examples), str(split.of_seen_issues), *times])
+    print_table(("split", "examples", "seen issues", "first decision", "last decision"), rows)
     counts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in info.counts.items())
     say(f"{counts}; contexts: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in info.contexts.items()))
     if info.trials:
@@ -40,7 +39,8 @@ def print_fitted(run: Place, fitted: Any) -> None:
     """How a policy that is fitted to trials came out: what it gains on cases it had not seen, and its gate."""
     for mode, gate in fitted.policy.values.judged.gates(fitted.policy.reading).items():
         say(f"{mode} issues: {describe_gate(gate)}")
-    say(f"run: {run}; next: planner evaluate {run}")
+    say(f"run: {run}")
+    note(f"next: planner evaluate {run}")
 
 
 def print_run(run: Place, state: Any) -> None:
@@ -50,7 +50,8 @@ def print_run(run: Place, state: Any) -> None:
     say(f"{state.epoch + 1} epochs, best epoch {state.best_epoch + 1}: {best}")
     if state.note:
         say(f"note: {state.note}")
-    say(f"run: {run}; next: planner evaluate {run}")
+    say(f"run: {run}")
+    note(f"next: planner evaluate {run}")
 
 
 def print_pupil(report: "PupilReport") -> None:

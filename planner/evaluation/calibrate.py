@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
 from planner.dataset.storage import Split, inputs_of_split, load_dataset
-from planner.errors import DatasetError
+from planner.errors import NothingToJudgeError
 from planner.evaluation.decisions import Decisions, as_the_kernel_sees_them, decide_jointly, labels_of, losses
 from planner.evaluation.evaluate import check_same_space
 from planner.places import Place
@@ -33,7 +33,7 @@ def calibrate_run(
     check_same_space(policy.space, dataset)
     split = dataset.splits["val"]
     if not len(split):
-        raise DatasetError(f"{dataset.path}: validation is empty, there is nothing to calibrate on")
+        raise NothingToJudgeError(f"{dataset.path}: validation is empty, there is nothing to calibrate on")
     raw, targets = policy.head_log_probs(inputs_of_split(split)), policy.model.targets(split.labels)
     temperatures = temperatures_of(raw, targets)
     issues = np.unique(split.table["issue_id"], return_inverse=True)[1]

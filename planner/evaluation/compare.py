@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from planner.begun_work import remove
 from planner.config import arch_names, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ConfigError
@@ -20,16 +21,15 @@ from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.evaluation.tables import markdown
 from planner.places import Place
 from planner.policies.registry import baselines
+from planner.policy_names import HEURISTIC, VALUE_ARCH, VALUE_READINGS
 from planner.runs.value import ValueEnsemble
 from planner.training.many import Progress, train_many
 
-VALUE_READINGS = {"expected utility": False, "safe values": True}
-"""Policies read from one ensemble of MLPs with a value head, which need such outcomes too; name -> whether safe."""
-VALUE_ARCH = "mlp_planner"
 VALUE_SETTINGS = ("model.value_head=true", "policy_weight=0", "bootstrap=true")
 MEMBERS = 5
 """Runs in the ensemble."""
-HEURISTIC = "heuristic"
+RESULT_FILES = ("runs", "comparison.json", "comparison.md")
+"""All that a comparison writes into its directory."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,21 @@ def compare(
     seeds: int = 3,
     overrides: Sequence[str] = (),
     promise: RiskTarget = RiskTarget(),
+    fresh: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> Comparison:
     """Fit or train each policy (default: all) and judge it on validation and test, on seen and unseen issues.
 
-    Ray must be connected. ``overrides`` are settings for every neural policy, as key=value. ConfigError for a policy
-    that does not exist or needs what the dataset lacks.
+    Ray must be connected. Runs in ``out`` that are finished are not trained again, unless ``fresh``. ``overrides`` are
+    settings for every neural policy, as key=value. ConfigError for a policy that does not exist or needs what the
+    dataset lacks.
     """
     dataset = load_dataset(dataset_path)
     known = policy_names(dataset)
     chosen = known if policies is None else _chosen(policies, known)
     out.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        remove(out, RESULT_FILES)
     plans = {
         name: {
             out.resolve() / "runs" / f"{name}-{seed}": load_config(name, None, [*overrides, f"seed={seed}"])

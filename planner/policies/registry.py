@@ -20,13 +20,13 @@ import planner.policies
 from planner.dataset.storage import Dataset
 from planner.errors import ConfigError, DatasetError
 from planner.policies.policy import Policy
+from planner.policy_names import ENTRY_POINTS
 
 Report = Literal["compare", "evaluate", "bench"]
 """`planner compare`, `planner evaluate`, and `planner evaluate --bench`."""
 REPORTS: tuple[Report, ...] = ("compare", "evaluate", "bench")
 MIN_TRIALS = 20
 """Whole trials that a dataset needs before anything is learned from single launches."""
-ENTRY_POINTS = "cyntra_planner.baselines"
 
 
 @dataclass(frozen=True)

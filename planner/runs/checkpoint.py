@@ -233,7 +233,7 @@ def checkpoint_path(path: Path) -> Path:
     if FITTED in state.config:
         raise CheckpointError(f"{path}: the policy {state.config[FITTED]!r} is fitted in one go: it has no checkpoint")
     if state.best is None:
-        raise CheckpointError(f"{path}: the run has no checkpoint yet; finish it with `planner train --resume`")
+        raise CheckpointError(f"{path}: the run has no checkpoint yet; finish it: the command that began it goes on")
     return path / state.best
 
 

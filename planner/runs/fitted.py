@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
+from planner.begun_work import ANEW, differences
 from planner.config import FITTED_ARCHITECTURES
 from planner.contracts.dataset import DatasetInfo
 from planner.dataset.storage import load_dataset
@@ -16,6 +17,7 @@ from planner.encoding.inputs import Inputs, inputs_of_contexts
 from planner.errors import CheckpointError
 from planner.places import Place, place_of, recorded
 from planner.policies.trial_policy import TrialPolicy
+from planner.run_directory import remove_run
 from planner.runs.checkpoint import FITTED, CalibrationDocument, PolicyDocument, RunState, read_run, write_run
 from planner.runs.learned import LearnedPolicy
 
@@ -110,15 +112,13 @@ def is_fitted(run: Path) -> bool:
     return (run / "run.json").exists() and FITTED in read_run(run).config
 
 
-def fit_run(run: Path, arch: str, dataset_path: Place) -> FittedPolicy:
-    """Make the run of a policy of FITTED_ARCHITECTURES, fitted; CheckpointError when ``run`` is in use."""
+def fit_run(run: Path, arch: str, dataset_path: Place, *, fresh: bool = False) -> FittedPolicy:
+    """Make the run of a policy of FITTED_ARCHITECTURES, fitted; one of the same settings that stands there is kept.
+
+    CheckpointError when ``run`` holds another run, unless ``fresh`` says that it goes, or other files.
+    """
     dataset = load_dataset(dataset_path)
     name = FITTED_ARCHITECTURES[arch]
-    if run.exists() and any(run.iterdir()):
-        raise CheckpointError(f"{run}: holds other files already: give an empty or new directory as --out")
-    # Fitted before anything is written: what cannot be fitted leaves no run behind.
-    fitted = FittedPolicy(TrialPolicy.fit(name, dataset, LEARNED), dataset.info)
-    run.mkdir(parents=True, exist_ok=True)
     state = RunState(
         config={FITTED: name},
         dataset=recorded(dataset_path),
@@ -128,5 +128,20 @@ def fit_run(run: Path, arch: str, dataset_path: Place) -> FittedPolicy:
         epoch=0,
         finished=True,
     )
+    if (run / "run.json").exists() and not fresh:
+        kept = read_run(run)
+        found = [
+            *differences(kept.config, state.config),
+            *differences({"dataset_hash": kept.dataset_hash}, {"dataset_hash": state.dataset_hash}),
+        ]
+        if found:
+            raise CheckpointError(f"{run}: a run with other settings stands there: {'; '.join(found)}: {ANEW}")
+    elif run.exists() and not (run / "run.json").exists() and any(run.iterdir()):
+        raise CheckpointError(f"{run}: holds other files already: give an empty or new directory as --out")
+    # Fitted before anything is written: what cannot be fitted leaves no run behind.
+    fitted = FittedPolicy(TrialPolicy.fit(name, dataset, LEARNED), dataset.info)
+    if fresh:
+        remove_run(run)
+    run.mkdir(parents=True, exist_ok=True)
     write_run(run, state)
     return fitted

@@ -180,7 +180,7 @@ def read_reading(checkpoint: Path) -> ReadingDocument:
         return ReadingDocument.model_validate(orjson.loads(path.read_bytes()))
     except OSError:
         raise CheckpointError(
-            f"{checkpoint}: no {READING_FILE}: its training has not ended; go on with `planner train --resume`"
+            f"{checkpoint}: no {READING_FILE}: its training has not ended: the command that began it goes on"
         ) from None
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise CheckpointError(f"{path}: broken: {str(error).splitlines()[0]}") from None

@@ -25,7 +25,8 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="YAML of settings, for instance from `planner tune`")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     parser.add_argument("--init-from", type=Path, help="run or checkpoint whose weights to start from")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--fresh", action="store_true", help="remove the run in --out and start anew")
+    parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)  # of earlier programs
     parser.add_argument("--gpu", action="store_true", help="one GPU per process, nccl")
     arguments = parser.parse_args()
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -42,8 +43,9 @@ def main() -> int:
                 arguments.dataset,
                 init_from=arguments.init_from,
                 workers=world,
+                resume=True,
                 # Started again by torchrun (--max-restarts), it goes on with what it began.
-                resume=arguments.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0",
+                fresh=arguments.fresh and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0",
                 gpu=arguments.gpu,
             )
         if world > 1:

@@ -103,7 +103,7 @@ def train_with_ray(
                     raise certain from None
                 if deaths == MAX_DEATHS:
                     raise ClusterError(
-                        f"training failed: {_cause(error)}; `planner train --resume` goes on from here"
+                        f"training failed: {_cause(error)}; the same command goes on from here"
                     ) from error
     return read_run(run)
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import nn
 
+from planner.begun_work import ANEW, differences
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, Split, inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError, DatasetError, TrainingError
 from planner.models.trial_head import TrialHead
 from planner.places import Place, place_of, recorded
+from planner.run_directory import RUN_LOCK, remove_run
 from planner.runs.batches import batch_positions, batcher_for
 from planner.runs.checkpoint import (
     LESSONS,
@@ -52,13 +54,15 @@ def start_run(
     init_from: Path | None,
     workers: int,
     resume: bool,
+    fresh: bool = False,
     gpu: bool = False,
     teacher: Path | None = None,
     judged_on: Place | None = None,
 ) -> RunState:
     """Make the directory of a new run, or check that the one to resume is the same run; returns its state.
 
-    With a ``teacher``, ``dataset`` are the lessons in the run's own directory, made of the dataset ``judged_on``.
+    With ``fresh`` a run that stands there is removed, when all else has been found in order. With a ``teacher``,
+    ``dataset`` are the lessons in the run's own directory, made of the dataset ``judged_on``.
 
     Settings that cannot work are refused here, before any worker starts.
     """
@@ -88,19 +92,30 @@ def start_run(
         workers=workers,
         selected_by=selection(opened, config),
     )
-    if (run / "run.json").exists():
+    stood_there = (run / "run.json").exists()
+    if fresh:
+        remove_run(run)
+    elif stood_there:
         state = read_run(run)
         if not resume:
-            raise CheckpointError(f"{run} holds a run already: pass --resume to go on, or another --out")
-        for key in ("config", "dataset_hash"):
-            if getattr(state, key) != getattr(wanted, key):
-                raise CheckpointError(f"{run}: --resume needs the run's own {key}, these differ; give another --out")
+            raise CheckpointError(f"{run} holds a run already: {ANEW}")
+        require_same(run, state, wanted)
         return state
-    if run.exists() and {path.name for path in run.iterdir()} - {LESSONS}:
+    if not stood_there and run.exists() and {path.name for path in run.iterdir()} - {LESSONS, RUN_LOCK}:
         raise CheckpointError(f"{run} holds other files than a run: give an empty or new directory as --out")
     run.mkdir(parents=True, exist_ok=True)
     write_run(run, wanted)
     return wanted
+
+
+def require_same(run: Path, state: RunState, wanted: RunState) -> None:
+    """CheckpointError that names what differs between the run that stands there and the one that is asked for."""
+    kept = ("config", "dataset_hash", "init_from", "teacher")
+    there, now = ({key: getattr(one, key) for key in kept} for one in (state, wanted))
+    found = differences(there, now)
+    if found:
+        named = [one.removeprefix("config.") for one in found]
+        raise CheckpointError(f"{run}: a run with other settings stands there: {'; '.join(named)}: {ANEW}")
 
 
 def train(

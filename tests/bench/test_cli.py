@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from bench.cli import add_commands
 from planner.cli import app as planner_app
+from planner.command_app import CommandApp
 from planner.dataset.storage import load_dataset
 from planner.options import resolve
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
@@ -22,7 +23,7 @@ from tests.bench.test_objective import outcome
 
 @pytest.fixture
 def app() -> typer.Typer:
-    app = typer.Typer()
+    app = CommandApp()
     app.callback()(lambda: None)
     add_commands(app)
     return app
@@ -33,15 +34,15 @@ def test_the_table_names_winners_and_the_summary_counts(
 ) -> None:
     finished = [{"id": str(number), "status": "done"} for number in range(10, 35)]
     kernel_repo.write_issues({"id": "1"}, {"id": "[red]2", "status": "done"}, *finished)
-    numbers = kernel_repo.root / "numbers.json"
-    arguments = ["bench", str(kernel_repo.root), "--k", "1", "--cyntra", " ".join(SMALL_KERNEL), "--json", str(numbers)]
-    priced = CliRunner().invoke(app, [*arguments, "--dry-run"])
+    arguments = ["bench", str(kernel_repo.root), "--k", "1", "--cyntra", " ".join(SMALL_KERNEL)]
+    priced = CliRunner().invoke(app, [*arguments, "--dry-run", "--json"])
     assert priced.exit_code == 0, priced.output
-    assert orjson.loads(numbers.read_bytes())["executions"] == 1
+    assert orjson.loads(priced.stdout)["executions"] == 1
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    report = orjson.loads(numbers.read_bytes())
-    assert (report["read"], report["run"], report["faults"]) == (27, 1, 0)
+    again = CliRunner().invoke(app, [*arguments, "--json"])
+    report = orjson.loads(again.stdout)
+    assert (report["read"], report["run"], report["resumed"], report["faults"]) == (27, 0, 1, 0)
     assert report["cases"][0]["verdict"]["action"]["swarm_id"] == "serial_handoff"
     (line,) = [line for line in result.output.splitlines() if "'[red]2'" in line]
     assert line.startswith("set aside: its id ")
@@ -77,7 +78,7 @@ def test_an_issue_line_that_cannot_be_read_is_named_by_the_bench_and_by_the_dry_
 def test_help_shows_every_option_once_and_in_a_section() -> None:
     shown = CliRunner().invoke(planner_app, ["bench", "--help"]).output
     sections = {part.split(":\n")[0]: re.findall(r"(?m)^  (--[a-z-]+)", part) for part in shown.split("\n\n")}
-    assert sections["Options"] == ["--json", "--help"]
+    assert sections["Options"] == ["--fresh", "--help"]
     assert sections["Instead of running"] == ["--dry-run", "--doctor"]
     options = {name for names in sections.values() for name in names}
     assert sum(map(len, sections.values())) == len(options) > 25

@@ -5,24 +5,27 @@ import sys
 from pathlib import Path
 
 import orjson
+from jsonschema import Draft202012Validator
 
 from bench.ledger import Ledger
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import read_document
 from planner.policies.registry import baselines
+from schemas import load_schema
 
 
-def quickstart(directory: Path) -> str:
+def quickstart(directory: Path, *more: str) -> tuple[str, str]:
+    """What it prints, and what it notes."""
     planner = Path(sys.executable).with_name("planner")
-    command = [str(planner), "quickstart", str(directory), "--issues", "14", "--k", "2"]
+    command = [str(planner), "quickstart", str(directory), "--issues", "14", "--k", "2", *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout, done.stderr
 
 
 def test_the_whole_loop_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     directory = tmp_path / "loop"
-    output = quickstart(directory)
+    output, _ = quickstart(directory)
     report = orjson.loads((directory / "results.json").read_bytes())
     names = [row["policy"] for row in report["policies"]]
     # Sixteen runs are too few for the baselines that learn from single launches.
@@ -40,6 +43,9 @@ def test_the_whole_loop_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> Non
     assert len(executions) == 12
 
     (directory / "results.json").unlink()
-    again = quickstart(directory)
-    assert "0 executions run, 12 resumed" in again
+    document, notes = quickstart(directory, "--json")
+    assert "0 executions run, 12 resumed" in notes
     assert orjson.loads((directory / "results.json").read_bytes()) == report
+    found = orjson.loads(document)
+    Draft202012Validator(load_schema("command_quickstart.v1")).validate(found)
+    assert found["answer"] == output.splitlines()[-1] and found["results"] == report

@@ -127,6 +127,7 @@ def test_a_repo_is_read_without_torch_and_ray(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_answered_by_a_line_that_the_readme_has(tmp_path: Path) -> None:
     code = "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; from planner.cli import main; main()"
+    (tmp_path / "dataset.json").write_text("{}")
     command = [sys.executable, "-c", code, "train", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr

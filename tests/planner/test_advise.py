@@ -50,7 +50,7 @@ def test_a_few_real_runs_are_too_little_to_leave_the_rule_and_the_command_says_s
     advice = advise(load_dataset(corpus_dataset))
     assert advice.sentence.startswith("Too little to tell")
     numbers = tmp_path / "advice.json"
-    shown = CliRunner().invoke(app, ["advise", "--dataset", str(corpus_dataset), "--json", str(numbers)])
+    shown = CliRunner().invoke(app, ["advise", "--dataset", str(corpus_dataset), "--out", str(numbers)])
     assert shown.exit_code == 0, shown.output
     assert "Too little to tell" in shown.output and "--select informative" in shown.output
     assert len(shown.output.splitlines()) <= 40

@@ -26,7 +26,7 @@ from planner.encoding.subject import subject_of
 from planner.errors import ArtifactError
 from tests.conftest import FIXTURES
 
-BUNDLE = FIXTURES / "frozen" / "bundle"
+BUNDLE = FIXTURES / "frozen" / "bundle-v1" / "bundle"
 Section = dict[str, Any]
 
 

@@ -47,7 +47,8 @@ def test_the_schema_file_is_the_one_that_its_model_makes(name: str) -> None:
 
 
 def test_there_is_a_model_for_every_schema_file() -> None:
-    assert schema_names() == sorted(SCHEMAS)
+    # Those of commands' results: tests/test_json.py.
+    assert [name for name in schema_names() if not name.startswith("command_")] == sorted(SCHEMAS)
 
 
 def test_every_document_that_the_kernel_recorded_is_accepted_by_model_and_schema() -> None:

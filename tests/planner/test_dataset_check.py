@@ -128,7 +128,7 @@ def test_a_run_on_another_dataset_is_refused(
 def test_a_few_real_runs_are_too_little_data_and_the_command_says_so(corpus_dataset: Path, tmp_path: Path) -> None:
     report_path = tmp_path / "check.json"
     command = [sys.executable, "-c", "from planner.cli import main; main()", "dataset", "check", str(corpus_dataset)]
-    done = subprocess.run([*command, "--json", str(report_path)], capture_output=True, text=True)
+    done = subprocess.run([*command, "--out", str(report_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = orjson.loads(report_path.read_bytes())
     assert not report["enough"] and "verdict: too little data" in done.stdout

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from planner.cli import _refuse_addresses, app
 from planner.dataset.storage import load_dataset
-from planner.errors import ConfigError, PathError, UsageError
+from planner.errors import CheckpointError, ConfigError, PathError, UsageError
 from planner.options import PROJECT_FILE, resolve
 from planner.places import fetched, mirrored, place_of, recorded, within, written
 from planner.runs.checkpoint import read_run
@@ -142,7 +142,7 @@ def test_a_mirror_uploads_what_is_new_and_goes_on_from_there(uri: str) -> None:
         mirror.push()
         assert (fetched(uri, "run.json") / "checkpoints/epoch-000/w").exists()
     assert not {".uploading"} & {path.name for path in fetched(uri, "run.json").iterdir()}
-    with pytest.raises(PathError, match="pass --resume"), mirrored(uri, "run.json", existing=False):
+    with pytest.raises(PathError, match="--fresh"), mirrored(uri, "run.json", existing=False):
         pass
     with mirrored(uri, "run.json") as mirror:
         assert (mirror.path / "run.json").read_text() == "epoch 0"
@@ -194,9 +194,9 @@ def test_the_whole_way_from_artifacts_to_a_decision_without_a_directory_of_ones_
     dataset, trained, bundle = (s3.format(f"way/{name}") for name in ("dataset", "run", "bundle"))
     run("dataset", "build", str(FIXTURES / "corpus"), "--out", dataset)
     run("train", dataset, "--workers", "1", "--set", "epochs=1", "--out", trained)
-    with pytest.raises(PathError, match="pass --resume"):
-        run("train", dataset, "--workers", "1", "--set", "epochs=1", "--out", trained)
-    run("train", dataset, "--resume", "--workers", "1", "--set", "epochs=1", "--out", trained)
+    with pytest.raises(CheckpointError, match="epochs is 1 there, 2 now: --fresh starts anew"):
+        run("train", dataset, "--workers", "1", "--set", "epochs=2", "--out", trained)
+    run("train", dataset, "--workers", "1", "--set", "epochs=1", "--out", trained)
     run("calibrate", trained)
     run("evaluate", trained)
     run("export", trained, "--out", bundle)

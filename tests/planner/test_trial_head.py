@@ -272,7 +272,7 @@ def test_a_run_decides_once_its_training_has_ended_and_is_no_bundle(corpus_datas
     with pytest.raises(ExportError, match="--teacher"):
         export_bundle(run, tmp_path / "bundle")
     (policy.checkpoint / "trial_reading.json").unlink()
-    with pytest.raises(Exception, match="--resume"):
+    with pytest.raises(Exception, match="the command that began it goes on"):
         LearnedPolicy(run)
     train(run)
     LearnedPolicy(run)

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a search, then --resume."""
+"""kill -9 in the middle of a search, then the same command again."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: 
     kept = (out / "trials" / "000" / "run.json").read_bytes()
     begun = (out / "trials" / "001" / "metrics.jsonl").read_bytes()
 
-    code, output = run_planner(environment, *arguments, "--resume")
+    code, output = run_planner(environment, *arguments)
 
     assert code == 0, output
     assert f"{TRIALS} trials: " in output
@@ -60,6 +60,6 @@ def test_resuming_a_search_that_is_complete_trains_nothing(small_dataset: Path, 
     out = tmp_path / "tune"
     first = run_search(small_dataset, out, trials=1, epochs=1)
     written = {path: path.stat().st_mtime_ns for path in (out / "trials").rglob("*")}
-    again = run_search(small_dataset, out, trials=1, epochs=1, resume=True)
+    again = run_search(small_dataset, out, trials=1, epochs=1)
     assert again.trials == first.trials
     assert {path: path.stat().st_mtime_ns for path in (out / "trials").rglob("*")} == written

@@ -18,7 +18,7 @@ import pytest
 from optuna.trial import TrialState
 
 from planner.config import load_config
-from planner.errors import ConfigError, DatasetError
+from planner.errors import CheckpointError, ConfigError, DatasetError
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
 from tests.planner.recording_tracker import heard
@@ -144,7 +144,7 @@ def test_more_trials_are_added_to_a_finished_search_and_a_broken_one_is_only_its
     broken.mkdir()
     (broken / "run.json").write_text("{")
     # By a URI its trials find the dataset wherever they run.
-    again = run_search(f"file://{small_dataset}", out, trials=TRIALS + 2, epochs=EPOCHS, resume=True)
+    again = run_search(f"file://{small_dataset}", out, trials=TRIALS + 2, epochs=EPOCHS)
     assert again.resumed == TRIALS
     assert len(again.trials) == TRIALS + 2
     failed = [record for record in again.trials if record.state == "failed"]
@@ -163,10 +163,10 @@ def test_a_dataset_without_validation_is_refused(small_dataset: Path, tmp_path: 
         run_search(dataset, tmp_path / "tune")
 
 
-def test_a_directory_with_a_search_is_left_alone_without_resume(finished: Finished, small_dataset: Path) -> None:
+def test_a_directory_with_a_search_of_other_settings_is_left_alone(finished: Finished, small_dataset: Path) -> None:
     result, _ = finished
-    with pytest.raises(ConfigError, match="holds a search already: pass --resume"):
-        run_search(small_dataset, result.best_config.parent)
+    with pytest.raises(ConfigError, match=r"search with other settings .* seed is 0 there, 7 now: --fresh starts anew"):
+        run_search(small_dataset, result.best_config.parent, epochs=EPOCHS, seed=7)
 
 
 def test_a_directory_with_other_files_is_left_alone(small_dataset: Path, tmp_path: Path) -> None:
@@ -178,5 +178,5 @@ def test_a_directory_with_other_files_is_left_alone(small_dataset: Path, tmp_pat
 def test_two_searches_cannot_share_a_directory(small_dataset: Path, tmp_path: Path) -> None:
     with (tmp_path / "search.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="a search is running there"):
+        with pytest.raises(CheckpointError, match="a search is running there"):
             run_search(small_dataset, tmp_path)

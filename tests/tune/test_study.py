@@ -102,7 +102,7 @@ def test_complete_trials_stand_before_stopped_and_failed_ones(tmp_path: Path) ->
 
 def test_a_study_of_another_search_is_refused_by_what_differs(tmp_path: Path) -> None:
     open_study(tmp_path)
-    with pytest.raises(ConfigError, match=r"epochs 4 there, 5 now; .*--out"):
+    with pytest.raises(ConfigError, match=r"epochs is 4 there, 5 now: --fresh .*--out"):
         open_study(tmp_path, CONFIG.model_copy(update={"epochs": 5}))
 
 
