@@ -77,18 +77,14 @@ def fetched(place: Place, marker: str) -> Path:
         files = remote.files()
         if marker not in files:
             raise PathError(f"{place}: no {marker} there: name a directory that a command of the planner has written")
-        copy = cache_directory() / "places" / _key(files, remote.read(marker)) / remote.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with (copy.parent / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be copying the same
-            if copy.exists():
-                return copy
-            with contextlib.suppress(_ChangedError), staged_directory(copy, durable=False) as staging:
-                remote.download(files, staging)
-                if remote.files() != files:
-                    raise _ChangedError
-        if copy.exists():
-            return copy
+
+        def copy(target: Path, files: Mapping[str, tuple[int, int]] = files) -> None:
+            remote.download(files, target)
+            if remote.files() != files:
+                raise _ChangedError
+
+        with contextlib.suppress(_ChangedError):
+            return cached(f"places/{_key(files, remote.read(marker))}/{remote.name}", copy)
     raise PathError(f"{place}: changes while it is read, tried {_READS} times: try again when it has been written")
 
 
@@ -222,6 +218,21 @@ def cache_directory() -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cyntra-planner"
+
+
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """The directory ``name`` in the cache, which nobody may change; ``make`` fills it where it is not there yet.
+
+    It is there whole or not at all, and made once by all processes of this machine that ask for it.
+    """
+    place = cache_directory() / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            with staged_directory(place, durable=False) as staging:
+                make(staging)
+    return place
 
 
 class _ChangedError(Exception):
