@@ -15,6 +15,9 @@ from pathlib import Path
 from tests.tune.processes import BIN, assert_nothing_left, new_environment, wait_until
 
 START_S = 90.0
+UNSHARE = shutil.which("unshare")
+CAN_MOUNT = UNSHARE is not None and subprocess.run([UNSHARE, "-m", "true"], capture_output=True).returncode == 0
+CANNOT_MOUNT = "this user may not make a mount namespace (unshare -m)"
 WORKER_PORTS = range(10002, 20000)
 """Ray's workers listen here."""
 
@@ -86,6 +89,12 @@ def ray_node(head: Head, *before: str, cpus: int = 1) -> Iterator[Callable[[], N
         kill()
         process.wait(60)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def hiding(place: Path, *exports: str) -> tuple[str, ...]:
+    """What to put before a command that is not to see what is in a directory; ``exports`` are NAME=VALUE."""
+    script = " && ".join([f"mount -t tmpfs none {place}", *(f"export {pair}" for pair in exports), 'exec "$@"'])
+    return ("unshare", "-m", "sh", "-c", script, "sh")
 
 
 def free_ports(count: int) -> list[int]:
