@@ -52,24 +52,24 @@ Confidence = Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure th
 @dataset_app.command("build")
 @with_options("build", lambda: [BuildOptions])
 def dataset_build(
-    repo: Annotated[Path, typer.Argument(help="Root of a repo in which Cyntra has run.")] = Path(),
+    repo: Annotated[str, typer.Argument(help="Root of a repo in which Cyntra has run.", metavar=f"REPO{OR_URI}")] = ".",
     *,
     options: Options,
 ) -> None:
     """Read a repo's artifacts into a time-split dataset."""
     from cluster.connect import connect_where_it_pays
-    from cluster.nodes import require_sight
+    from planner.artifacts.repo import fetched_repo
     from planner.dataset.build import build_dataset, is_worth_ray
     from planner.display.console import StageBars
     from planner.display.training import print_dataset
 
     chosen = options.of(BuildOptions)
-    out = place_of(chosen.out) if chosen.out else repo / DATASET
-    pays = is_worth_ray(repo, chosen.kernel_dir)
-    with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address) as ray:
-        if ray is not None:
-            require_sight(ray, repo / DATASET.parent)
-        info = build_dataset(repo, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
+    source = place_of(repo)
+    out = place_of(chosen.out) if chosen.out else (source / DATASET if isinstance(source, Path) else DATASET)
+    root = fetched_repo(source)
+    pays = is_worth_ray(root, chosen.kernel_dir)
+    with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address):
+        info = build_dataset(root, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
 
 
@@ -217,7 +217,6 @@ def compare(
 ) -> None:
     """Fit every policy on one dataset and set them side by side; interrupted, it goes on where it stopped."""
     from cluster.connect import connect
-    from cluster.nodes import require_sight
     from planner.display.comparison import print_comparison
     from planner.display.console import StageBars
     from planner.evaluation.compare import compare as compare_policies
@@ -226,8 +225,7 @@ def compare(
     source = place_of(dataset)
     out = out or beside(source) / "compare"
     check_writable(out)
-    with StageBars() as bars, connect(address) as ray:
-        require_sight(ray, out)
+    with StageBars() as bars, connect(address):
         report = compare_policies(
             source,
             out,

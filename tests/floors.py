@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.provenance",
         "planner.standard_output",
     ),
-    ("planner.files",),
+    ("planner.files", "planner.remote_directory"),
     ("planner.places",),
     ("cluster", "planner.contracts"),
     ("planner.actions",),

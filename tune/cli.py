@@ -52,15 +52,13 @@ def tune(
     from rich.console import Console
 
     from cluster.connect import connect
-    from cluster.nodes import require_sight
     from tune.search import run_search
 
     console, chosen = Console(), options.of(TuneOptions)
     source = place_of(dataset)
     out = chosen.out or beside(source) / "tune"
     try:
-        with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers) as ray:
-            require_sight(ray, out)
+        with _Display(console, chosen.trials) as display, connect(chosen.address, chosen.workers):
             result = run_search(
                 source,
                 out,
@@ -100,7 +98,6 @@ def ablate(
 ) -> None:
     """Vary one setting at a time, each variant trained with several seeds; interrupted, it goes on where it stopped."""
     from cluster.connect import connect
-    from cluster.nodes import require_sight
     from planner.display.comparison import print_ablation
     from planner.display.console import StageBars
     from tune.ablate import ablate as run_ablation
@@ -108,8 +105,7 @@ def ablate(
     source = place_of(dataset)
     out = out or beside(source) / "ablate"
     chosen = None if axes == "all" else [name.strip() for name in axes.split(",")]
-    with StageBars() as bars, connect(address) as ray:
-        require_sight(ray, out)
+    with StageBars() as bars, connect(address):
         report = run_ablation(
             source,
             out,

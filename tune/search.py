@@ -18,7 +18,8 @@ import yaml
 from planner.config import TrainConfig, load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
-from planner.places import Place, recorded
+from planner.places import Place
+from planner.training.courier import Courier, courier
 from planner.training.trackers import load_tracker
 from tune.importance import write_importance
 from tune.space import apply_settings, space_of
@@ -65,8 +66,7 @@ def run_search(
 
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
     as many as Ray has CPUs). With ``resume`` a search in ``out`` goes on: trials that ended stay, those that were
-    interrupted continue from their last checkpoint, new ones make up the number. On a cluster ``out``, and
-    ``dataset`` unless it is a URI, must be on a disk that all nodes share. ``track``: trackers of every trial's
+    interrupted continue from their last checkpoint, new ones make up the number. ``track``: trackers of every trial's
     training, as MODULE:CLASS. Raises ConfigError, DatasetError or
     ClusterError.
     """
@@ -85,7 +85,10 @@ def run_search(
         )
         resumed = study.ended()
         if resumed < trials:
-            _run_trials(study, recorded(dataset), trials, max_concurrent, progress, track)
+            import ray
+
+            with courier(ray, dataset, study.out) as carried:
+                _run_trials(study, carried, trials, max_concurrent, progress, track)
         records = study.write_table()
         write_importance(study.study, out)
     best = records[0]
@@ -97,7 +100,7 @@ def run_search(
 
 def _run_trials(
     study: SearchStudy,
-    dataset: str,
+    carried: Courier,
     trials: int,
     max_concurrent: int | None,
     progress: Progress,
@@ -105,7 +108,7 @@ def _run_trials(
 ) -> None:
     """Run the missing trials with Ray Tune."""
     import ray
-    from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner, with_resources
+    from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner, with_parameters, with_resources
     from ray.tune.schedulers import ASHAScheduler
 
     if ray.cluster_resources().get("CPU", 0) < TRIAL_CPUS:
@@ -113,9 +116,9 @@ def _run_trials(
 
     epochs = study.config.epochs
     tuner = Tuner(
-        with_resources(run_trial, {"cpu": TRIAL_CPUS}),
+        with_resources(with_parameters(run_trial, carried=carried), {"cpu": TRIAL_CPUS}),
         tune_config=TuneConfig(
-            search_alg=StudySearcher(study, dataset, trials, progress, track),
+            search_alg=StudySearcher(study, trials, progress, track),
             # Stopping at max_t is left to the training loop, which then closes its run properly.
             scheduler=ASHAScheduler(
                 time_attr=EPOCHS,

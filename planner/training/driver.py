@@ -10,7 +10,9 @@ from typing import Any
 import orjson
 
 from planner.errors import ClusterError, PlannerError
+from planner.places import place_of
 from planner.runs.checkpoint import RunState, read_run
+from planner.training.courier import RAY, Courier, courier
 
 MAX_DEATHS = 2
 """How often workers may die during one command."""
@@ -35,15 +37,9 @@ def trainer(
         yield lambda run, progress: train_here(run, gpu=gpu, progress=progress, track=track)
         return
     from cluster.connect import connect
-    from cluster.nodes import require_sight
 
-    with connect(address, None if gpu else workers) as ray:
-
-        def train(run: Path, progress: Progress) -> RunState:
-            require_sight(ray, run)
-            return train_with_ray(run, workers=workers, gpu=gpu, progress=progress, track=track)
-
-        yield train
+    with connect(address, None if gpu else workers):
+        yield lambda run, progress: train_with_ray(run, workers=workers, gpu=gpu, progress=progress, track=track)
 
 
 def train_here(
@@ -92,10 +88,11 @@ def train_with_ray(
                 f"--workers {workers} needs {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
                 + (" or leave out --gpu" if name == "GPU" else "")
             )
-    with _Follower(run / "metrics.jsonl", progress):
+    dataset = place_of(read_run(run).dataset)
+    with _Follower(run / "metrics.jsonl", progress), courier(ray, dataset, (run / RAY).resolve()) as carried:
         for deaths in range(MAX_DEATHS + 1):
             try:
-                _fit(run, workers, gpu, track)
+                _fit(run, workers, gpu, carried, track)
                 break
             except Exception as error:
                 certain = _certain(error)
@@ -108,17 +105,17 @@ def train_with_ray(
     return read_run(run)
 
 
-def _fit(run: Path, workers: int, gpu: bool, track: Sequence[str]) -> None:
+def _fit(run: Path, workers: int, gpu: bool, carried: Courier, track: Sequence[str]) -> None:
     """One attempt: Ray's own retries would also repeat errors that must come again."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     TorchTrainer(
         _worker,
-        train_loop_config={"run": str(run.resolve()), "gpu": gpu, "track": list(track)},
+        train_loop_config={"run": run.resolve(), "gpu": gpu, "courier": carried, "track": list(track)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / "ray").resolve())),
+        run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / RAY).resolve())),
     ).fit()
 
 
@@ -137,17 +134,21 @@ def _worker(settings: dict[str, Any]) -> None:
 
     from planner.training.loop import train
 
-    train(
-        Path(settings["run"]),
-        gpu=settings["gpu"],
-        report=lambda metrics: ray.train.report(metrics),
-        track=settings["track"],
-    )
+    carried: Courier = settings["courier"]
+    is_first = ray.train.get_context().get_world_rank() == 0
+    with carried.run_at(settings["run"], writes=is_first) as mirror:
+        train(
+            mirror.path,
+            gpu=settings["gpu"],
+            report=mirror.pushing_after(lambda metrics: ray.train.report(metrics)),
+            opened=carried.open_dataset(),
+            track=settings["track"],
+        )
 
 
 def _attempt(run: Path) -> int:
     """A name Ray has not used for this run: reusing one would silently resume Ray's own state."""
-    directory = run / "ray"
+    directory = run / RAY
     return len(list(directory.glob("attempt-*"))) if directory.exists() else 0
 
 

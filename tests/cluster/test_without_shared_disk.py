@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.ledger import Ledger
+from planner.dataset.storage import load_dataset
+from planner.runs.checkpoint import read_run
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.cluster.heads import CAN_MOUNT, CANNOT_MOUNT, Head, hiding, ray_head, ray_node
+from tests.conftest import copy_corpus
 from tests.tune.processes import run_planner
 
 pytestmark = pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)
@@ -63,3 +66,23 @@ def test_a_bench_works_on_both_nodes_and_brings_every_log_back(machines: Machine
     logs = {path.stem: path.read_text().split() for path in (directory / "ledger-logs").iterdir()}
     assert logs.keys() == ids
     assert {words[0] for words in logs.values()} == {"here", "there"}
+
+
+def test_a_dataset_is_built_and_trained_on_by_two_workers_of_which_one_has_a_disk_of_its_own(
+    machines: Machines, corpus_dataset: Path
+) -> None:
+    repo, run = copy_corpus(machines.disk / "corpus"), machines.disk / "run"
+    cluster = ("--address", machines.head.address)
+    code, output = run_planner(machines.head.environment, "dataset", "build", repo, *cluster)
+    assert code == 0, output
+    dataset = repo / ".cyntra/planner/dataset"
+    assert load_dataset(dataset).info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
+    code, output = run_planner(
+        machines.head.environment,
+        *("train", dataset, *cluster, "--workers", "2", "--out", run, "--set", "epochs=2", "--set", "patience=2"),
+    )
+    assert code == 0, output
+    state = read_run(run)
+    assert state.finished and state.epoch == 1
+    assert state.last is not None and (run / state.last / "model.safetensors").exists()
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
