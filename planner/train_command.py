@@ -50,7 +50,9 @@ def train(
     with (
         mirrored(out, "run.json", existing=None if resume else False, without=["ray"]) as mirror,
         EpochBar(settings.epochs) as bar,
-        trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
+        trainer(
+            workers, min_workers=chosen.min_workers, gpu=gpu, address=chosen.address, track=chosen.track
+        ) as train_run,
     ):
         run = mirror.path
         # Not before Ray is there: a run that never began would count as the latest.
@@ -82,7 +84,9 @@ def _teach(dataset: Place, chosen: TrainOptions, resume: bool, *, arch_given: bo
     lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
     with (
         EpochBar(settings.epochs) as bar,
-        trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
+        trainer(
+            workers, min_workers=chosen.min_workers, gpu=gpu, address=chosen.address, track=chosen.track
+        ) as train_run,
     ):
         start_run(
             run,

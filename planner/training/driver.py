@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from planner.errors import ClusterError, PlannerError
+from planner.errors import ClusterError, PlannerError, UsageError
 from planner.places import place_of
 from planner.runs.checkpoint import RunState, read_run
 from planner.training.courier import RAY, Courier, courier
@@ -24,13 +24,21 @@ Train = Callable[[Path, Progress], RunState]
 
 @contextmanager
 def trainer(
-    workers: int, *, gpu: bool = False, address: str | None = None, track: Sequence[str] = ()
+    workers: int,
+    *,
+    min_workers: int | None = None,
+    gpu: bool = False,
+    address: str | None = None,
+    track: Sequence[str] = (),
 ) -> Iterator[Train]:
-    """The way to train on so many workers, for the length of a ``with`` block; ``track`` as in planner.training.loop.
+    """The way to train on so many workers, or on ``min_workers`` at least, for the length of a ``with`` block; ``track``
+    as in planner.training.loop.
 
     One worker without an address needs no Ray: Ray Train starts seven processes, 25 s for the least training.
     ClusterError when there is no GPU for it.
     """
+    if min_workers is not None and min_workers > workers:
+        raise UsageError(f"--min-workers {min_workers}: more than --workers {workers}")
     if workers == 1 and not (address or os.environ.get("RAY_ADDRESS")):
         if gpu:
             _require_gpu()
@@ -39,7 +47,9 @@ def trainer(
     from cluster.connect import connect
 
     with connect(address, None if gpu else workers):
-        yield lambda run, progress: train_with_ray(run, workers=workers, gpu=gpu, progress=progress, track=track)
+        yield lambda run, progress: train_with_ray(
+            run, workers=workers, min_workers=min_workers, gpu=gpu, progress=progress, track=track
+        )
 
 
 def train_here(
@@ -69,12 +79,15 @@ def train_with_ray(
     run: Path,
     *,
     workers: int,
+    min_workers: int | None = None,
     gpu: bool = False,
     progress: Progress = lambda metrics: None,
     track: Sequence[str] = (),
 ) -> RunState:
     """Run the loop on ``workers`` Ray Train workers until the run is finished.
 
+    With ``min_workers`` on as many as there is room for from these up, anew whenever that changes: global batches,
+    their order and the steps of the learning rate stay the same, rounding and dropout do not.
     ``run`` holds a run.json (see planner.training.loop.start_run). After a worker's death all are started anew, twice
     at most, and go on from the last checkpoint; an error that would come again is raised at once. ClusterError when Ray
     lacks the CPUs or GPUs.
@@ -82,17 +95,18 @@ def train_with_ray(
     import ray
 
     resources = ray.cluster_resources()
-    for name, needed in (("CPU", workers), ("GPU", workers if gpu else 0)):
+    least = workers if min_workers is None else min_workers
+    for name, needed in (("CPU", least), ("GPU", least if gpu else 0)):
         if resources.get(name, 0) < needed:
             raise ClusterError(
-                f"--workers {workers} needs {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
+                f"{least} workers need {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
                 + (" or leave out --gpu" if name == "GPU" else "")
             )
     dataset = place_of(read_run(run).dataset)
     with _Follower(run / "metrics.jsonl", progress), courier(ray, dataset, (run / RAY).resolve()) as carried:
         for deaths in range(MAX_DEATHS + 1):
             try:
-                _fit(run, workers, gpu, carried, track)
+                _fit(run, workers if least == workers else (least, workers), gpu, carried, track)
                 break
             except Exception as error:
                 certain = _certain(error)
@@ -105,7 +119,7 @@ def train_with_ray(
     return read_run(run)
 
 
-def _fit(run: Path, workers: int, gpu: bool, carried: Courier, track: Sequence[str]) -> None:
+def _fit(run: Path, workers: int | tuple[int, int], gpu: bool, carried: Courier, track: Sequence[str]) -> None:
     """One attempt: Ray's own retries would also repeat errors that must come again."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer

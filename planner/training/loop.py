@@ -129,11 +129,16 @@ def train(
             if state.finished:
                 break
             began = time.perf_counter()
-            metrics: dict[str, Any] = {"epoch": epoch, **train_epoch(learner, dataset, config, worker, epoch)}
+            metrics: dict[str, Any] = {
+                "epoch": epoch,
+                "workers": worker.world,
+                **train_epoch(learner, dataset, config, worker, epoch),
+            }
             speed = len(learner.loss.examples) / (time.perf_counter() - began)
             metrics |= validate(learner.average.model, dataset, config, worker.device)
             state = after_epoch(state, metrics, config)
             if worker.rank == 0:
+                state.workers = worker.world
                 state.last = learner.save(run, policy.model_copy(update={"epoch": epoch}))
                 state.best = state.last if state.best_epoch == epoch else state.best
                 write_run(run, state)

@@ -1,10 +1,11 @@
 """Two nodes, of which one does not see the disk of the other: every command works on both all the same."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
 from bench.ledger import Ledger
@@ -13,7 +14,7 @@ from planner.runs.checkpoint import read_run
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.cluster.heads import CAN_MOUNT, CANNOT_MOUNT, Head, hiding, ray_head, ray_node
 from tests.conftest import copy_corpus
-from tests.tune.processes import run_planner
+from tests.tune.processes import run_planner, start_planner, wait_until
 
 pytestmark = pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)
 
@@ -22,15 +23,18 @@ if [ -e {disk}/repo ]; then echo here >&2; else echo there >&2; fi
 sleep 1
 touch solved.txt
 """
+EPOCHS = 60
 
 
 @dataclass(frozen=True)
 class Machines:
-    """``disk`` is the first machine's alone; ``tools`` are on PATH of both."""
+    """``disk`` is the first machine's alone, ``cache`` the second's; ``tools`` are on PATH of both."""
 
     head: Head
     disk: Path
     tools: Path
+    cache: Path
+    kill_second: Callable[[], None]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +48,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         path = f"{tools}{os.pathsep}{started.environment['PATH']}"
         environment = {**started.environment, "PATH": path, "PLANNER_CACHE": str(directory / "cache-here")}
         head = Head(started.address, started.dashboard, environment, started.pid)
-        with ray_node(head, *hiding(disk, f"PLANNER_CACHE={directory / 'cache-there'}")):
-            yield Machines(head, disk, tools)
+        with ray_node(head, *hiding(disk, f"PLANNER_CACHE={directory / 'cache-there'}")) as kill:
+            yield Machines(head, disk, tools, directory / "cache-there", kill)
 
 
 def test_a_bench_works_on_both_nodes_and_brings_every_log_back(machines: Machines) -> None:
@@ -68,7 +72,7 @@ def test_a_bench_works_on_both_nodes_and_brings_every_log_back(machines: Machine
     assert {words[0] for words in logs.values()} == {"here", "there"}
 
 
-def test_a_dataset_is_built_and_trained_on_by_two_workers_of_which_one_has_a_disk_of_its_own(
+def test_a_dataset_is_built_and_trained_on_by_two_workers_and_by_one_when_a_node_dies(
     machines: Machines, corpus_dataset: Path
 ) -> None:
     repo, run = copy_corpus(machines.disk / "corpus"), machines.disk / "run"
@@ -77,12 +81,17 @@ def test_a_dataset_is_built_and_trained_on_by_two_workers_of_which_one_has_a_dis
     assert code == 0, output
     dataset = repo / ".cyntra/planner/dataset"
     assert load_dataset(dataset).info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
-    code, output = run_planner(
-        machines.head.environment,
-        *("train", dataset, *cluster, "--workers", "2", "--out", run, "--set", "epochs=2", "--set", "patience=2"),
-    )
-    assert code == 0, output
-    state = read_run(run)
-    assert state.finished and state.epoch == 1
+    elastic = ("--min-workers", "1", "--workers", "2", "--set", f"epochs={EPOCHS}", "--set", f"patience={EPOCHS}")
+    process = start_planner(machines.head.environment, "train", dataset, *cluster, "--out", run, *elastic)
+    log = run / "metrics.jsonl"
+    wait_until(lambda: process.poll() is not None or log.exists(), 120, "epochs on the driver's disk")
+    assert list((machines.cache / "datasets").glob("*/dataset/dataset.json")), "it came by way of the object store"
+    machines.kill_second()
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    state, epochs = read_run(run), [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert state.finished and (state.epoch, state.workers) == (EPOCHS - 1, 1)
+    assert [epoch["epoch"] for epoch in epochs] == list(range(EPOCHS))
+    assert [epoch["workers"] for epoch in epochs] == sorted((epoch["workers"] for epoch in epochs), reverse=True)
+    assert epochs[0]["workers"] == 2
     assert state.last is not None and (run / state.last / "model.safetensors").exists()
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
