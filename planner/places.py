@@ -8,6 +8,7 @@ pyarrow is imported only when a URI is given.
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -129,7 +130,7 @@ class Mirror:
         self._remote = remote
         self._pushed: dict[str, tuple[int, int]] = {}
         """Name -> size and time (ns) of what was uploaded."""
-        self._pushed_s = time.monotonic()
+        self._pushed_s = -math.inf
 
     def push_when_due(self) -> None:
         """:meth:`push`, at most every PUSH_EVERY_S; what fails now is tried again by the next."""

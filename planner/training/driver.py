@@ -14,6 +14,9 @@ from planner.places import place_of
 from planner.runs.checkpoint import RunState, read_run
 from planner.training.courier import RAY, Courier, courier
 
+ROOM_WITHIN_S = "10"
+"""How long an elastic attempt waits for room for its workers, before it counts again what there is: a node that has
+just died may have been counted. Ray waits for a minute."""
 MAX_DEATHS = 2
 """How often workers may die during one command."""
 Progress = Callable[[dict[str, Any]], None]
@@ -102,6 +105,8 @@ def train_with_ray(
                 f"{least} workers need {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
                 + (" or leave out --gpu" if name == "GPU" else "")
             )
+    if least < workers:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", ROOM_WITHIN_S)
     dataset = place_of(read_run(run).dataset)
     with _Follower(run / "metrics.jsonl", progress), courier(ray, dataset, (run / RAY).resolve()) as carried:
         for deaths in range(MAX_DEATHS + 1):

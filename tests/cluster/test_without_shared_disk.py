@@ -23,7 +23,7 @@ if [ -e {disk}/repo ]; then echo here >&2; else echo there >&2; fi
 sleep 1
 touch solved.txt
 """
-EPOCHS = 60
+EPOCHS = 20
 
 
 @dataclass(frozen=True)
