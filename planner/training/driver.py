@@ -18,7 +18,7 @@ ROOM_WITHIN_S = "10"
 """How long an elastic attempt waits for room for its workers, before it counts again what there is: a node that has
 just died may have been counted. Ray waits for a minute."""
 MAX_DEATHS = 2
-"""How often workers may die during one command."""
+"""How often workers may die before another epoch is finished."""
 Progress = Callable[[dict[str, Any]], None]
 """Called with each finished epoch's metrics."""
 Train = Callable[[Path, Progress], RunState]
@@ -92,8 +92,8 @@ def train_with_ray(
     With ``min_workers`` on as many as there is room for from these up, anew whenever that changes: global batches,
     their order and the steps of the learning rate stay the same, rounding and dropout do not.
     ``run`` holds a run.json (see planner.training.loop.start_run). After a worker's death all are started anew, twice
-    at most, and go on from the last checkpoint; an error that would come again is raised at once. ClusterError when Ray
-    lacks the CPUs or GPUs.
+    without a finished epoch at most, and go on from the last checkpoint; an error that would come again is raised at
+    once. ClusterError when Ray lacks the CPUs or GPUs.
     """
     import ray
 
@@ -109,7 +109,8 @@ def train_with_ray(
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", ROOM_WITHIN_S)
     dataset = place_of(read_run(run).dataset)
     with _Follower(run / "metrics.jsonl", progress), courier(ray, dataset, (run / RAY).resolve()) as carried:
-        for deaths in range(MAX_DEATHS + 1):
+        deaths, reached = 0, read_run(run).epoch
+        while True:
             try:
                 _fit(run, workers if least == workers else (least, workers), gpu, carried, track)
                 break
@@ -117,7 +118,9 @@ def train_with_ray(
                 certain = _certain(error)
                 if certain is not None:
                     raise certain from None
-                if deaths == MAX_DEATHS:
+                epoch = read_run(run).epoch
+                deaths, reached = deaths + 1 if epoch == reached else 1, epoch
+                if deaths > MAX_DEATHS:
                     raise ClusterError(
                         f"training failed: {_cause(error)}; `planner train --resume` goes on from here"
                     ) from error
