@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.tune.processes import BIN, assert_nothing_left, new_environment, wait_until
+from tests.tune.processes import BIN, assert_nothing_left, new_environment, processes_with, wait_until
 
 START_S = 90.0
 UNSHARE = shutil.which("unshare")
@@ -65,12 +65,13 @@ def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
 def ray_node(head: Head, *before: str, cpus: int = 1) -> Iterator[Callable[[], None]]:
     """A further node that joins ``head``; yields what kills it in an instant. ``before`` is put before its command."""
     directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    environment = {**head.environment, "RAY_TMPDIR": str(directory)}
     command = f"""{BIN / "ray"} start --address {head.address} --block --num-cpus {cpus}
         --object-store-memory 100000000 --disable-usage-stats --min-worker-port 0 --max-worker-port 0"""
     with (directory / "node.log").open("w") as log:
         process = subprocess.Popen(
             [*before, *command.split()],
-            env={**head.environment, "RAY_TMPDIR": str(directory)},
+            env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -78,8 +79,9 @@ def ray_node(head: Head, *before: str, cpus: int = 1) -> Iterator[Callable[[], N
 
     def kill() -> None:
         """What a power cut does: every process of the node at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        for pid in processes_with("RAY_TMPDIR", environment):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     try:
         text = "Ray runtime started"
