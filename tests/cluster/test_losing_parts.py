@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.ledger import Ledger, Progress
-from planner.dataset.storage import load_dataset
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.cluster.heads import CAN_MOUNT, CANNOT_MOUNT, Head, hiding, ray_head, ray_node
-from tests.conftest import copy_corpus
 from tests.tune.processes import run_planner, start_planner, wait_until
 
 SLOW_TOOL = "#!/bin/sh\nsleep 2\ntouch solved.txt\n"
@@ -112,15 +110,3 @@ def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_do
         code, output = run_planner(head.environment, *command(repo, head))
     assert code == 0, output
     assert progress(repo).passed == 8
-
-
-@pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)
-def test_archives_that_no_worker_sees_are_read_by_the_command_itself(tmp_path: Path, corpus_dataset: Path) -> None:
-    repo = copy_corpus(tmp_path / "corpus")
-    # A head that takes no tasks, as on Kubernetes: the only node that works is another one.
-    with ray_head(cpus=0) as head, ray_node(head, *hiding(repo)):
-        code, output = run_planner(head.environment, "dataset", "build", repo, "--address", head.address)
-    assert code == 0, output
-    assert load_dataset(repo / ".cyntra/planner/dataset").info.dataset_hash == (
-        load_dataset(corpus_dataset).info.dataset_hash
-    )

@@ -133,6 +133,16 @@ def test_a_repo_at_a_uri_is_copied_as_far_as_it_is_read_and_makes_the_same_datas
     assert (root / ".beads").is_dir() and not (root / "src").exists() and not (root / ".cyntra/planner/runs").exists()
 
 
+def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself() -> None:
+    chunks, found = ["one", "two"], []
+    results = build._map_chunks(chunks, _where, {"note": "n"}, "read", lambda *state: found.append(state), nodes=[])
+    assert results == [(chunk, "n", os.getpid()) for chunk in chunks] and found[-1] == ("read", 2, 2)
+
+
+def _where(chunk: str, note: str) -> tuple[str, str, int]:
+    return chunk, note, os.getpid()
+
+
 def test_a_large_repo_is_worth_starting_ray_for(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not build.is_worth_ray(corpus)
     monkeypatch.setattr(build, "RAY_PAYS_FROM", 20)
