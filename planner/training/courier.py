@@ -5,6 +5,7 @@ is mirrored: what is there at the start comes from the driver's disk, what a tra
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from cluster.nodes import is_embedded, nonce_in
 from planner.dataset.storage import MANIFEST, Dataset, load_dataset
 from planner.errors import PathError
 from planner.places import Mirror, Place, cached, fetched, mirror_of, place_of, recorded
+from planner.remote_directory import UPLOADING
 from planner.runs.checkpoint import LESSONS
 
 RAY = "ray"
@@ -47,6 +49,8 @@ class Courier:
     def run_at(self, run: Path, *, writes: bool = True) -> Iterator[Mirror]:
         """The directory of a run to work in; only one worker of a run ``writes``."""
         if self.nonce is None or self.nonce.exists():
+            if (run / UPLOADING).exists() and not (run / "run.json").exists():
+                shutil.rmtree(run)  # all there is of it came from a node that died meanwhile
             yield Mirror(run, "run.json")
             return
         with mirror_of(_DriversDisk(self.disk, run), "run.json", without=(RAY, LESSONS), writes=writes) as mirror:

@@ -34,9 +34,9 @@ def trainer(
     address: str | None = None,
     track: Sequence[str] = (),
 ) -> Iterator[Train]:
-    """The way to train on so many workers, or on ``min_workers`` at least, for the length of a ``with`` block; ``track``
-    as in planner.training.loop.
+    """The way to train on so many workers, or on ``min_workers`` at least, for the length of a ``with`` block.
 
+    ``track`` as in planner.training.loop.train.
     One worker without an address needs no Ray: Ray Train starts seven processes, 25 s for the least training.
     ClusterError when there is no GPU for it.
     """
