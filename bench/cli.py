@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench.dispatch.options import EvolveOptions, RunOptions
-from bench.executors.cyntra.kind import CyntraOptions, tool_directories
+from bench.executors.cyntra.kernel_command import tool_directories
+from bench.executors.cyntra.kind import CyntraOptions
 from bench.executors.registry import executor_kind, executor_kinds
 from bench.options import BenchOptions
 from bench.tables.cli import export_table

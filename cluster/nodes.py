@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from planner.errors import ClusterError
-
 ANSWER_WITHIN_S = 60.0
 """How long a node may take to start a worker and look at a file."""
 
@@ -33,6 +31,11 @@ def alive_nodes(ray: Any) -> list[Node]:
     return sorted(nodes, key=lambda node: node.node_id)
 
 
+def is_embedded(ray: Any) -> bool:
+    """Whether this process has started Ray for itself, so that no other machine joins it."""
+    return bool(getattr(ray._private.worker._global_node, "head", False))
+
+
 @contextmanager
 def nonce_in(directory: Path) -> Iterator[Path | None]:
     """A fresh file in ``directory`` for the length of the block, by which a node shows that it sees the directory as it
@@ -51,22 +54,18 @@ def nonce_in(directory: Path) -> Iterator[Path | None]:
             path.unlink()
 
 
-def require_sight(ray: Any, directory: Path) -> None:
-    """ClusterError when a node with CPUs does not see ``directory`` as this machine does; its own node does."""
+def nodes_that_see(ray: Any, directory: Path) -> list[Node] | None:
+    """The nodes with CPUs that see ``directory`` as this machine does; None: all of them do, or nobody can say."""
     own = ray.get_runtime_context().get_node_id()
-    nodes = [node for node in alive_nodes(ray) if node.cpus > 0 and node.node_id != own]
-    if not nodes:
-        return
+    nodes = [node for node in alive_nodes(ray) if node.cpus > 0]
+    others = [node for node in nodes if node.node_id != own]
+    if not others:
+        return None
     with nonce_in(directory) as nonce:
         if nonce is None:
-            return
-        blind = _blind(ray, nodes, nonce)
-    if blind:
-        raise ClusterError(
-            f"{directory} is not the same on every node: {', '.join(node.host for node in blind)} "
-            f"({', '.join(node.node_id[:8] for node in blind)}) does not see a file that was just written there: mount "
-            "it there, or run the command on a cluster of nodes that have it"
-        )
+            return None
+        blind = _blind(ray, others, nonce)
+    return [node for node in nodes if node not in blind] if blind else None
 
 
 def _blind(ray: Any, nodes: Sequence[Node], nonce: Path) -> list[Node]:

@@ -46,5 +46,8 @@ class TrainOptions(OptionsModel):
     init_from: Path | None = option(None, "Run whose best weights to start from.")
     track: list[str] = option([], TRACK_HELP, metavar="MODULE:CLASS")
     workers: int = option(2, "DDP workers; one trains in this process, without Ray.", ge=1)
+    min_workers: int | None = option(
+        None, "Go on with as few workers when nodes are lost, with more when some come. [default: --workers]", ge=1
+    )
     gpu: bool = option(False, "One GPU per worker, nccl instead of gloo.")
     address: str | None = option(None, ADDRESS_HELP)

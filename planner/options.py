@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from planner.errors import ConfigError, UsageError
-from planner.places import NO_URI, OR_URI, is_uri
+from planner.places import NO_URI, OR_URI, is_uri, place_of
 
 PROJECT_FILE = Path(".cyntra/planner/planner.yaml")
 COMMAND_LINE, DEFAULT = "command line", "default"
@@ -92,8 +92,8 @@ def with_options(command: str, models: Callable[[], Sequence[type[BaseModel]]]) 
         @functools.wraps(function)
         def run(ctx: typer.Context, **values: Any) -> None:
             given = {name: values[name] for name in values if _is_given(ctx, name)}
-            start = next((values[p.name] for p in own if p.name == "repo"), Path())
-            options = resolve(command, given, start)
+            start = place_of(str(next((values[p.name] for p in own if p.name == "repo"), "")))
+            options = resolve(command, given, start if isinstance(start, Path) else Path())
             function(**{p.name: values[p.name] for p in own}, options=options)
 
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)

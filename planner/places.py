@@ -8,19 +8,20 @@ pyarrow is imported only when a URI is given.
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from planner.errors import PathError
 from planner.files import check_writable, staged_directory
+from planner.remote_directory import UPLOADING, Remote, UriDirectory, states
 
 Place: TypeAlias = Path | str
 """A path of this machine, or a URI as text."""
@@ -32,12 +33,6 @@ NO_URI = "places are paths of this machine: mount what it names, or copy it here
 PUSH_EVERY_S = 10.0
 """How often a directory is mirrored while it grows, at most."""
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_UPLOADING = ".uploading"
-"""Lies at a URI while something is uploaded there: by it an upload that died is told from somebody else's files."""
-_WITHOUT_DIRECTORIES = ("s3", "gcs", "abfs")
-"""File systems in which a name makes its directories."""
-_AT_ONCE = 8
-"""Files copied at the same time."""
 _READS = 3
 """How often a directory is read that changes meanwhile."""
 
@@ -65,30 +60,27 @@ def within(place: Place, name: str) -> Place:
     return f"{path.rstrip('/')}/{name}{mark}{options}"
 
 
-def fetched(place: Place, marker: str) -> Path:
+def fetched(place: Place, marker: str, only: tuple[str, ...] = ("",), besides: tuple[str, ...] = ()) -> Path:
     """The directory at ``place`` on this machine: itself, or a whole copy of it in the cache, which nobody may change.
 
-    PathError when a URI cannot be read, or has no file ``marker``.
+    ``only`` and ``besides`` are how the names of the files begin that are copied, and that are not. PathError when a
+    URI cannot be read, or has no file ``marker``.
     """
     if isinstance(place, Path):
         return place
-    remote = _Remote(place)
+    remote = UriDirectory(place)
     for _ in range(_READS):
-        files = remote.files()
+        files = remote.files(only, besides)
         if marker not in files:
-            raise PathError(f"{place}: no {marker} there: name a directory that a command of the planner has written")
-        copy = cache_directory() / "places" / _key(files, remote.read(marker)) / remote.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with (copy.parent / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be copying the same
-            if copy.exists():
-                return copy
-            with contextlib.suppress(_ChangedError), staged_directory(copy, durable=False) as staging:
-                remote.download(files, staging)
-                if remote.files() != files:
-                    raise _ChangedError
-        if copy.exists():
-            return copy
+            raise PathError(f"{place}: no {marker} there: name another place")
+
+        def copy(target: Path, files: Mapping[str, tuple[int, int]] = files) -> None:
+            remote.download(files, target)
+            if remote.files(only, besides) != files:
+                raise _ChangedError
+
+        with contextlib.suppress(_ChangedError):
+            return cached(f"places/{_key(files, remote.read(marker))}/{remote.name}", copy)
     raise PathError(f"{place}: changes while it is read, tried {_READS} times: try again when it has been written")
 
 
@@ -103,7 +95,7 @@ def written(place: Place, marker: str) -> Iterator[Path]:
         check_writable(place)
         yield place
         return
-    remote = _Remote(place)
+    remote = UriDirectory(place)
     remote.require_room(marker)
     base = _new_directory()
     local = base / remote.name
@@ -124,20 +116,21 @@ def write_file(place: Place, data: bytes) -> None:
     if isinstance(place, Path):
         place.write_bytes(data)
         return
-    remote = _Remote(place)
+    remote = UriDirectory(place)
     remote.put("", data)
 
 
 class Mirror:
-    """A directory that grows at ``place`` for hours: on this machine as ``path``, kept up with by :meth:`push`."""
+    """A directory that grows elsewhere for hours: on this machine as ``path``, kept up with by :meth:`push`."""
 
-    def __init__(self, place: Place, path: Path, marker: str, without: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, marker: str, remote: Remote | None = None, without: Collection[str] = ()) -> None:
+        """Without a ``remote``, ``path`` is all there is."""
         self.path = path
         self._marker, self._without = marker, without
-        self._remote = None if isinstance(place, Path) else _Remote(place)
+        self._remote = remote
         self._pushed: dict[str, tuple[int, int]] = {}
         """Name -> size and time (ns) of what was uploaded."""
-        self._pushed_s = time.monotonic()
+        self._pushed_s = -math.inf
 
     def push_when_due(self) -> None:
         """:meth:`push`, at most every PUSH_EVERY_S; what fails now is tried again by the next."""
@@ -156,7 +149,7 @@ class Mirror:
         return both
 
     def push(self) -> None:
-        """Upload what is new, the marker last. Nothing for a path.
+        """Upload what is new, the marker last. Nothing without a remote.
 
         The directory may change meanwhile: then what lies at the URI stays as the marker there says.
         """
@@ -166,10 +159,11 @@ class Mirror:
             marked = (self.path / self._marker).read_bytes()
         except FileNotFoundError:
             return
-        found = {name: state for name, state in _states(self.path).items() if name.split("/")[0] not in self._without}
+        there = states(self.path)
+        found = {name: there[name] for name in self._of_ours(there)}
         new = [name for name, state in found.items() if name != self._marker and self._pushed.get(name) != state]
         if not self._pushed:
-            self._remote.put(_UPLOADING, b"")  # removed below with all that is not here
+            self._remote.put(UPLOADING, b"")  # removed below with all that is not here
         try:
             self._remote.upload(self.path, new)
         except FileNotFoundError:
@@ -177,8 +171,11 @@ class Mirror:
         if (self.path / self._marker).read_bytes() != marked:
             return
         self._remote.put(self._marker, marked)
-        self._remote.remove(set(self._remote.files()) - set(found))
+        self._remote.remove(self._of_ours(self._remote.files()) - found.keys())
         self._pushed = found
+
+    def _of_ours(self, names: Iterable[str]) -> set[str]:
+        return {name for name in names if name.split("/")[0] not in self._without}
 
 
 @contextmanager
@@ -192,20 +189,28 @@ def mirrored(
     not be. ``without``: names in it that stay on this machine.
     """
     if isinstance(place, Path):
-        yield Mirror(place, place, marker)
+        yield Mirror(place, marker)
         return
-    remote = _Remote(place)
+    remote = UriDirectory(place)
     remote.require_room(marker)
     files = remote.files()
     if existing is False and marker in files:
         raise PathError(f"{place} has a {marker} already: --fresh starts anew, another place leaves it alone")
     if existing and marker not in files:
         raise PathError(f"{place}: no {marker} there: name a directory that a command of the planner has written")
+    with mirror_of(remote, marker, without=without) as mirror:
+        yield mirror
+
+
+@contextmanager
+def mirror_of(remote: Remote, marker: str, *, without: Collection[str] = (), writes: bool = True) -> Iterator[Mirror]:
+    """A directory to work in that mirrors a remote one, see :func:`mirrored`; without ``writes`` nothing goes there."""
     base = _new_directory()
-    mirror = Mirror(place, base / remote.name, marker, without)
+    files = remote.files()
+    mirror = Mirror(base / remote.name, marker, remote if writes else None, without)
     if marker in files:
-        remote.download(files, mirror.path)
-        mirror._pushed = _states(mirror.path)
+        remote.download([name for name in files if name.split("/")[0] not in without], mirror.path)
+        mirror._pushed = states(mirror.path)
     try:
         yield mirror
     finally:
@@ -224,124 +229,23 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cyntra-planner"
 
 
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """The directory ``name`` in the cache, which nobody may change; ``make`` fills it where it is not there yet.
+
+    It is there whole or not at all, and made once by all processes of this machine that ask for it.
+    """
+    place = cache_directory() / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            with staged_directory(place, durable=False) as staging:
+                make(staging)
+    return place
+
+
 class _ChangedError(Exception):
     """A directory was written to while it was read."""
-
-
-class _Remote:
-    """A directory or file at a URI; PathError for all that goes wrong there."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        where = uri.partition("?")[0].split("://", 1)[1]
-        if "@" in where.split("/")[0]:
-            raise PathError("a URI must not hold a name and a password: put them into the environment")
-        self.name = PurePosixPath(where).name or "place"
-        with self._troubles():
-            from pyarrow.fs import FileSystem
-
-            self._files, path = FileSystem.from_uri(uri)
-        self._path = path.rstrip("/")
-
-    def files(self) -> dict[str, tuple[int, int]]:
-        """Name of every file below, relative -> size and time of its last change (ns)."""
-        from pyarrow.fs import FileSelector, FileType
-
-        with self._troubles():
-            found = self._files.get_file_info(FileSelector(self._path, recursive=True, allow_not_found=True))
-        names = {info.path.removeprefix(f"{self._path}/"): info for info in found if info.type == FileType.File}
-        if strange := [name for name in names if not {"", ".", ".."}.isdisjoint(name.split("/"))]:
-            raise PathError(f"{self._uri}: {strange[0]!r} is no name for a file: name another directory")
-        return {name: (info.size, info.mtime_ns or 0) for name, info in names.items()}
-
-    def require_room(self, marker: str) -> None:
-        """PathError when nothing can be written here, or when there are files of another kind."""
-        with self._troubles():
-            self._files.create_dir(self._path, recursive=True)
-        files = self.files()
-        if files and not {marker, _UPLOADING} & files.keys():
-            raise PathError(
-                f"{self._uri} holds other files ({', '.join(sorted(files)[:3])}) and no {marker}: name an empty place"
-            )
-
-    def read(self, name: str) -> bytes:
-        """What a file holds."""
-        with self._troubles(), self._files.open_input_stream(f"{self._path}/{name}") as stream:
-            return bytes(stream.read())
-
-    def download(self, names: Iterable[str], target: Path) -> None:
-        """Copy files to the directory ``target``."""
-
-        def copy(name: str) -> None:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            with self._files.open_input_stream(f"{self._path}/{name}") as source, (target / name).open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-
-        self._each(copy, names)
-
-    def upload(self, source: Path, names: Iterable[str]) -> None:
-        """Copy files of the directory ``source`` here; FileNotFoundError for one that has gone meanwhile."""
-
-        def copy(name: str) -> None:
-            with (source / name).open("rb") as file, self._sink(f"{self._path}/{name}") as sink:
-                shutil.copyfileobj(file, sink, 1 << 20)
-
-        gone = [name for name in names if not (source / name).exists()]
-        if gone:
-            raise FileNotFoundError(gone[0])
-        self._each(copy, names)
-
-    def replace(self, source: Path, marker: str) -> None:
-        """Put the directory ``source`` here, in the place of what is here; meanwhile there is no marker."""
-        names = _states(source)
-        self.put(_UPLOADING, b"")
-        self.remove([marker] if marker in self.files() else [])
-        self.upload(source, names.keys() - {marker})
-        self.put(marker, (source / marker).read_bytes())
-        self.remove(self.files().keys() - names.keys())
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write a file in one step; of the name "" the place itself."""
-        path = f"{self._path}/{name}" if name else self._path
-        directory, _, last = path.rpartition("/")
-        part = f"{directory}/.{last}.part"
-        with self._troubles():
-            with self._sink(part) as sink:
-                sink.write(data)
-            self._files.move(part, path)
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove files."""
-        self._each(lambda name: self._files.delete_file(f"{self._path}/{name}"), names)
-
-    def _sink(self, path: str) -> Any:
-        if self._files.type_name not in _WITHOUT_DIRECTORIES:
-            self._files.create_dir(path.rpartition("/")[0], recursive=True)
-        return self._files.open_output_stream(path)
-
-    def _each(self, work: Any, names: Iterable[str]) -> None:
-        with self._troubles(), ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(work, sorted(names)))
-
-    @contextmanager
-    def _troubles(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, NotImplementedError) as error:  # all that pyarrow raises
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise PathError(f"{self._uri}: {said}") from None
-
-
-def _states(directory: Path) -> dict[str, tuple[int, int]]:
-    """Name of every file below, relative -> size and time of its last change (ns)."""
-    found = {}
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            path = Path(parent) / name
-            with contextlib.suppress(FileNotFoundError):
-                state = path.stat()
-                found[path.relative_to(directory).as_posix()] = (state.st_size, state.st_mtime_ns)
-    return found
 
 
 def _key(files: Mapping[str, tuple[int, int]], marker: bytes) -> str:

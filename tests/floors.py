@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.provenance",
         "planner.standard_output",
     ),
-    ("planner.begun_work", "planner.files", "planner.help_sections"),
+    ("planner.begun_work", "planner.files", "planner.help_sections", "planner.remote_directory"),
     ("planner.command_app", "planner.run_directory"),
     ("planner.places",),
     ("planner.checked",),

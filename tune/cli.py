@@ -57,7 +57,6 @@ def tune(
     room_at(out)
     base_config(chosen.arch, chosen.epochs, chosen.seed)
     from cluster.connect import connect
-    from cluster.nodes import require_sight
     from planner.display.console import give, note
     from planner.display.progress import StageBars
     from tune.search import run_search
@@ -66,8 +65,7 @@ def tune(
         best = "" if progress.best is None else f", best validation log-likelihood {progress.best:.3f}"
         bars.update("trials", progress.ended, progress.total, f"trials{best}")
 
-    with StageBars() as bars, connect(chosen.address, chosen.workers) as ray:
-        require_sight(ray, out)
+    with StageBars() as bars, connect(chosen.address, chosen.workers):
         result = run_search(
             source,
             out,
@@ -122,14 +120,12 @@ def ablate(
     one_of("--axes", chosen or [], AXIS_NAMES)
     load_config(arch, None, set_ or [])
     from cluster.connect import connect
-    from cluster.nodes import require_sight
     from planner.display.comparison import print_ablation
     from planner.display.console import give, note
     from planner.display.progress import StageBars
     from tune.ablate import ablate as run_ablation
 
-    with StageBars() as bars, connect(address) as ray:
-        require_sight(ray, out)
+    with StageBars() as bars, connect(address):
         report = run_ablation(
             source,
             out,

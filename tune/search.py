@@ -18,7 +18,8 @@ from planner.begun_work import held, remove
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import ClusterError, ConfigError, DatasetError
-from planner.places import Place, recorded
+from planner.places import Place
+from planner.training.courier import Courier, courier
 from planner.training.trackers import load_tracker
 from tune.importance import write_importance
 from tune.space import apply_settings, base_config
@@ -72,9 +73,9 @@ def run_search(
 
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
     as many as Ray has CPUs). A search in ``out`` goes on: trials that ended stay, those that were interrupted
-    continue from their last checkpoint, new ones make up the number. With ``fresh`` it is removed first. On a cluster
-    ``out``, and ``dataset`` unless it is a URI, must be on a disk that all nodes share. ``track``: trackers of every
-    trial's training, as MODULE:CLASS. Raises ConfigError, DatasetError, CheckpointError or ClusterError.
+    continue from their last checkpoint, new ones make up the number. With ``fresh`` it is removed first.
+    ``track``: trackers of every trial's training, as MODULE:CLASS. Raises ConfigError, DatasetError, CheckpointError
+    or ClusterError.
     """
     for path in track:
         load_tracker(path)
@@ -93,7 +94,10 @@ def run_search(
         )
         resumed = study.ended()
         if resumed < trials:
-            _run_trials(study, recorded(dataset), trials, max_concurrent, progress, track)
+            import ray
+
+            with courier(ray, dataset, study.out) as carried:
+                _run_trials(study, carried, trials, max_concurrent, progress, track)
         records = study.write_table()
         write_importance(study.study, out)
     best = records[0]
@@ -105,7 +109,7 @@ def run_search(
 
 def _run_trials(
     study: SearchStudy,
-    dataset: str,
+    carried: Courier,
     trials: int,
     max_concurrent: int | None,
     progress: Progress,
@@ -113,7 +117,7 @@ def _run_trials(
 ) -> None:
     """Run the missing trials with Ray Tune."""
     import ray
-    from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner, with_resources
+    from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner, with_parameters, with_resources
     from ray.tune.schedulers import ASHAScheduler
 
     if ray.cluster_resources().get("CPU", 0) < TRIAL_CPUS:
@@ -121,9 +125,9 @@ def _run_trials(
 
     epochs = study.config.epochs
     tuner = Tuner(
-        with_resources(run_trial, {"cpu": TRIAL_CPUS}),
+        with_resources(with_parameters(run_trial, carried=carried), {"cpu": TRIAL_CPUS}),
         tune_config=TuneConfig(
-            search_alg=StudySearcher(study, dataset, trials, progress, track),
+            search_alg=StudySearcher(study, trials, progress, track),
             # Stopping at max_t is left to the training loop, which then closes its run properly.
             scheduler=ASHAScheduler(
                 time_attr=EPOCHS,

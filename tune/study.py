@@ -206,11 +206,9 @@ class SearchStudy:
 class StudySearcher(Searcher):
     """Ray Tune's view of the study. Ray's own OptunaSearch tells Optuna that trials stopped by ASHA are complete."""
 
-    def __init__(
-        self, study: SearchStudy, dataset: str, total: int, progress: Progress, track: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, study: SearchStudy, total: int, progress: Progress, track: Sequence[str] = ()) -> None:
         super().__init__(METRIC, "max")
-        self._study, self._dataset, self._report, self._track = study, dataset, progress, list(track)
+        self._study, self._report, self._track = study, progress, list(track)
         self._running: dict[str, optuna.Trial] = {}
         records = study.records()
         self._progress = SearchProgress(
@@ -225,7 +223,7 @@ class StudySearcher(Searcher):
         trial, number, config = self._study.ask()
         self._running[trial_id] = trial
         run = self._study.run_directory(number)
-        return {"run": str(run), "dataset": self._dataset, "config": config.model_dump(), "track": self._track}
+        return {"run": str(run), "config": config.model_dump(), "track": self._track}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """One more epoch of a trial."""

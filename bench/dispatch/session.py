@@ -17,7 +17,8 @@ from bench.dispatch.kernel_run import Interrupted, Kernel, KernelRun, Places, ru
 from bench.dispatch.options import DispatchOptions
 from bench.dispatch.recovery import Say, close, recover
 from bench.dispatch.report import Report
-from bench.executors.cyntra.kind import command_words, tool_directories
+from bench.executors.cyntra.kernel_command import tool_directories
+from bench.executors.cyntra.kind import command_words
 from bench.executors.outcome import log_tail, total_cost
 from bench.executors.places import hidden_directory
 from bench.planning.cases import main_commit

@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from cluster.nodes import Node, alive_nodes
-from planner.errors import ClusterError
+from planner.errors import BenchError, ClusterError
 
 LOOK_S = 5.0
 """How often the crew looks which nodes there are."""
 FAULTS_IN_A_ROW = 3
 """A node whose executions end in that many faults, one after another, gets no more, as long as there is another."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a worker can do nothing where it is."""
+
+    reason: str
+    unseen: bool = False
+    """It does not see the data there: with a parcel of them it might."""
 
 
 @dataclass
@@ -43,14 +52,26 @@ class Crew:
     """Starts workers on the cluster's nodes. ``n_workers`` of None: as many as the cluster has CPUs, and grows so."""
 
     def __init__(
-        self, ray: Any, make: Callable[[], Any], arguments: tuple[Any, ...], n_workers: int | None, nonce: Path | None
+        self,
+        ray: Any,
+        make: Callable[[], Any],
+        arguments: tuple[Any, ...],
+        n_workers: int | None,
+        nonce: Path | None,
+        pack: Callable[[], Any] | None = None,
     ) -> None:
-        """``make`` gives the actor's class, which has a method ``ready``; ``arguments`` are its constructor's."""
+        """``make`` gives the actor's class, which has a method ``ready``; ``arguments`` are its constructor's.
+
+        ``pack`` gives what a node needs that does not see the data; it may raise BenchError.
+        """
         self._ray = ray
         self._class = ray.remote(max_restarts=0, max_task_retries=0)(make())
         self._arguments = arguments
         self._n_workers = n_workers
         self._nonce = None if nonce is None else str(nonce)
+        self._pack = pack
+        self._parcel: list[Any] = []
+        """Its reference in Ray's object store, once a node has needed it."""
         self._places: dict[str, _Place] = {}
         self._starting: dict[Any, Worker] = {}
         self._idle: list[Worker] = []
@@ -116,14 +137,25 @@ class Crew:
         worker = self._starting.pop(reference)
         try:
             obstacle = self._ray.get(reference)
+            if obstacle is not None and obstacle.unseen and self._pack is not None:
+                self._send_parcel(worker, self._pack)
+                return
         except self._ray.exceptions.RayError as error:
-            obstacle = f"its worker died at its start: {str(error).splitlines()[0]}"
+            obstacle = Obstacle(f"its worker died at its start: {str(error).splitlines()[0]}")
+        except BenchError as error:
+            obstacle = Obstacle(f"it does not see the repo, which cannot be sent there: {error}")
         if obstacle is None:
             self._idle.append(worker)
             return
         if worker.node.node_id in {node.node_id for node in alive_nodes(self._ray)}:
-            self._places[worker.node.node_id].barred = obstacle
+            self._places[worker.node.node_id].barred = obstacle.reason
         self.dismiss(worker)
+
+    def _send_parcel(self, worker: Worker, pack: Callable[[], Any]) -> None:
+        """Let the worker answer again, with what it needs where the data are not seen."""
+        if not self._parcel:
+            self._parcel = [self._ray.put(pack())]
+        self._starting[worker.actor.ready.remote(None, self._parcel)] = worker
 
     def dismiss(self, worker: Worker) -> None:
         """Let a worker go for good."""
@@ -146,7 +178,7 @@ class Crew:
         actor = self._class.options(num_cpus=cpus, scheduling_strategy=strategy).remote(*self._arguments)
         worker = Worker(actor, place.node)
         place.workers.append(worker)
-        self._starting[actor.ready.remote(self._nonce)] = worker
+        self._starting[actor.ready.remote(self._nonce, ())] = worker
 
 
 def _shares(cpus: list[float], total: int) -> list[int]:

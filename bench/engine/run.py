@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine.budget import Budget
-from bench.engine.workers import Capping, WorkerPool
+from bench.engine.execution_worker import Capping
+from bench.engine.workers import WorkerPool
 from bench.executors.fault_reasons import FaultGroup, fault_groups
 from bench.executors.kernel_start import recorded_start
 from bench.executors.protocol import Executor

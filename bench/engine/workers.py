@@ -5,27 +5,26 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.containment.limits import Deadline
-from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_root, remove_stale_roots, remove_tree
+from bench.containment.workdirs import own_root, remove_root, remove_stale_roots
 from bench.engine.budget import Account, Budget
 from bench.engine.crew import Crew, Worker
-from bench.engine.derived_outcomes import derive
+from bench.engine.execution_logs import ExecutionLogs
+from bench.engine.execution_worker import Capping, Done, ExecutionWorker, finished
 from bench.engine.ray_health import RayHealth
-from bench.engine.remote_deadline import RemoteDeadline, following
+from bench.engine.remote_deadline import RemoteDeadline
 from bench.executors.outcome import fault
 from bench.executors.places import bench_directory
-from bench.executors.protocol import Executor
-from bench.judging.cap_margin import CapMargin, ToolSpread
-from bench.judging.objective import Objective, cap_ms, plan_size
+from bench.executors.protocol import Executor, TravellingExecutor
+from bench.judging.cap_margin import ToolSpread
+from bench.judging.objective import plan_size
 from bench.ledger import Ledger, PlannedExecution, Progress
 from cluster.nodes import nonce_in
-from planner.actions import Action, action_from_document
-from planner.contracts.bench import ActionDocument, BenchCase, BenchExecution, BenchOutcome
+from planner.contracts.bench import BenchCase, BenchExecution, BenchOutcome
 from planner.contracts.document import parse
 
 MAX_ATTEMPTS = 3
@@ -33,116 +32,6 @@ MAX_ATTEMPTS = 3
 CLEANUP_PATIENCE_S = 20.0
 """How long the supervisors of dead workers are waited for; they are done within seconds."""
 POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Capping:
-    """What need not be run: when an execution is stopped because its action cannot win any more (see
-    bench.judging.objective.cap_ms), and which outcomes are not derived."""
-
-    objective: Objective
-    repeats: int
-    start_ms: float = 0.0
-    """The kernel's own start-up, which caps leave to noise."""
-    shown_limit: frozenset[str] = frozenset()
-    """The toolchains whose agents are shown their limit: nothing is derived from their runs."""
-
-    def cap_ms(
-        self,
-        case: BenchCase,
-        outcomes: Mapping[Action, Sequence[BenchOutcome]],
-        action: Action,
-        spread: Mapping[str, float],
-    ) -> int | None:
-        """The cap on the next execution of ``action``; ``spread`` as in CapMargin."""
-        objective = self.objective.for_job(case.context.job_type)
-        return cap_ms(outcomes, action, self.repeats, objective, CapMargin(self.start_ms, spread))
-
-
-class Done:
-    """The executions of a case that yielded an outcome."""
-
-    def __init__(self) -> None:
-        self.executions: list[BenchExecution] = []
-        self.outcomes: dict[Action, list[BenchOutcome]] = {}
-
-    def add(self, execution: BenchExecution) -> None:
-        """Take note of a finished execution, unless it is a fault."""
-        if execution.outcome.status != "fault":
-            self.executions.append(execution)
-            self.outcomes.setdefault(_action(execution), []).append(execution.outcome)
-
-    def of_repeat(self, repeat: int) -> Iterator[tuple[Action, str, BenchOutcome]]:
-        """Those with this number among the repeats of their action."""
-        for execution in self.executions:
-            if execution.repeat == repeat:
-                yield _action(execution), execution.execution_id, execution.outcome
-
-
-class ExecutionWorker:
-    """The actor: performs one execution at a time."""
-
-    def __init__(self, executor: Executor, capping: Capping | None) -> None:
-        self._executor = executor
-        self._capping = capping
-
-    def ready(self, nonce: str | None) -> str | None:
-        """The answer before any work: None, or why this machine can do none. ``nonce`` is a file beside the data."""
-        if nonce is None or Path(nonce).exists():
-            return None
-        return f"it does not see {Path(nonce).parent} as the driver does: mount it there"
-
-    def execute(
-        self,
-        case: bytes,
-        executions: Sequence[PlannedExecution],
-        known: Sequence[bytes],
-        work_dir: str,
-        deadline_key: str,
-        spread: Mapping[str, float],
-    ) -> list[bytes]:
-        """Perform executions of one case, one after the other; their outcomes as JSON.
-
-        ``known`` are the case's executions that are done; ``deadline_key`` is where the driver shortens an execution
-        that takes time; ``spread`` is how much the tools' times vary. The work directory stays until :meth:`discard`.
-        """
-        document = parse(BenchCase, case, "case")
-        done = Done()
-        for text in known:
-            done.add(parse(BenchExecution, text, "execution"))
-        make_work_dir(Path(work_dir))
-        outcomes = []
-        with in_use(Path(work_dir)):
-            for execution in executions:
-                outcome = self._derived(document, execution, done)
-                if outcome is None:
-                    deadline = self._deadline(document, execution, done, spread)
-                    with contextlib.nullcontext() if self._executor.instant else following(deadline, deadline_key):
-                        outcome = self._executor.execute(
-                            document, execution.action, Path(work_dir), execution.repeat, deadline
-                        )
-                done.add(_finished(execution, outcome))
-                outcomes.append(outcome.model_dump_json().encode())
-        return outcomes
-
-    def _derived(self, case: BenchCase, execution: PlannedExecution, done: "Done") -> BenchOutcome | None:
-        if self._capping is None or case.context.job_type != "code":
-            return None
-        known = done.of_repeat(execution.repeat)
-        return derive(execution.action, known, self._executor, self._capping.shown_limit)
-
-    def _deadline(
-        self, case: BenchCase, execution: PlannedExecution, done: "Done", spread: Mapping[str, float]
-    ) -> Deadline:
-        deadline = Deadline()
-        cap = None if self._capping is None else self._capping.cap_ms(case, done.outcomes, execution.action, spread)
-        if cap is not None:
-            deadline.shorten(cap / 1000, "capped")
-        return deadline
-
-    def discard(self, work_dir: str) -> None:
-        """Remove a work directory, once the outcome is recorded."""
-        remove_tree(Path(work_dir))
 
 
 @dataclass
@@ -203,6 +92,7 @@ class WorkerPool:
         self._root = own_root(work_base)
         self._n_workers = n_workers
         self._on_progress = on_progress
+        self._logs = ExecutionLogs(ledger.path)
         self._account = Account(budget, ledger.spent())
         self._max_attempts = max_attempts
         self._numbers = itertools.count()
@@ -232,7 +122,8 @@ class WorkerPool:
         source = self._executor.source
         with contextlib.nullcontext() if source is None else nonce_in(bench_directory(source)) as nonce:
             arguments = (self._executor, self._capping)
-            crew = Crew(self._ray, lambda: ExecutionWorker, arguments, self._n_workers, nonce)
+            pack = self._parcel_maker(cases)
+            crew = Crew(self._ray, lambda: ExecutionWorker, arguments, self._n_workers, nonce, pack)
             try:
                 self._do_all(crew, raylet)
                 if self._discarded:
@@ -242,6 +133,13 @@ class WorkerPool:
                 crew.close()
                 raylet.close()
                 remove_root(self._root, CLEANUP_PATIENCE_S)
+
+    def _parcel_maker(self, cases: Sequence[BenchCase]) -> Callable[[], Any] | None:
+        """What gives the parcel for nodes that do not see the source; None where the executor cannot travel."""
+        executor = self._executor
+        if not isinstance(executor, TravellingExecutor):
+            return None
+        return lambda: executor.packed({case.base_commit for case in cases})
 
     def _do_all(self, crew: Crew, raylet: RayHealth) -> None:
         while True:
@@ -270,9 +168,9 @@ class WorkerPool:
                 self._cases[execution.case_id].waiting.append(execution)
         for case in self._cases.values():
             case.waiting.sort(key=_order)
-        for finished in self._ledger.executions():
-            if finished.case_id in self._cases:
-                self._add(self._cases[finished.case_id], finished)
+        for known in self._ledger.executions():
+            if known.case_id in self._cases:
+                self._add(self._cases[known.case_id], known)
 
     def _add(self, case: _Case, execution: BenchExecution) -> None:
         case.done.add(execution)
@@ -302,8 +200,10 @@ class WorkerPool:
         running.case.running -= 1
         running.remote_deadline.close()
         try:
-            texts = self._ray.get(reference)
-            outcomes = [parse(BenchOutcome, text, "outcome of an execution") for text in texts]
+            results = self._ray.get(reference)
+            outcomes = [parse(BenchOutcome, text, "outcome of an execution") for text, _ in results]
+            for execution, (_, log) in zip(running.executions, results, strict=True):
+                self._logs.keep(execution.execution_id, log)
         except self._ray.exceptions.RayTaskError as error:
             outcomes = [fault(f"the executor failed: {error.cause!r}") for _ in running.executions]
         except self._ray.exceptions.RayError as error:
@@ -332,7 +232,7 @@ class WorkerPool:
                     reason = f"{outcome.fault} (the last of {execution.attempts + 1} attempts)"
                     outcome = outcome.model_copy(update={"fault": reason})
                 final[execution.execution_id] = outcome
-                self._add(running.case, _finished(execution, outcome))
+                self._add(running.case, finished(execution, outcome))
         if final:
             self._ledger.finish(final)
 
@@ -379,18 +279,3 @@ class WorkerPool:
 def _order(execution: PlannedExecution) -> tuple[float, float]:
     minutes = execution.action.max_minutes_bin
     return plan_size(execution.action._replace(max_minutes_bin="NA")), -math.inf if minutes == "NA" else -minutes
-
-
-def _finished(execution: PlannedExecution, outcome: BenchOutcome) -> BenchExecution:
-    return BenchExecution(
-        schema_version="cyntra.bench_execution.v1",
-        execution_id=execution.execution_id,
-        case_id=execution.case_id,
-        action=ActionDocument(**execution.action._asdict()),
-        repeat=execution.repeat,
-        outcome=outcome,
-    )
-
-
-def _action(execution: BenchExecution) -> Action:
-    return action_from_document(execution.action.model_dump())

@@ -210,11 +210,16 @@ def _cut_launch(launch: Launch, end_ms: int) -> Launch:
 
 def log_tail(log_path: Path) -> str:
     """The last of what the run printed, as the end of a sentence; empty when it printed nothing."""
+    text = " ".join(last_bytes(log_path, 4 * LOG_TAIL_CHARACTERS).decode("utf-8", "replace").split())
+    return f"; its output ends: {text[-LOG_TAIL_CHARACTERS:]}" if text else ""
+
+
+def last_bytes(path: Path, n_bytes: int) -> bytes:
+    """The end of what a run wrote to a file; nothing where it wrote none."""
     try:
-        with open_regular(log_path, sys.maxsize) as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 4 * LOG_TAIL_CHARACTERS))
-            text = " ".join(log.read(4 * LOG_TAIL_CHARACTERS).decode("utf-8", "replace").split())
+        with open_regular(path, sys.maxsize) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - n_bytes))
+            return file.read(n_bytes)
     except (OSError, ContractError):
         # There is none, or the run has put something else in its place.
-        return ""
-    return f"; its output ends: {text[-LOG_TAIL_CHARACTERS:]}" if text else ""
+        return b""

@@ -1,11 +1,15 @@
 """The role that every executor fills."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bench.containment.limits import Deadline
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
+
+LOG = "kernel.log"
+"""The file in its work directory in which an execution leaves what its run printed, if it ran anything."""
 
 
 class Timing(Protocol):
@@ -26,7 +30,7 @@ class Executor(Timing, Protocol):
 
     @property
     def source(self) -> Path | None:
-        """The repo that every node must see; None where executions read nothing from the disk."""
+        """The repo that nodes must see; None where executions read nothing from the disk."""
         ...
 
     def execute(self, case: BenchCase, action: Action, work_dir: Path, repeat: int, deadline: Deadline) -> BenchOutcome:
@@ -41,4 +45,21 @@ class Executor(Timing, Protocol):
 
     def wall_limit(self, action: Action) -> float:
         """Seconds after which an execution of ``action`` is ended at the latest."""
+        ...
+
+
+@runtime_checkable
+class TravellingExecutor(Executor, Protocol):
+    """An executor that also works on nodes that do not see its source, or have their programs elsewhere."""
+
+    def packed(self, commits: Collection[str]) -> Any:
+        """What of the source a node needs that does not see it: for Ray's object store. BenchError when it cannot go
+        there."""
+        ...
+
+    def on_this_node(self, parcel: Any | None) -> Executor:
+        """This executor with what this node has; ``parcel`` as packed, None where the source is seen.
+
+        BenchError names what the node lacks.
+        """
         ...

@@ -11,20 +11,25 @@ _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 
 def git(directory: Path, *arguments: str) -> str:
     """Run git in ``directory`` and return its stdout, stripped; CalledProcessError with its stderr otherwise."""
+    return git_bytes(directory, *arguments).decode("utf-8", "replace").strip()
+
+
+def git_bytes(directory: Path, *arguments: str, given: bytes = b"") -> bytes:
+    """The same for what is no text; ``given`` is its stdin."""
     try:
-        done = subprocess.run(
+        return subprocess.run(
             ["git", *_NO_HOOKS, *arguments],
             cwd=directory,
             env=_git_environment(),
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
-            text=True,
-            errors="replace",
             check=True,
-        )
+        ).stdout
     except FileNotFoundError:
         raise BenchError(f"cannot run git in {directory}: install git, or check that the directory exists") from None
-    return done.stdout.strip()
+    except subprocess.CalledProcessError as error:
+        error.stderr = error.stderr.decode("utf-8", "replace")
+        raise
 
 
 def _git_environment() -> dict[str, str]:

@@ -15,6 +15,7 @@ from planner.artifacts.universe import Universe, choose_universe, load_kernel_co
 from planner.artifacts.worlds import read_world_runs
 from planner.errors import ArtifactError
 from planner.gc_pause import collector_paused
+from planner.places import Place, fetched
 
 KERNEL_DIR = ".cyntra"
 
@@ -114,6 +115,12 @@ def locate(root: Path, kernel_dir: Path | None = None) -> tuple[Path, Path]:
     if not kernel.is_dir():
         raise ArtifactError(f"{root}: no {KERNEL_DIR} directory; give the root of a repo in which Cyntra has run")
     return root, kernel
+
+
+def fetched_repo(place: Place) -> Path:
+    """The root of the repo at ``place`` on this machine; of one at a URI a copy of what this package reads, cached."""
+    parts = (f"{KERNEL_DIR}/", ".beads/", "universes/")
+    return fetched(place, f"{KERNEL_DIR}/config.yaml", only=parts, besides=(f"{KERNEL_DIR}/planner/",))
 
 
 def list_archives(kernel: Path, quarantine: Quarantine) -> list[Path]:

@@ -10,7 +10,7 @@ from planner.command_app import CommandApp
 from planner.command_options import BuildOptions
 from planner.options import Options, with_options
 from planner.own_places import DATASET, DatasetPlace, named
-from planner.places import place_of, written
+from planner.places import OR_URI, place_of, written
 
 dataset_app = CommandApp(help="Datasets from a Cyntra repo's artifacts.")
 
@@ -18,26 +18,27 @@ dataset_app = CommandApp(help="Datasets from a Cyntra repo's artifacts.")
 @dataset_app.command("build")
 @with_options("build", lambda: [BuildOptions])
 def dataset_build(
-    repo: Annotated[Path, typer.Argument(help="Root of a repo in which Cyntra has run.")] = Path(),
+    repo: Annotated[str, typer.Argument(help="Root of a repo in which Cyntra has run.", metavar=f"REPO{OR_URI}")] = ".",
     *,
     options: Options,
 ) -> None:
     """Read a repo's artifacts into a time-split dataset."""
     chosen = options.of(BuildOptions)
-    repo_at(repo, chosen.kernel_dir)
-    out = room_at(place_of(chosen.out) if chosen.out else repo / DATASET)
+    source = place_of(repo)
+    if isinstance(source, Path):
+        repo_at(source, chosen.kernel_dir)
+    out = room_at(place_of(chosen.out) if chosen.out else (source / DATASET if isinstance(source, Path) else DATASET))
     from cluster.connect import connect_where_it_pays
-    from cluster.nodes import require_sight
+    from planner.artifacts.repo import fetched_repo
     from planner.dataset.build import build_dataset, is_worth_ray
     from planner.display.console import give
     from planner.display.progress import StageBars
     from planner.display.training import print_dataset
 
-    pays = is_worth_ray(repo, chosen.kernel_dir)
-    with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address) as ray:
-        if ray is not None:
-            require_sight(ray, repo / DATASET.parent)
-        info = build_dataset(repo, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
+    root = fetched_repo(source)
+    pays = is_worth_ray(root, chosen.kernel_dir)
+    with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address):
+        info = build_dataset(root, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
     print_dataset(info, out)
     give("dataset_build", {"path": str(out), "dataset": info.model_dump(mode="json")})
 

@@ -127,15 +127,13 @@ def compare(
     if chosen is not None:
         one_of("--policies", [name.replace(" ", "_") for name in chosen], _comparable_names())
     from cluster.connect import connect
-    from cluster.nodes import require_sight
     from planner.display.comparison import print_comparison
     from planner.display.console import give, note
     from planner.display.progress import StageBars
     from planner.evaluation.compare import compare as compare_policies
     from planner.evaluation.comparison_rows import RiskTarget
 
-    with StageBars() as bars, connect(address) as ray:
-        require_sight(ray, out)
+    with StageBars() as bars, connect(address):
         report = compare_policies(
             source,
             out,

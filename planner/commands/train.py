@@ -56,7 +56,9 @@ def train(
     with (
         mirrored(out, "run.json", without=["ray", "train.lock"]) as mirror,
         EpochBar(settings.epochs) as bar,
-        trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
+        trainer(
+            workers, min_workers=chosen.min_workers, gpu=gpu, address=chosen.address, track=chosen.track
+        ) as train_run,
     ):
         run = mirror.path
         # Not before Ray is there: a run that never began would count as the latest.
@@ -117,7 +119,9 @@ def _teach(dataset: Place, chosen: TrainOptions, fresh: bool, resume: bool, *, a
         lessons = write_lessons(run, chosen.teacher, dataset, perturbed=chosen.perturbed, seed=settings.seed)
         with (
             EpochBar(settings.epochs) as bar,
-            trainer(workers, gpu=gpu, address=chosen.address, track=chosen.track) as train_run,
+            trainer(
+                workers, min_workers=chosen.min_workers, gpu=gpu, address=chosen.address, track=chosen.track
+            ) as train_run,
         ):
             start_run(
                 run,

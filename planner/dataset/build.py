@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cluster.nodes import Node, nodes_that_see
 from planner.actions import ActionSpace
 from planner.artifacts.events import WorkcellEvents
 from planner.artifacts.recorded_context import PackedContext
@@ -65,8 +66,9 @@ def build_dataset(
 
     Ray Data reads the archives if Ray is connected, else this process; the dataset is the same.
     ``profile`` "kernel" is for policies that Cyntra's kernel will run itself; its stream holds less of a context.
-    Raises ArtifactError when ``root`` is no Cyntra repo, DatasetError when no run can be a label or ``out`` holds
-    something else. Files that cannot be read are listed in the dataset's quarantine.
+    Archives are read on the nodes that see them, or here where no node with CPUs does. Raises ArtifactError when
+    ``root`` is no Cyntra repo, DatasetError when no run can be a label or ``out`` holds something else. Files that
+    cannot be read are listed in the dataset's quarantine.
     """
     with collector_paused():
         return _build(Repo(root, kernel_dir), out, profile, progress)
@@ -137,6 +139,8 @@ class _Recorded:
 
 def _read_all(repo: Repo, profile: TokenProfile, progress: Progress) -> tuple[list[RunRecord], _Recorded]:
     """Every archive's run and what it recorded."""
+    ray = _connected_ray()
+    nodes = None if ray is None else nodes_that_see(ray, repo.kernel / "planner")
     events, quarantine = repo.events, repo.quarantine
     paths = list_archives(repo.kernel, quarantine)
     # Runs of the same time know the same past runs, and what is in one chunk is encoded once.
@@ -148,7 +152,7 @@ def _read_all(repo: Repo, profile: TokenProfile, progress: Progress) -> tuple[li
     runs, recorded = [], _Recorded()
     arguments = {"root": str(repo.root), "profile": profile}
     for records, encoded, entries, unknown_keys in _map_chunks(
-        chunks, _read_chunk, arguments, "read archives", progress
+        chunks, _read_chunk, arguments, "read archives", progress, nodes
     ):
         runs += records
         recorded.packed += [record.planner_input for record in records if _is_of(profile, record.planner_input)]
@@ -216,13 +220,17 @@ def _map_chunks(
     arguments: dict[str, Any],
     stage: str,
     progress: Progress,
+    nodes: Sequence[Node] | None,
 ) -> list[Any]:
-    """``function`` over chunks; the results in their order."""
+    """``function`` over chunks; the results in their order.
+
+    ``nodes`` of Ray's may do it (None: all); where there is none, this process does.
+    """
     if not chunks:
         return []
     progress(stage, 0, len(chunks))
-    if _connected_ray() is not None:
-        return _map_with_ray(chunks, function, arguments, stage, progress)
+    if nodes != [] and _connected_ray() is not None:
+        return _map_with_ray(chunks, function, arguments, stage, progress, nodes)
     results = []
     for done, chunk in enumerate(chunks, start=1):
         results.append(function(chunk, **arguments))
@@ -242,6 +250,7 @@ def _map_with_ray(
     arguments: dict[str, Any],
     stage: str,
     progress: Progress,
+    nodes: Sequence[Node] | None,
 ) -> list[Any]:
     """With Ray Data, a batch of each chunk."""
     import ray.data
@@ -253,7 +262,11 @@ def _map_with_ray(
     rows = [{"number": number, "chunk": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
     mapped = data.map_batches(
-        _map_batch, batch_size=1, batch_format="pyarrow", fn_kwargs={"function": function, "arguments": arguments}
+        _map_batch,
+        batch_size=1,
+        batch_format="pyarrow",
+        fn_kwargs={"function": function, "arguments": arguments},
+        label_selector=nodes and {"ray.io/node-id": f"in({','.join(node.node_id for node in nodes)})"},
     )
     results = {}
     try:

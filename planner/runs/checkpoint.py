@@ -171,6 +171,7 @@ class RunState(BaseModel):
     """The dataset whose contexts the lessons are of; None: ``dataset``."""
     pupil: PupilReport | None = None
     workers: int
+    """Those of the last epoch; metrics.jsonl has them of every epoch."""
     epoch: int = -1
     """Last finished epoch, from 0; -1 before the first."""
     last: str | None = None

@@ -9,11 +9,16 @@ from typing import Any
 
 import orjson
 
-from planner.errors import ClusterError, PlannerError
+from planner.errors import ClusterError, PlannerError, UsageError
+from planner.places import place_of
 from planner.runs.checkpoint import RunState, read_run
+from planner.training.courier import RAY, Courier, courier
 
+ROOM_WITHIN_S = "10"
+"""How long an elastic attempt waits for room for its workers, before it counts again what there is: a node that has
+just died may have been counted. Ray waits for a minute."""
 MAX_DEATHS = 2
-"""How often workers may die during one command."""
+"""How often workers may die before another epoch is finished."""
 Progress = Callable[[dict[str, Any]], None]
 """Called with each finished epoch's metrics."""
 Train = Callable[[Path, Progress], RunState]
@@ -22,28 +27,32 @@ Train = Callable[[Path, Progress], RunState]
 
 @contextmanager
 def trainer(
-    workers: int, *, gpu: bool = False, address: str | None = None, track: Sequence[str] = ()
+    workers: int,
+    *,
+    min_workers: int | None = None,
+    gpu: bool = False,
+    address: str | None = None,
+    track: Sequence[str] = (),
 ) -> Iterator[Train]:
-    """The way to train on so many workers, for the length of a ``with`` block; ``track`` as in planner.training.loop.
+    """The way to train on so many workers, or on ``min_workers`` at least, for the length of a ``with`` block.
 
+    ``track`` as in planner.training.loop.train.
     One worker without an address needs no Ray: Ray Train starts seven processes, 25 s for the least training.
     ClusterError when there is no GPU for it.
     """
+    if min_workers is not None and min_workers > workers:
+        raise UsageError(f"--min-workers {min_workers}: more than --workers {workers}")
     if workers == 1 and not (address or os.environ.get("RAY_ADDRESS")):
         if gpu:
             _require_gpu()
         yield lambda run, progress: train_here(run, gpu=gpu, progress=progress, track=track)
         return
     from cluster.connect import connect
-    from cluster.nodes import require_sight
 
-    with connect(address, None if gpu else workers) as ray:
-
-        def train(run: Path, progress: Progress) -> RunState:
-            require_sight(ray, run)
-            return train_with_ray(run, workers=workers, gpu=gpu, progress=progress, track=track)
-
-        yield train
+    with connect(address, None if gpu else workers):
+        yield lambda run, progress: train_with_ray(
+            run, workers=workers, min_workers=min_workers, gpu=gpu, progress=progress, track=track
+        )
 
 
 def train_here(
@@ -73,52 +82,62 @@ def train_with_ray(
     run: Path,
     *,
     workers: int,
+    min_workers: int | None = None,
     gpu: bool = False,
     progress: Progress = lambda metrics: None,
     track: Sequence[str] = (),
 ) -> RunState:
     """Run the loop on ``workers`` Ray Train workers until the run is finished.
 
+    With ``min_workers`` on as many as there is room for from these up, anew whenever that changes: global batches,
+    their order and the steps of the learning rate stay the same, rounding and dropout do not.
     ``run`` holds a run.json (see planner.training.loop.start_run). After a worker's death all are started anew, twice
-    at most, and go on from the last checkpoint; an error that would come again is raised at once. ClusterError when Ray
-    lacks the CPUs or GPUs.
+    without a finished epoch at most, and go on from the last checkpoint; an error that would come again is raised at
+    once. ClusterError when Ray lacks the CPUs or GPUs.
     """
     import ray
 
     resources = ray.cluster_resources()
-    for name, needed in (("CPU", workers), ("GPU", workers if gpu else 0)):
+    least = workers if min_workers is None else min_workers
+    for name, needed in (("CPU", least), ("GPU", least if gpu else 0)):
         if resources.get(name, 0) < needed:
             raise ClusterError(
-                f"--workers {workers} needs {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
+                f"{least} workers need {needed} {name}, Ray has {resources.get(name, 0):g}: take fewer workers"
                 + (" or leave out --gpu" if name == "GPU" else "")
             )
-    with _Follower(run / "metrics.jsonl", progress):
-        for deaths in range(MAX_DEATHS + 1):
+    if least < workers:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", ROOM_WITHIN_S)
+    dataset = place_of(read_run(run).dataset)
+    with _Follower(run / "metrics.jsonl", progress), courier(ray, dataset, (run / RAY).resolve()) as carried:
+        deaths, reached = 0, read_run(run).epoch
+        while True:
             try:
-                _fit(run, workers, gpu, track)
+                _fit(run, workers if least == workers else (least, workers), gpu, carried, track)
                 break
             except Exception as error:
                 certain = _certain(error)
                 if certain is not None:
                     raise certain from None
-                if deaths == MAX_DEATHS:
+                epoch = read_run(run).epoch
+                deaths, reached = deaths + 1 if epoch == reached else 1, epoch
+                if deaths > MAX_DEATHS:
                     raise ClusterError(
                         f"training failed: {_cause(error)}; the same command goes on from here"
                     ) from error
     return read_run(run)
 
 
-def _fit(run: Path, workers: int, gpu: bool, track: Sequence[str]) -> None:
+def _fit(run: Path, workers: int | tuple[int, int], gpu: bool, carried: Courier, track: Sequence[str]) -> None:
     """One attempt: Ray's own retries would also repeat errors that must come again."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     TorchTrainer(
         _worker,
-        train_loop_config={"run": str(run.resolve()), "gpu": gpu, "track": list(track)},
+        train_loop_config={"run": run.resolve(), "gpu": gpu, "courier": carried, "track": list(track)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / "ray").resolve())),
+        run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / RAY).resolve())),
     ).fit()
 
 
@@ -137,17 +156,21 @@ def _worker(settings: dict[str, Any]) -> None:
 
     from planner.training.loop import train
 
-    train(
-        Path(settings["run"]),
-        gpu=settings["gpu"],
-        report=lambda metrics: ray.train.report(metrics),
-        track=settings["track"],
-    )
+    carried: Courier = settings["courier"]
+    is_first = ray.train.get_context().get_world_rank() == 0
+    with carried.run_at(settings["run"], writes=is_first) as mirror:
+        train(
+            mirror.path,
+            gpu=settings["gpu"],
+            report=mirror.pushing_after(lambda metrics: ray.train.report(metrics)),
+            opened=carried.open_dataset(),
+            track=settings["track"],
+        )
 
 
 def _attempt(run: Path) -> int:
     """A name Ray has not used for this run: reusing one would silently resume Ray's own state."""
-    directory = run / "ray"
+    directory = run / RAY
     return len(list(directory.glob("attempt-*"))) if directory.exists() else 0
 
 

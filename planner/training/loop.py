@@ -58,18 +58,20 @@ def start_run(
     gpu: bool = False,
     teacher: Path | None = None,
     judged_on: Place | None = None,
+    opened: Dataset | None = None,
 ) -> RunState:
     """Make the directory of a new run, or check that the one to resume is the same run; returns its state.
 
     With ``fresh`` a run that stands there is removed, when all else has been found in order. With a ``teacher``,
     ``dataset`` are the lessons in the run's own directory, made of the dataset ``judged_on``.
+    ``opened`` is the dataset where it does not lie on this machine as ``dataset`` says, here as in :func:`train`.
 
     Settings that cannot work are refused here, before any worker starts.
     """
     if not gpu:
         # The GPU is where the workers are, which may be elsewhere: they check it.
         check_precision(config.precision, torch.device("cpu"))
-    opened = load_dataset(dataset)
+    opened = opened or load_dataset(dataset)
     if not len(opened.splits["train"]):
         raise DatasetError(f"{dataset}: train is empty, there is nothing to learn from")
     if config.n_similar > opened.info.n_similar:
@@ -119,7 +121,12 @@ def require_same(run: Path, state: RunState, wanted: RunState) -> None:
 
 
 def train(
-    run: Path, *, gpu: bool = False, report: Report = lambda metrics: None, track: Sequence[str] = ()
+    run: Path,
+    *,
+    gpu: bool = False,
+    report: Report = lambda metrics: None,
+    opened: Dataset | None = None,
+    track: Sequence[str] = (),
 ) -> RunState:
     """Train the run in ``run`` from its last checkpoint, or from the start, to its end.
 
@@ -129,7 +136,7 @@ def train(
     state = read_run(run)
     config = _config_of(run, state)
     worker = Worker.current(gpu)
-    dataset = load_dataset(place_of(state.dataset))
+    dataset = opened or load_dataset(place_of(state.dataset))
     learner = Learner.start(run, state, config, dataset, worker)
     policy = PolicyDocument.of(config, dataset.info, learner.model.tools)
     with RunLog(run, state, config, worker.rank, track) as log:
@@ -137,11 +144,16 @@ def train(
             if state.finished:
                 break
             began = time.perf_counter()
-            metrics: dict[str, Any] = {"epoch": epoch, **train_epoch(learner, dataset, config, worker, epoch)}
+            metrics: dict[str, Any] = {
+                "epoch": epoch,
+                "workers": worker.world,
+                **train_epoch(learner, dataset, config, worker, epoch),
+            }
             speed = len(learner.loss.examples) / (time.perf_counter() - began)
             metrics |= validate(learner.average.model, dataset, config, worker.device)
             state = after_epoch(state, metrics, config)
             if worker.rank == 0:
+                state.workers = worker.world
                 state.last = learner.save(run, policy.model_copy(update={"epoch": epoch}))
                 state.best = state.last if state.best_epoch == epoch else state.best
                 write_run(run, state)

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 
 from planner.config import TrainConfig
-from planner.places import Place, place_of, recorded
+from planner.places import Place, place_of
 from planner.runs.checkpoint import read_run
+from planner.training.courier import Courier, courier
 from planner.training.loop import start_run, train
 
 SECONDS = "seconds.json"
@@ -25,18 +26,19 @@ def train_many(
     """Train every run (directory -> settings) that is not finished. Ray must be connected; ``track`` as in train."""
     import ray
 
+    if not runs:
+        return
     # A node or worker that dies gives its run to another, which goes on from the last checkpoint.
     remote = ray.remote(num_cpus=1, max_retries=MAX_DEATHS)(_train_one)
-    waiting = [
-        remote.remote(config.model_dump(), recorded(dataset), str(run.resolve()), tuple(track))
-        for run, config in runs.items()
-    ]
-    total = len(waiting)
-    while waiting:
-        progress("train", total - len(waiting), total)
-        finished, waiting = ray.wait(waiting)
-        ray.get(finished)
-    if total:
+    with courier(ray, dataset, next(iter(runs)).parent.resolve()) as carried:
+        waiting = [
+            remote.remote(config.model_dump(), carried, run.resolve(), tuple(track)) for run, config in runs.items()
+        ]
+        total = len(waiting)
+        while waiting:
+            progress("train", total - len(waiting), total)
+            finished, waiting = ray.wait(waiting)
+            ray.get(finished)
         progress("train", total, total)
 
 
@@ -46,13 +48,15 @@ def training_seconds(run: Path) -> float | None:
     return orjson.loads(path.read_bytes()) if path.exists() else None
 
 
-def _train_one(config: dict[str, Any], dataset: str, run: str, track: Sequence[str]) -> None:
-    path = Path(run)
-    resume = (path / "run.json").exists()
-    if resume and read_run(path).finished:
-        return
-    start_run(path, TrainConfig.model_validate(config), place_of(dataset), init_from=None, workers=1, resume=resume)
-    started = time.monotonic()
-    train(path, track=track)
-    if not resume:
-        (path / SECONDS).write_bytes(orjson.dumps(time.monotonic() - started))
+def _train_one(config: dict[str, Any], carried: Courier, run: Path, track: Sequence[str]) -> None:
+    with carried.run_at(run) as mirror:
+        path, settings = mirror.path, TrainConfig.model_validate(config)
+        resume = (path / "run.json").exists()
+        if resume and read_run(path).finished:
+            return
+        opened = carried.open_dataset()
+        start_run(path, settings, place_of(carried.dataset), init_from=None, workers=1, resume=resume, opened=opened)
+        started = time.monotonic()
+        train(path, report=mirror.pushing_after(lambda metrics: None), opened=opened, track=track)
+        if not resume:
+            (path / SECONDS).write_bytes(orjson.dumps(time.monotonic() - started))

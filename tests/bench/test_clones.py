@@ -21,7 +21,7 @@ def cloned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     (tmp_path / "home").mkdir()
-    clones._source.cache_clear()
+    clones.source_of.cache_clear()
 
     def make(repo: Path) -> Path:
         commit = git(repo, "rev-parse", "main")
@@ -87,7 +87,7 @@ def test_an_lfs_file_is_what_it_is_in_the_users_checkout(
     git(clone, "worktree", "add", "--quiet", str(tmp_path / "cell"))
     assert (tmp_path / "cell" / "data.bin").read_bytes() == content
     place.unlink()
-    clones._source.cache_clear()
+    clones.source_of.cache_clear()
     moved = kernel_repo.root.rename(tmp_path / "moved")
     with pytest.raises(BenchError, match="git lfs pull"):
         cloned(moved)

@@ -27,8 +27,9 @@ def program(path: Path, first_line: str = "#!/bin/sh") -> Path:
 
 
 def places(repo: KernelRepo, *programs: Path, search_path: str = "/usr/bin") -> Namespaces:
+    made = Repo(repo.root)
     tools = [Toolchain(path.name, path.name, path) for path in programs[1:]]
-    return namespaces_for(Repo(repo.root), [str(programs[0])], tools, search_path)
+    return namespaces_for(repo.root, made.config, made.issues, [str(programs[0])], tools, search_path)
 
 
 def test_what_links_and_first_lines_lead_to_comes_along(home: Path, kernel_repo: KernelRepo) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import cast
 
+from bench.engine.execution_worker import Capping, Done, ExecutionWorker, finished
 from bench.engine.run import CaseReport, _caps
-from bench.engine.workers import Capping, Done, ExecutionWorker, WorkerPool, _Case, _finished
+from bench.engine.workers import WorkerPool, _Case
 from bench.executors.cyntra.kind import KIND
 from bench.executors.kernel_start import record_start
 from bench.executors.protocol import Executor
@@ -45,7 +46,7 @@ def test_a_caps_margin_is_that_of_the_bench() -> None:
 
 def test_a_worker_and_its_pool_leave_a_tools_spread_to_noise_where_runs_take_real_time(tmp_path: Path) -> None:
     case, done = bench_case("1"), Done()
-    passed = _finished(PlannedExecution("e", case.case_id, SERIAL, 0, 0), launched(1000))
+    passed = finished(PlannedExecution("e", case.case_id, SERIAL, 0, 0), launched(1000))
     done.add(passed)
     worker = ExecutionWorker(cast(Executor, Minutes()), Capping(Objective(), 1, start_ms=650))
     deadline = worker._deadline(case, PlannedExecution("f", case.case_id, WIDE, 0, 0), done, {"t": 0.4})
@@ -70,7 +71,7 @@ def test_a_worker_derives_nothing_from_an_agent_that_was_shown_its_limit() -> No
     case, done = bench_case("1"), Done()
     long, short = SERIAL._replace(max_minutes_bin=60), SERIAL._replace(max_minutes_bin=30)
     planned = PlannedExecution("e-short", case.case_id, short, 0, 0)
-    done.add(_finished(PlannedExecution("e-long", case.case_id, long, 0, 0), run(10)))
+    done.add(finished(PlannedExecution("e-long", case.case_id, long, 0, 0), run(10)))
     for shown, known in (("t", False), ("another", True)):
         worker = ExecutionWorker(cast(Executor, Minutes()), Capping(Objective(), 1, shown_limit=frozenset([shown])))
         assert (worker._derived(case, planned, done) is not None) == known

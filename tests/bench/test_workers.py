@@ -15,7 +15,8 @@ from bench.containment.limits import Deadline
 from bench.containment.strays import MARK
 from bench.containment.workdirs import in_use, make_work_dir, own_root, remove_stale_roots
 from bench.engine.budget import Budget
-from bench.engine.workers import Capping, WorkerPool
+from bench.engine.execution_worker import Capping
+from bench.engine.workers import WorkerPool
 from bench.executors.outcome import fault, stopped_early
 from bench.judging.objective import Objective
 from bench.ledger import Ledger, Progress

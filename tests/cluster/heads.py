@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.tune.processes import BIN, assert_nothing_left, new_environment, wait_until
+from tests.tune.processes import BIN, assert_nothing_left, new_environment, processes_with, wait_until
 
 START_S = 90.0
+TERM_S = 5.0
+"""How long a head may take to end by itself."""
+UNSHARE = shutil.which("unshare")
+CAN_MOUNT = UNSHARE is not None and subprocess.run([UNSHARE, "-m", "true"], capture_output=True).returncode == 0
+CANNOT_MOUNT = "this user may not make a mount namespace (unshare -m)"
 WORKER_PORTS = range(10002, 20000)
 """Ray's workers listen here."""
 
@@ -53,7 +58,15 @@ def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        try:
+            process.wait(TERM_S)
+        except subprocess.TimeoutExpired:
+            # A raylet gives an actor of Ray Train's half a minute.
+            for pid in processes_with("RAY_TMPDIR", environment):
+                with contextlib.suppress(OSError):
+                    if b"/raylet/raylet" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        os.kill(pid, signal.SIGKILL)
+            process.wait(60)
         assert_nothing_left(environment)
         shutil.rmtree(directory)
 
@@ -62,12 +75,13 @@ def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
 def ray_node(head: Head, *before: str, cpus: int = 1) -> Iterator[Callable[[], None]]:
     """A further node that joins ``head``; yields what kills it in an instant. ``before`` is put before its command."""
     directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    environment = {**head.environment, "RAY_TMPDIR": str(directory)}
     command = f"""{BIN / "ray"} start --address {head.address} --block --num-cpus {cpus}
         --object-store-memory 100000000 --disable-usage-stats --min-worker-port 0 --max-worker-port 0"""
     with (directory / "node.log").open("w") as log:
         process = subprocess.Popen(
             [*before, *command.split()],
-            env={**head.environment, "RAY_TMPDIR": str(directory)},
+            env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -75,8 +89,9 @@ def ray_node(head: Head, *before: str, cpus: int = 1) -> Iterator[Callable[[], N
 
     def kill() -> None:
         """What a power cut does: every process of the node at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        for pid in processes_with("RAY_TMPDIR", environment):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     try:
         text = "Ray runtime started"
@@ -86,6 +101,12 @@ def ray_node(head: Head, *before: str, cpus: int = 1) -> Iterator[Callable[[], N
         kill()
         process.wait(60)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def hiding(place: Path, *exports: str) -> tuple[str, ...]:
+    """What to put before a command that is not to see what is in a directory; ``exports`` are NAME=VALUE."""
+    script = " && ".join([f"mount -t tmpfs none {place}", *(f"export {pair}" for pair in exports), 'exec "$@"'])
+    return ("unshare", "-m", "sh", "-c", script, "sh")
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.actions import Action
+from planner.artifacts.repo import fetched_repo
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import timestamp_to_ms, validate
 from planner.contracts.kernel import PlannerInput, context_builder, input_hash
@@ -117,6 +118,29 @@ def test_a_small_repo_is_read_without_ray_and_makes_the_same_bytes(
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "dataset") == contents(corpus_dataset)
+
+
+def test_a_repo_at_a_uri_is_copied_as_far_as_it_is_read_and_makes_the_same_dataset(
+    corpus_dataset: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANNER_CACHE", str(tmp_path / "cache"))
+    for name in ("src/large.bin", ".cyntra/planner/runs/model"):
+        (corpus / name).parent.mkdir(parents=True, exist_ok=True)
+        (corpus / name).touch()
+    root = fetched_repo(f"file://{corpus}")
+    info = build_dataset(root, tmp_path / "dataset")
+    assert info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
+    assert (root / ".beads").is_dir() and not (root / "src").exists() and not (root / ".cyntra/planner/runs").exists()
+
+
+def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself() -> None:
+    chunks, found = ["one", "two"], []
+    results = build._map_chunks(chunks, _where, {"note": "n"}, "read", lambda *state: found.append(state), nodes=[])
+    assert results == [(chunk, "n", os.getpid()) for chunk in chunks] and found[-1] == ("read", 2, 2)
+
+
+def _where(chunk: str, note: str) -> tuple[str, str, int]:
+    return chunk, note, os.getpid()
 
 
 def test_a_large_repo_is_worth_starting_ray_for(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,7 +226,7 @@ def test_a_bundle_at_a_uri_that_is_not_there_is_answered_by_the_default(tmp_path
         "train s3://b/dataset --config s3://b/best.yaml",
         "train s3://b/dataset --teacher=file:///run",
         "compare s3://b/dataset --out s3://b/compare",
-        "dataset build s3://b/repo",
+        "dataset build --kernel-dir s3://b/kernel",
         "relabel file:///ledger.sqlite",
     ],
 )

@@ -1,5 +1,6 @@
 """Real `planner` commands as children of a test, and a look at what they leave behind."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -59,15 +60,21 @@ def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> None
 
 def survivors(environment: dict[str, str]) -> list[str]:
     """The command lines of all living processes that inherited ``environment``."""
-    mark = f"{MARK}={environment[MARK]}".encode()
+    found = []
+    for pid in processes_with(MARK, environment):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:120])
+    return found
+
+
+def processes_with(variable: str, environment: dict[str, str]) -> list[int]:
+    """All living processes that have the variable of the environment with this value."""
+    pair = f"{variable}={environment[variable]}".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120])
-        except OSError:
-            # It ended while we looked, or belongs to somebody else.
-            continue
+        with contextlib.suppress(OSError):  # it ended while we looked, or belongs to somebody else
+            if pair in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
     return found
 
 

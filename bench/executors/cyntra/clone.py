@@ -45,13 +45,13 @@ def make_clone(repo: Path, case: BenchCase, issue: Mapping[str, Any], clone: Pat
 
 def borrowed_from(repo: Path) -> list[Path]:
     """What clones of ``repo`` read of it and of the user's home: objects, LFS files, the user's list of excludes."""
-    places = [_source(repo).objects]
+    places = [source_of(repo).objects]
     for place in places:
         # Objects may be borrowed in turn, as by a clone made with --reference.
         alternates = place / "info" / "alternates"
         lines = alternates.read_text().splitlines() if alternates.is_file() else []
         places += [path for line in lines if line and (path := (place / line).resolve()) not in places]
-    excludes = _setting(repo, "core.excludesFile")
+    excludes = setting(repo, EXCLUDES)
     return [*places, places[0].parent / "lfs", *([Path(excludes).expanduser()] if excludes else [])]
 
 
@@ -78,7 +78,7 @@ def open_issue(issue: Mapping[str, Any], case: BenchCase) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """What a clone takes over from its repo."""
 
     objects: Path
@@ -91,15 +91,16 @@ class _Source:
     """The repo's own patterns of files that git is to overlook."""
 
 
-CARRIED = ("user.name", "user.email", "core.excludesFile", "core.autocrlf", "core.eol", "core.symlinks")
+EXCLUDES = "core.excludesFile"
+CARRIED = ("user.name", "user.email", EXCLUDES, "core.autocrlf", "core.eol", "core.symlinks")
 """Settings that hold in the repo, wherever they come from: an includeIf for its directory would not reach a clone."""
 
 
 def _check_out(repo: Path, commit: str, clone: Path) -> None:
     """A repo that borrows the objects of ``repo``: `git clone --shared` without a remote, at half its cost."""
-    source = _source(repo)
-    _require_files(repo, commit)
-    git(repo, "init", "--quiet", "--template=", "--initial-branch=main", *_init_options(source), "--", str(clone))
+    source = source_of(repo)
+    require_files(repo, commit)
+    git(repo, "init", "--quiet", "--template=", "--initial-branch=main", *init_options(source), "--", str(clone))
     internals = clone / ".git"
     for path, content in (
         (internals / "objects" / "info" / "alternates", os.fsencode(source.objects) + b"\n"),
@@ -114,13 +115,13 @@ def _check_out(repo: Path, commit: str, clone: Path) -> None:
     git(clone, "checkout", "--quiet", "-B", "main", commit, "--")
 
 
-def _init_options(source: _Source) -> list[str]:
+def init_options(source: Source) -> list[str]:
     """The options of `git init` that follow from the repo; git before 2.29 knows SHA-1 only, and no such option."""
     return [] if source.object_format == "sha1" else [f"--object-format={source.object_format}"]
 
 
 @cache
-def _source(repo: Path) -> _Source:
+def source_of(repo: Path) -> Source:
     """Read once per process, for every execution makes a clone."""
     objects, shallow, excludes = (
         (repo / git(repo, "rev-parse", "--git-path", name)).resolve() for name in ("objects", "shallow", "info/exclude")
@@ -130,13 +131,13 @@ def _source(repo: Path) -> _Source:
     except subprocess.CalledProcessError:
         object_format = "sha1"
     sections = [
-        f"[{section}]\n\t{key} = {_quoted(value)}\n"
+        f"[{section}]\n\t{key} = {quoted(value)}\n"
         for section, key in (name.split(".") for name in CARRIED)
-        if (value := _setting(repo, f"{section}.{key}"))
+        if (value := setting(repo, f"{section}.{key}"))
     ]
     # An agent's commit is to wait for nobody's passphrase, and to run none of the user's hooks.
     sections.append("[commit]\n\tgpgSign = false\n[tag]\n\tgpgSign = false\n[core]\n\thooksPath = /dev/null\n")
-    return _Source(
+    return Source(
         objects,
         object_format,
         "".join([*sections, *_filters(repo, objects.parent / "lfs")]),
@@ -146,9 +147,9 @@ def _source(repo: Path) -> _Source:
 
 
 @cache
-def _require_files(repo: Path, commit: str) -> None:
+def require_files(repo: Path, commit: str) -> None:
     """BenchError when a partial clone lacks files of the commit: there is no remote here to get them from."""
-    if not _setting(repo, "extensions.partialClone") and not _setting(repo, "remote.origin.promisor"):
+    if not setting(repo, "extensions.partialClone") and not setting(repo, "remote.origin.promisor"):
         return
     listed = git(repo, "rev-list", "--objects", "--no-walk", "--no-object-names", "--missing=print", commit)
     missing = sum(line.startswith("?") for line in listed.splitlines())
@@ -170,20 +171,20 @@ def _filters(repo: Path, store: Path) -> list[str]:
         name, _, value = entry.partition("\n")
         _, _, rest = name.partition(".")
         driver, _, key = rest.rpartition(".")
-        lines.append(f"[filter {_quoted(driver)}]\n\t{key} = {_quoted(value)}\n" if driver else "")
+        lines.append(f"[filter {quoted(driver)}]\n\t{key} = {quoted(value)}\n" if driver else "")
     if "filter.lfs." in listed and shutil.which("git-lfs") is None:
         program = shlex.join([*fast_python(), str(lfs_filter.__file__), str(store)])
-        lines.append(f'[filter "lfs"]\n\tprocess = {_quoted(program)}\n')
+        lines.append(f'[filter "lfs"]\n\tprocess = {quoted(program)}\n')
     return lines
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """A value as a git config file holds it."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
-def _setting(repo: Path, key: str) -> str:
+def setting(repo: Path, key: str) -> str:
     """A setting that holds in the repo; nothing when there is none."""
     try:
         return git(repo, "config", "--includes", "--get", key)

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from bench.containment.namespaces import Namespaces, SandboxMode, find_bubblewra
 from bench.containment.network import NetworkMode
 from bench.containment.run_supervised import run_supervised
 from bench.executors.cyntra.clone import borrowed_from, make_clone
-from bench.executors.cyntra.kernel_command import find_kernel
+from bench.executors.cyntra.kernel_command import find_kernel, tool_directories
 from bench.executors.cyntra.needed_places import namespaces_for
 from bench.executors.cyntra.overlay import overlay_config, yaml_text
+from bench.executors.cyntra.parcel import RepoParcel, pack_repo, unpacked
 from bench.executors.cyntra.toolchains import hide_tracker, read_launches, write_wrappers
 from bench.executors.cyntra.world_jobs import START_S, WORLD_JOB_TYPE, execute_world
 from bench.executors.outcome import fault, read_outcome
+from bench.executors.protocol import LOG
 from planner.actions import Action
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain, find_toolchains
@@ -57,6 +59,8 @@ class CyntraExecutor:
     environment: dict[str, str] = field(repr=False)
     namespaces: Namespaces | None = None
     """Those of every run, where bubblewrap works; None leaves all to the supervisor, limits included."""
+    allowed: tuple[str, ...] = ()
+    """The user's own places that runs may see."""
 
     @classmethod
     def prepare(
@@ -93,23 +97,61 @@ class CyntraExecutor:
             raise BenchError(f"universe {universe_id!r}: Cyntra would take its name for an option; rename it")
         names = dict.fromkeys([*PASSED_ON, *pass_on])
         environment = {name: os.environ[name] for name in names if name in os.environ}
-        toolchains = tuple(find_toolchains(repo.config, repo.root, search_path))
-        return cls(
+        executor = cls(
             repo=repo.root,
             command=words,
             base_config=repo.config,
             base_text=yaml_text(repo.config),
             issues=repo.issues,
-            toolchains=toolchains,
+            toolchains=tuple(find_toolchains(repo.config, repo.root, search_path)),
             rule=HeuristicPolicy.of_repo(repo),
             universe_id=universe_id,
             limits=limits,
             # Without any locale, Python would set one itself and hand it down.
             environment={"LANG": "C.UTF-8", **environment, "PATH": search_path},
-            namespaces=None
-            if sandbox == "off"
-            else namespaces_for(repo, words, toolchains, search_path, allowed=allowed, network=network),
+            allowed=tuple(allowed),
         )
+        return executor if sandbox == "off" else executor._with_namespaces(network)
+
+    def packed(self, commits: Collection[str]) -> RepoParcel:
+        """See TravellingExecutor."""
+        return pack_repo(self.repo, commits)
+
+    def on_this_node(self, parcel: RepoParcel | None) -> "CyntraExecutor":
+        """See TravellingExecutor. Kernel and tools are the driver's where they are here too, else those on PATH."""
+        programs = [Path(self.command[0]), *(tool.executable for tool in self.toolchains)]
+        if parcel is None and all(program.exists() for program in programs):
+            return self
+        repo = self.repo if parcel is None else unpacked(parcel)
+        name = Path(self.command[0]).name
+        program = self.command[0] if Path(self.command[0]).exists() else name
+        command, search_path = find_kernel([program, *self.command[1:]], tool_directories([name]))
+        toolchains = tuple(find_toolchains(self.base_config, repo, search_path))
+        lacking = {tool.name for tool in self.toolchains} - {tool.name for tool in toolchains}
+        if lacking:
+            raise BenchError(f"{', '.join(sorted(lacking))} not on PATH there: install the same tools on every node")
+        found = replace(
+            self,
+            repo=repo,
+            command=command,
+            toolchains=tuple(tool for tool in toolchains if tool.name in {own.name for own in self.toolchains}),
+            environment={**self.environment, "HOME": str(Path.home()), "PATH": search_path},
+        )
+        return found if self.namespaces is None else found._with_namespaces(self.namespaces.network)
+
+    def _with_namespaces(self, network: NetworkMode) -> "CyntraExecutor":
+        """With those that this machine's programs need."""
+        namespaces = namespaces_for(
+            self.repo,
+            self.base_config,
+            self.issues,
+            self.command,
+            self.toolchains,
+            self.environment["PATH"],
+            allowed=self.allowed,
+            network=network,
+        )
+        return replace(self, namespaces=namespaces)
 
     def check_tools(self, cases: Iterable[BenchCase]) -> None:
         """BenchError when there is no agent's tool and any case needs one: a world job does not."""
@@ -203,7 +245,7 @@ class CyntraExecutor:
         wrappers = write_wrappers(tools, self.toolchains, launch_log)
         hide_tracker(tools)
         self._write_config(clone / ".cyntra", case.issue_id, action, wrappers)
-        log_path = work_dir / "kernel.log"
+        log_path = work_dir / LOG
         started_ms = time.time_ns() // 1_000_000
         report = run_supervised(
             [*self.command, *self._arguments(case)],

@@ -2,10 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from planner.artifacts.toolchains import find_command
 from planner.errors import BenchError
+
+TOOL_DIRECTORIES = "planner.tool_directories"
+"""Entry points by name of a kernel's command: functions that return the directory of the tools it brings along."""
 
 
 def find_kernel(words: Sequence[str], extra_path: Sequence[Path]) -> tuple[tuple[str, ...], str]:
@@ -21,3 +25,9 @@ def find_kernel(words: Sequence[str], extra_path: Sequence[Path]) -> tuple[tuple
             "cyntra-sandbox)"
         )
     return (str(Path(program).absolute()), *words[1:]), search_path
+
+
+def tool_directories(command: Sequence[str]) -> list[Path]:
+    """Where the tools are that the kernel called ``command`` brings along; nowhere for the real one."""
+    found = entry_points(group=TOOL_DIRECTORIES, name=Path(command[0]).name)
+    return [entry.load()() for entry in found]

@@ -1,15 +1,14 @@
 """The executor ``cyntra``: the issues of a repo under git, each execution a run of the kernel in its own clone."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.containment.limits import GIB, Limits
 from bench.containment.namespaces import SandboxMode
 from bench.containment.network import NetworkMode
+from bench.executors.cyntra.kernel_command import tool_directories
 from bench.executors.places import ledger_in_repo
 from bench.executors.registry import PreparedBench
 from bench.options import COST, RUN, BenchOptions
@@ -19,9 +18,6 @@ from planner.options import OptionsModel, option
 if TYPE_CHECKING:
     from bench.executors.cyntra.executor import CyntraExecutor
     from planner.artifacts.repo import Repo
-
-TOOL_DIRECTORIES = "planner.tool_directories"
-"""Entry points by name of a kernel's command: functions that return the directory of the tools it brings along."""
 
 
 class CyntraOptions(OptionsModel):
@@ -120,12 +116,6 @@ def command_words(text: str) -> list[str]:
     if not words:
         raise BenchError("--cyntra is empty: name the kernel's command")
     return words
-
-
-def tool_directories(command: Sequence[str]) -> list[Path]:
-    """Where the tools are that the kernel called ``command`` brings along; nowhere for the real one."""
-    found = entry_points(group=TOOL_DIRECTORIES, name=Path(command[0]).name)
-    return [entry.load()() for entry in found]
 
 
 KIND = CyntraKind()

@@ -8,14 +8,14 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import bench
 from bench.containment.namespaces import TEMPORARY, Namespaces, name_service
 from bench.containment.network import NetworkMode
 from planner.artifacts.lenient import section
-from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain
 from planner.errors import BenchError
 
@@ -51,7 +51,9 @@ LINKS = 40
 
 
 def namespaces_for(
-    repo: Repo,
+    repo: Path,
+    config: Mapping[str, Any],
+    issues: Mapping[str, Mapping[str, Any]],
     command: Sequence[str],
     toolchains: Iterable[Toolchain],
     search_path: str,
@@ -61,14 +63,14 @@ def namespaces_for(
 ) -> Namespaces:
     """The namespaces of the runs of a bench on ``repo``, by a kernel called ``command`` and these tools.
 
-    ``allowed`` are the user's further places, read-only, or writable with ":rw" after them; BenchError for one that is
-    not there.
+    ``config`` and ``issues`` name the programs of gates; ``allowed`` are the user's further places, read-only, or
+    writable with ":rw" after them; BenchError for one that is not there.
     """
     homes = tuple(dict.fromkeys((Path.home(), Path(pwd.getpwuid(os.getuid()).pw_dir))))
-    hidden = tuple(place for place in (*homes, repo.root) if place != Path("/") and place.is_dir())
+    hidden = tuple(place for place in (*homes, repo) if place != Path("/") and place.is_dir())
     tools = list(toolchains)
     files = [Path(command[0]), *(tool.executable for tool in tools), *_paths_in(command[1:])]
-    files += [file for gate in _gate_commands(repo) for file in _paths_in(gate.split())]
+    files += [file for gate in _gate_commands(config, issues) for file in _paths_in(gate.split())]
     directories = [Path(directory) for directory in search_path.split(os.pathsep) if directory.startswith("/")]
     directories += [home / place for home in homes for place in DEVELOPMENT if (home / place).is_dir()]
     directories += [directory.parent for directory in directories if (directory.parent / "pyvenv.cfg").exists()]
@@ -130,10 +132,10 @@ def _shows_all(place: Path, hidden: Sequence[Path]) -> bool:
     return any(secret.is_relative_to(place) for secret in (*hidden, *TEMPORARY))
 
 
-def _gate_commands(repo: Repo) -> list[str]:
+def _gate_commands(config: Mapping[str, Any], issues: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The shell commands of the config's gates, and of the issues' own."""
-    gates = [value for key, value in section(repo.config, "gates").items() if key.endswith("_command")]
-    gates += [gate for issue in repo.issues.values() for gate in section(issue, "dk_quality_gates").values()]
+    gates = [value for key, value in section(dict(config), "gates").items() if key.endswith("_command")]
+    gates += [gate for issue in issues.values() for gate in section(dict(issue), "dk_quality_gates").values()]
     return [gate for gate in gates if isinstance(gate, str)]
 
 

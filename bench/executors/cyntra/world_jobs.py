@@ -25,6 +25,7 @@ from bench.executors.outcome import (
     stopped_early,
     wrong_run_count,
 )
+from bench.executors.protocol import LOG
 from planner.actions import Action
 from planner.artifacts.beads import world_of
 from planner.artifacts.records import RunRecord
@@ -63,7 +64,7 @@ def execute_world(
         action=action,
         seed=evolution_seed(case.case_id, repeat),
     )
-    clone, temporary, log_path = work_dir / "clone", work_dir / "tmp", work_dir / "kernel.log"
+    clone, temporary, log_path = work_dir / "clone", work_dir / "tmp", work_dir / LOG
     temporary.mkdir()
     make_clone(repo, case, issue, clone, copy_universes=True)
     (clone / ".cyntra" / "config.yaml").write_text(config, "utf-8")
