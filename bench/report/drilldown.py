@@ -1,13 +1,17 @@
 """The data of the page's table of cases, which templates/report.js shows: choices, and what each action came to."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
+from bench.engine.execution_logs import SUFFIX, logs_of
 from bench.logged_execution import LoggedExecution
 from bench.report.grid import FATES, Grid, GridCase, fate_of
 from bench.report.standing import SINGLE_BEST, Standings
@@ -30,7 +34,27 @@ class Drilldown:
     without_details: int
 
 
-def drilldown(grid: Grid, standings: Standings | None, minute_ms: float) -> Drilldown:
+@dataclass(frozen=True)
+class KeptLogs:
+    """The logs of executions, as the page links to them."""
+
+    href: str
+    """Their directory, from the page's."""
+    execution_ids: frozenset[str]
+    """The executions that have one."""
+
+    @classmethod
+    def of(cls, ledger: Path, page: Path) -> "KeptLogs":
+        """Those that lie beside the ledger, seen from ``page``."""
+        directory = logs_of(ledger)
+        relative = os.path.relpath(directory.resolve(), page.resolve().parent)
+        return cls(quote(Path(relative).as_posix()), frozenset(path.stem for path in directory.glob(f"*{SUFFIX}")))
+
+
+NO_LOGS = KeptLogs("", frozenset())
+
+
+def drilldown(grid: Grid, standings: Standings | None, minute_ms: float, logs: KeptLogs = NO_LOGS) -> Drilldown:
     """All cases of a ledger, those with the largest regret of the policy that the page begins with first."""
     policies = [one for one in standings.policies if one.chosen] if standings is not None else []
     label_of = {action: str(action) for action in {action for case in grid.cases for action in case.executions}}
@@ -56,7 +80,7 @@ def drilldown(grid: Grid, standings: Standings | None, minute_ms: float) -> Dril
                 "chosen": [index.get(one.chosen.get(key, ""), -1) for one in policies],
                 "regret": [_number(one.regrets.get(key), 4) for one in policies],
                 "actions": [
-                    _action(index_of[action], group, case.outcomes.get(action), minute_ms)
+                    _action(index_of[action], group, case.outcomes.get(action), minute_ms, logs)
                     for action, group in case.executions.items()
                 ],
             }
@@ -67,6 +91,7 @@ def drilldown(grid: Grid, standings: Standings | None, minute_ms: float) -> Dril
         "labels": labels,
         "fates": FATES,
         "expected": grid.is_expected,
+        "logs": logs.href,
         "cases": rows,
     }
     return _fit(document)
@@ -97,8 +122,11 @@ def _context(case: GridCase) -> list[list[str]]:
     return [[name, _cut(value)] for name, value in found]
 
 
-def _action(at: int, group: Sequence[LoggedExecution], outcome: ActionOutcome | None, minute_ms: float) -> list[Any]:
-    """[action, fate or executions of each fate, pass share, wall min, agent min, dollars, utility, what went wrong]."""
+def _action(
+    at: int, group: Sequence[LoggedExecution], outcome: ActionOutcome | None, minute_ms: float, logs: KeptLogs
+) -> list[Any]:
+    """[action, fate or executions of each fate, pass share, wall min, agent min, dollars, utility, what went wrong],
+    and where any of its executions has a log, those that do."""
     # Mostly there is one execution of an action: then its fate alone says all.
     fates: int | list[int] = FATES.index(fate_of(group[0]))
     if len(group) > 1:
@@ -113,7 +141,8 @@ def _action(at: int, group: Sequence[LoggedExecution], outcome: ActionOutcome | 
             _number(outcome.cost_usd, 4),
             _number(outcome.utility, 4),
         ]
-    return [at, fates, *numbers, _wrong(group)]
+    logged = [one.execution_id for one in group if one.execution_id in logs.execution_ids]
+    return [at, fates, *numbers, _wrong(group), *([logged] if logged else [])]
 
 
 def _wrong(group: Sequence[LoggedExecution]) -> str:

@@ -11,7 +11,7 @@ from bench.judging.results import HOLDOUT, HoldOutBy
 from bench.report import words
 from bench.report.answer import Answer, Cost, answer, cost_of
 from bench.report.comparison import Comparison, Side, compare
-from bench.report.drilldown import Drilldown, drilldown
+from bench.report.drilldown import NO_LOGS, Drilldown, KeptLogs, drilldown
 from bench.report.facts import Facts, facts
 from bench.report.figures.importance import importance
 from bench.report.figures.learning import learning
@@ -68,7 +68,9 @@ def write_report(
     records, to set these beside.
     """
     other = None if against is None else find_sources([against], [])
-    page = read_page(find_sources(named, runs), holdout=holdout, by=by, against=other)
+    sources = find_sources(named, runs)
+    logs = NO_LOGS if sources.ledger is None else KeptLogs.of(sources.ledger, out)
+    page = read_page(sources, holdout=holdout, by=by, against=other, logs=logs)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.draft")
     draft.write_text(render(page), "utf-8")
@@ -76,8 +78,15 @@ def write_report(
     return page
 
 
-def read_page(sources: Sources, *, holdout: float, by: HoldOutBy, against: Sources | None = None) -> Page:
-    """Everything that the records say."""
+def read_page(
+    sources: Sources,
+    *,
+    holdout: float,
+    by: HoldOutBy,
+    against: Sources | None = None,
+    logs: KeptLogs = NO_LOGS,
+) -> Page:
+    """Everything that the records say; ``logs`` are those that the page may link to."""
     report = None if sources.judged is None else sources.judged.report
     grid, found = _judged(sources, holdout, by)
     minute_ms = _minute_ms(grid, found)
@@ -99,7 +108,7 @@ def read_page(sources: Sources, *, holdout: float, by: HoldOutBy, against: Sourc
         variants=tuple(figure for figure in drawn if figure is not None),
         shares=None if found is None else action_shares(found),
         runs=trained,
-        drilldown=None if grid is None else drilldown(grid, found, minute_ms),
+        drilldown=None if grid is None else drilldown(grid, found, minute_ms, logs),
         facts=facts(sources, grid, trained, set_aside),
         grid=grid,
         comparison=None

@@ -80,14 +80,14 @@
     const scroll = element("div", null, { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table: actions of the case" });
     const inner = element("table");
     const head = element("tr");
-    const hasDollars = one.actions.some((row) => row[5] !== null), hasWrong = one.actions.some((row) => row[7]);
-    const columns = ["action", data.expected ? "as recorded" : "came to", "passes", "wall min", "agent min", hasDollars && "dollars", "utility", hasWrong && "what went wrong", "chosen by"];
-    for (const name of columns.filter(Boolean)) head.append(element("th", name, { scope: "col", class: /^(what|chosen)/.test(name) ? "text" : "" }));
+    const hasDollars = one.actions.some((row) => row[5] !== null), hasWrong = one.actions.some((row) => row[7]), hasLogs = one.actions.some((row) => row[8]);
+    const columns = ["action", data.expected ? "as recorded" : "came to", "passes", "wall min", "agent min", hasDollars && "dollars", "utility", hasWrong && "what went wrong", hasLogs && "log", "chosen by"];
+    for (const name of columns.filter(Boolean)) head.append(element("th", name, { scope: "col", class: /^(what|log|chosen)/.test(name) ? "text" : "" }));
     inner.append(element("thead"));
     inner.tHead.append(head);
     const rows = inner.createTBody();
     const order = [...one.actions].sort((a, b) => (b[6] ?? -9) - (a[6] ?? -9));
-    for (const [at, cell, pass, wall, agent, dollars, utility, wrong] of order) {
+    for (const [at, cell, pass, wall, agent, dollars, utility, wrong, logs] of order) {
       const line = element("tr");
       line.append(element("th", data.labels[at], { scope: "row" }));
       const fate = element("td");
@@ -96,6 +96,13 @@
       if (hasDollars) line.append(element("td", dollars === null ? "" : `$${dollars.toFixed(2)}`));
       line.append(element("td", number(utility, 3)));
       if (hasWrong) line.append(element("td", wrong, { class: "wrong" }));
+      if (hasLogs) {
+        const kept = element("td", null, { class: "text" });
+        for (const [nth, id] of (logs || []).entries()) {
+          kept.append(nth ? " " : "", element("a", nth ? `log ${nth + 1}` : "log", { href: `${data.logs}/${encodeURIComponent(id)}.log` }));
+        }
+        line.append(kept);
+      }
       const names = data.policies.filter((_, index) => one.chosen[index] === at).map((each) => each.name);
       line.append(element("td", names.join(", "), { class: "text chosen-by" }));
       rows.append(line);
