@@ -232,6 +232,8 @@ def inverse_of(lower: Array) -> Array:
     """(L Lᵀ)⁻¹: LAPACK's own, a third of the work of solving for the identity."""
     from scipy.linalg.lapack import dpotri
 
+    if not len(lower):
+        return lower  # LAPACK would complain of it on stdout
     half, _ = dpotri(lower, lower=True)
     half = np.tril(half)
     full: Array = half + np.tril(half, -1).T

@@ -89,7 +89,7 @@ def test_a_forest_is_no_bundle_and_a_fitted_run_has_no_checkpoint(ledger: Path, 
         export_bundle(run, tmp_path / "bundle")
     with pytest.raises(CheckpointError, match="has no checkpoint"):
         checkpoint_path(run)
-    with pytest.raises(CheckpointError, match="new directory as --out"):
+    with pytest.raises(CheckpointError, match="another --out leaves it alone"):
         fit_run(run, "structural", tmp_path / "winners")
     # The run is what it was fitted on: with another dataset in its place it is another policy.
     relabel(ledger, None, tmp_path / "winners", by="pair")
