@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 import pytest
 
-from bench.engine.execution_logs import ExecutionLogs
 from bench.judging.results import read_bench
-from bench.ledger import Ledger
 from bench.report import drilldown as drilldown_of
 from bench.report.answer import answer
 from bench.report.grid import fate_of, read_grid
@@ -202,21 +199,6 @@ def test_every_case_and_action_is_in_the_table_with_what_became_of_it(reported: 
     assert order == sorted(order, reverse=True) and data["policies"][lead]["kind"] == "run"
     failing = next(row for case in data["cases"] for row in case["actions"] if data["fates"][row[1]] == "failed")
     assert failing[7] == "gate <i>test</i>, tests"
-
-
-def test_an_execution_whose_log_was_kept_links_to_it(reported: Reported, tmp_path: Path) -> None:
-    ledger = tmp_path / "a b" / "ledger.sqlite"
-    ledger.parent.mkdir()
-    shutil.copyfile(reported.ledger, ledger)
-    with Ledger.read(ledger) as opened:
-        logged = opened.executions()[3].execution_id
-    ExecutionLogs(ledger).keep(logged, b"what it printed")
-    page = write_report([ledger], [], tmp_path / "pages" / "report.html")
-    assert page.drilldown is not None
-    data = orjson.loads(page.drilldown.json)
-    assert [row[8] for case in data["cases"] for row in case["actions"] if len(row) > 8] == [[logged]]
-    target = tmp_path / "pages" / unquote(f"{data['logs']}/{logged}.log")
-    assert target.read_bytes() == b"what it printed"
 
 
 def test_a_large_bench_gives_up_the_details_of_the_least_regret(
