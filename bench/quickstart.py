@@ -39,7 +39,7 @@ HOLDOUT = 2 / 3
 of the others."""
 RUNS_PER_ISSUE = 2
 RUNS_PER_CPU = 2
-"""Runs of the history, and executions of the bench, that go on at once: agents wait more than they compute."""
+"""Runs of the history that go on at once: agents wait more than they compute."""
 ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
 FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
 STAGES = 9
@@ -189,14 +189,8 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
     with StageBars() as bars:
         report = run_bench(
             places.repo,
-            BenchOptions(
-                ledger=places.ledger,
-                n_actions=n_actions,
-                full=True,
-                issue_ids=issues,
-                seed=seed,
-                workers=RUNS_PER_CPU * usable_cpus(),
-            ),
+            # One execution per CPU: with two, twice as many came to their limits.
+            BenchOptions(ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed),
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
