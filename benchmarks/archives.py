@@ -10,6 +10,8 @@ import orjson
 from planner.actions import ActionSpace
 from planner.contracts.document import canonical_json, ms_to_timestamp
 from planner.contracts.kernel import input_hash
+from planner.dataset.build import build_dataset
+from planner.dataset.storage import Dataset, load_dataset
 
 FIRST_MS = 1_780_000_000_000
 TAGS = tuple(f"{area}-{kind}" for area in ("auth", "billing", "search", "ui", "api", "jobs") for kind in "abcdefgh")
@@ -42,6 +44,13 @@ def write_repo(root: Path, archives: int, seed: int = 0, recorded: bool = True) 
         records = recorded and number % 4 != 0
         events += _write_run(directory, number, draw.choice(issues), started_ms, space, recent, draw, records)
     (root / ".cyntra" / "logs" / "events.jsonl").write_bytes(b"".join(events))
+
+
+def make_dataset(directory: Path, archives: int) -> Dataset:
+    """The dataset of such a repo, both made in ``directory``."""
+    write_repo(directory / "repo", archives)
+    build_dataset(directory / "repo", directory / "dataset")
+    return load_dataset(directory / "dataset")
 
 
 def _issue(number: int, draw: random.Random) -> dict[str, Any]:

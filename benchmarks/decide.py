@@ -18,12 +18,11 @@ import orjson
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.archives import write_repo
+from benchmarks.archives import make_dataset
 from benchmarks.products import forward_products, timed
 from planner.bundle import Bundle
 from planner.config import load_config
-from planner.dataset.build import build_dataset
-from planner.dataset.storage import Dataset, load_dataset
+from planner.dataset.storage import Dataset
 from planner.decision import decide
 from planner.export.bundle import bundle_metadata, write_bundle
 from planner.models.base import ModelSpec
@@ -54,9 +53,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as name:
         directory = Path(name)
-        write_repo(directory / "repo", ARCHIVES)
-        build_dataset(directory / "repo", directory / "dataset")
-        dataset = load_dataset(directory / "dataset")
+        dataset = make_dataset(directory, ARCHIVES)
         print("policy      tokens  GFLOP  matmul GFLOP/s  floor ms  decide ms min/median/max  CPU ms min  CPU / floor")
         for number, size in enumerate(SIZES):
             print(_row(size, dataset, directory / f"checkpoint-{number}", arguments.runs), flush=True)

@@ -21,11 +21,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.archives import write_repo
+from benchmarks.archives import make_dataset
 from benchmarks.products import forward_products, timed
 from planner.config import TrainConfig, load_config
-from planner.dataset.build import build_dataset
-from planner.dataset.storage import Dataset, inputs_of_split, load_dataset
+from planner.dataset.storage import Dataset, inputs_of_split
 from planner.models.base import NeuralPolicy
 from planner.runs.batches import batch_positions, batcher_for
 from planner.training.hardware import autocast, blocks_to_compile, has_bf16_units
@@ -46,9 +45,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as name:
         directory = Path(name)
-        write_repo(directory / "repo", ARCHIVES)
-        build_dataset(directory / "repo", directory / "dataset")
-        dataset = load_dataset(directory / "dataset")
+        dataset = make_dataset(directory, ARCHIVES)
         print(f"step of {BATCH} x {TOKENS} tokens      GFLOP  matmul GFLOP/s  floor s  CPU s min  floor / CPU")
         for label, settings in _kinds():
             print(_step_row(label, dataset, settings, arguments.steps), flush=True)

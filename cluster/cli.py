@@ -99,8 +99,7 @@ def _takes_pods(function: Callable[..., None]) -> Callable[..., None]:
         function(**values, pods=Pods(**given))
 
     options = [_option(field, get_type_hints(Pods)[field.name]) for field in fields(Pods)]
-    # What typer reads; the type of a function does not declare it.
-    run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined] # read by typer
     run.__annotations__ = {p.name: p.annotation for p in (*own, *options)}
     return run
 

@@ -60,8 +60,7 @@ def _speaking(function: Callable[..., None]) -> Callable[..., None]:
 
     options = [_option(*one) for one in EVERYWHERE]
     parameters = [*own.values(), *options]
-    # What typer reads; the type of a function does not declare it.
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # read by typer
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
