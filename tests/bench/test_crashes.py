@@ -222,7 +222,7 @@ def test_a_disk_that_fills_up_during_the_runs_makes_them_faults_and_not_failures
         outcomes = [execution.outcome for execution in ledger.executions()]
     # A kernel beside it may fail for want of space, and end by itself, before its own watch has looked.
     assert "disk" in {outcome.stopped_by for outcome in outcomes} <= {"disk", None}
-    assert all("no space" in str(outcome.fault).lower() for outcome in outcomes), outcomes
+    assert all("no space" in str(outcome.fault).lower() for outcome in outcomes), [o.fault for o in outcomes]
     process.work_base = small_disk
     assert_nothing_of(process)
 
