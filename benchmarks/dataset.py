@@ -20,11 +20,13 @@ import orjson
 
 from benchmarks.archives import write_repo
 from cluster.connect import connect
-from planner.dataset.build import READ_CHUNK, build_dataset
+from planner.artifacts.archives import ARTIFACTS
+from planner.dataset.build import build_dataset
 
 PAUSE_S = 3.0
 """Before each measure: what Ray starts and stops after the one before would be counted with the next."""
-FILES = ("manifest.json", "proof.json", "rollout.json")
+READ_CHUNK = 4096
+"""Archives that merely parsing with Ray Data takes at once."""
 
 
 def main() -> None:
@@ -94,7 +96,7 @@ def parse_archives(directories: Sequence[Path]) -> int:
     """Read and parse the three files of every directory, and nothing else; returns how many there were."""
     parsed = 0
     for directory in directories:
-        for name in FILES:
+        for name in ARTIFACTS:
             try:
                 orjson.loads((directory / name).read_bytes())
             except FileNotFoundError:

@@ -67,7 +67,7 @@ def write_fold(recorded: Recorded, fold: Fold, out: Path, by_group: bool, seed: 
     write_dataset(
         out,
         examples=examples,
-        encode=lambda: encode_contexts([recorded.contexts[row] for row in order.tolist()], 0),
+        encoded=[encode_contexts([recorded.contexts[row] for row in order.tolist()], 0)],
         splits={"train": range(ends[0]), "val": range(ends[0], ends[1]), "test": range(ends[1], ends[2])},
         space=SPACE,
         vocabulary=None,

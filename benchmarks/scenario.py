@@ -157,7 +157,7 @@ def write_fold(
     write_dataset(
         out,
         examples=_examples(scenario, rows, space, len(members[0]), log_time),
-        encode=lambda: _encoded(impute(scenario.features, members[0])[rows]),
+        encoded=[_encoded(impute(scenario.features, members[0])[rows])],
         splits={name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))},
         space=space,
         vocabulary=SPECIALS,

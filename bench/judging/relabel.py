@@ -113,7 +113,7 @@ def _write(
     return write_dataset(
         out,
         examples=examples,
-        encode=lambda: encode([example.context for example in examples], settings.n_similar, settings.token_profile),
+        encoded=[encode([example.context for example in examples], settings.n_similar, settings.token_profile)],
         splits=splits,
         space=space,
         vocabulary=None if base is None else base.vocabulary,

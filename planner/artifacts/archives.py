@@ -20,6 +20,8 @@ from planner.artifacts.versions import read, upgraded
 from planner.contracts.document import ms_to_timestamp
 from planner.errors import ActionError, ContractError
 
+ARTIFACTS = ("manifest.json", "proof.json", "rollout.json")
+"""All that is read of an archive."""
 MAX_REASON = 1000
 """Characters of a fallback's reason that are kept."""
 DAY_MS = 24 * 3600 * 1000
@@ -30,12 +32,10 @@ def read_archive(
     directory: Path,
     events: WorkcellEvents | None,
     quarantine: Quarantine,
-    contexts: list[dict[str, Any]] | None = None,
     known: KnownRuns | None = None,
 ) -> RunRecord | None:
     """The run in ``directory``, or None when its outcome or its times are not known (then it is in quarantine).
 
-    If it recorded a planner_input, that is added to ``contexts``, parsed, for those who need more than the packed one.
     ``known`` are the runs in the planner_inputs of archives read before.
     """
     known = known or KnownRuns()
@@ -61,8 +61,6 @@ def read_archive(
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
     if times is None:
         return None
-    if planner_input and contexts is not None:
-        contexts.append(planner_input)
     started_ms, ended_ms = times
     status, fail_codes = outcome
     issue = section(manifest, "issue") or section(planner_input, "issue")

@@ -48,6 +48,15 @@ class PackedContext:
         """The whole as canonical JSON."""
         return b"".join(self.pieces())
 
+    def parsed(self, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+        """The whole, parsed; a run whose text is in ``known`` is the object there, and others are added to it."""
+        document = self.facts
+        for run in self.runs:
+            if run.text not in known:
+                known[run.text] = orjson.loads(run.text)
+        runs = [known[run.text] for run in self.runs]
+        return {**document, "history": {**document["history"], "last_n_similar_runs": runs}}
+
     def pieces(self) -> list[bytes]:
         """What :attr:`text` consists of, in order."""
         pieces = [self.before]

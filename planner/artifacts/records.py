@@ -61,6 +61,11 @@ class RunRecord:
         return self._packed
 
     @property
+    def known_ms(self) -> int:
+        """From when on a context may show the run: it has ended, and its archive is complete."""
+        return max(self.ended_ms, self.archived_ms)
+
+    @property
     def passed(self) -> bool:
         """Whether the run's gates passed."""
         return self.summary["outcome"]["status"] == "success"

@@ -132,11 +132,11 @@ def read_archives(
     paths: list[Path],
     events: dict[str, WorkcellEvents],
     quarantine: Quarantine,
-    contexts: list[dict[str, Any]] | None = None,
+    known: KnownRuns | None = None,
 ) -> list[RunRecord]:
-    """The runs in the archive directories ``paths``, in their order; ``contexts`` as in :func:`read_archive`."""
-    known = KnownRuns()
-    records = (read_archive(path, events.get(path.name), quarantine, contexts, known) for path in paths)
+    """The runs in the archive directories ``paths``, in their order; ``known`` as in :func:`read_archive`."""
+    known = known or KnownRuns()
+    records = (read_archive(path, events.get(path.name), quarantine, known) for path in paths)
     return [record for record in records if record is not None]
 
 

@@ -7,8 +7,9 @@ later contexts, it is never a label.
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import Past, issue_of_run, planner_input, query_of, signed
+from planner.contracts.document import canonical_json
 from planner.contracts.kernel import ContextBuilderName
 from planner.dataset.outcomes import ActionOutcome
 from planner.encoding.profiles import token_segments
@@ -30,8 +32,10 @@ class Example:
     """A context with its label and what came of it. Times are ms since the epoch, UTC; cost is US dollars."""
 
     example_id: str
-    packed: PackedContext
-    """Its context: those of large repos would not fit in memory as objects."""
+    space: ActionSpace
+    """Its context's own."""
+    text: bytes | memoryview
+    """Its context, a planner_input.v1, as canonical JSON: those of large repos would not fit in memory as objects."""
     label: Action
     decided_ms: int
     issue_id: str
@@ -59,17 +63,13 @@ class Example:
     @classmethod
     def of(cls, context: dict[str, Any], **fields: Any) -> "Example":
         """An example of this context; ``fields`` are the others."""
-        return cls(packed=PackedContext.of(context), **fields)
-
-    @property
-    def space(self) -> ActionSpace:
-        """The context's own action space."""
-        return self.packed.space
+        space = ActionSpace.from_document(context["action_space"], "$.action_space")
+        return cls(space=space, text=canonical_json(context), **fields)
 
     @property
     def context(self) -> dict[str, Any]:
         """The planner_input.v1, parsed anew."""
-        return orjson.loads(self.packed.text)
+        return orjson.loads(self.text)
 
 
 @dataclass
@@ -77,69 +77,113 @@ class ExampleSet:
     """Examples in order of (decided_ms, example_id), and an account of everything that became none."""
 
     examples: list[Example] = field(default_factory=list)
-    contexts: Counter[str] = field(default_factory=Counter)
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    """Each one's context, parsed; a past run that is in several is one and the same object."""
+    contexts: Counter[str] = field(
+        default_factory=lambda: Counter(recorded=0, rebuilt=0, neighbours_withdrawn=0, checked=0, same_tokens=0)
+    )
     """How many contexts are as the run recorded them, how many were built by us, how many neighbours were withdrawn as
     too new; and of how many recorded ones we built our own beside, and how often that had the same tokens."""
     unlabelled: Counter[str] = field(default_factory=Counter)
     """Reason -> runs that are history only."""
-    made: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Position of an example -> its context, parsed, wherever that is not the one that its run recorded."""
 
 
-MAX_CHECKED = 250
-"""Recorded contexts, evenly over time, that are set beside our own."""
+@dataclass(frozen=True)
+class Sources:
+    """What the examples of a repo follow from, see :class:`ExampleMaker`."""
+
+    runs: Sequence[RunRecord]
+    """In order of (decided_ms, run_id)."""
+    issues: Mapping[str, dict[str, Any]]
+    universes: Mapping[str, Universe]
+    builder: ContextBuilderName
+    start_failures: Sequence[StartFailure] = ()
+
+    @cached_property
+    def checked(self) -> set[str]:
+        """The runs whose recorded context is set beside our own."""
+        recorded = [run.run_id for run in self.runs if run.planner_input is not None]
+        return {*recorded[:FIRST_CHECKED], *recorded[FIRST_CHECKED::CHECKED_STEP]}
+
+
+FIRST_CHECKED, CHECKED_STEP = 250, 64
+"""Of the recorded contexts the first ones, and then one of so many, are set beside our own."""
 
 
 def make_examples(
-    runs: Sequence[RunRecord],
-    issues: dict[str, dict[str, Any]],
-    universes: dict[str, Universe],
+    runs: Iterable[RunRecord],
+    issues: Mapping[str, dict[str, Any]],
+    universes: Mapping[str, Universe],
     builder: ContextBuilderName = "planner",
     start_failures: Sequence[StartFailure] = (),
 ) -> ExampleSet:
     """Every labelled run of a repo as an example, its context as ``builder`` builds it."""
-    result = ExampleSet(contexts=Counter(recorded=0, rebuilt=0, neighbours_withdrawn=0, checked=0, same_tokens=0))
-    rebuild = _Rebuild(Past(runs, start_failures), issues, universes)
-    ended = {run.run_id: max(run.ended_ms, run.archived_ms) for run in runs}
-    ordered = sorted(runs, key=lambda run: (run.decided_ms, run.run_id))
-    checked = _evenly([run.run_id for run in ordered if run.planner_input is not None], MAX_CHECKED)
-    for run in ordered:
-        if run.run_id in checked:
+    ordered = sorted(runs, key=in_time)
+    return ExampleMaker(Sources(ordered, issues, universes, builder, start_failures)).make(range(len(ordered)))
+
+
+def in_time(run: RunRecord) -> tuple[int, str]:
+    """The order of decisions."""
+    return run.decided_ms, run.run_id
+
+
+class ExampleMaker:
+    """Makes the examples of a repo's runs, one span of them after another."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._rebuild = _Rebuild(Past(sources.runs, sources.start_failures), sources.issues, sources.universes)
+        self._known_ms = {run.run_id: run.known_ms for run in sources.runs}
+
+    def make(self, span: range) -> ExampleSet:
+        """The examples of the runs at ``span``. Calls must come in order of time."""
+        result = ExampleSet()
+        parsed: dict[bytes, dict[str, Any]] = {}
+        for run in self._sources.runs[span.start : span.stop]:
+            self._add(run, result, parsed)
+        return result
+
+    def _add(self, run: RunRecord, result: ExampleSet, parsed: dict[bytes, dict[str, Any]]) -> None:
+        """``parsed`` are the runs in recorded histories so far, by their text."""
+        builder, recorded = self._sources.builder, run.planner_input
+        if run.run_id in self._sources.checked:
             result.contexts["checked"] += 1
-            result.contexts["same_tokens"] += rebuild.agrees(run)
+            result.contexts["same_tokens"] += self._rebuild.agrees(run)
         if run.executed_plan is None:
             result.unlabelled["executed plan unknown"] += 1
-            continue
-        kept = run.planner_input is not None and run.planner_input.builder == builder
-        if run.planner_input is not None and kept:
-            context, document = _known_part(run.planner_input, ended, run.decided_ms, result.contexts)
+            return
+        kept = recorded is not None and recorded.builder == builder
+        if recorded is not None and kept:
+            context, document = self._known_part(recorded, run.decided_ms, result.contexts), None
         else:
-            rebuilt = rebuild(run, builder)
+            rebuilt = self._rebuild(run, builder)
             if rebuilt is None:
                 result.unlabelled["issue unknown"] += 1
-                continue
+                return
             context, document = rebuilt
         label, reason = executed_label(run.executed_plan, context.space, context.job_type)
         if label is None:
             result.unlabelled[reason] += 1
-            continue
+            return
         result.contexts["recorded" if kept else "rebuilt"] += 1
-        if document is not None:
-            result.made[len(result.examples)] = document
+        result.documents.append(document if document is not None else context.parsed(parsed))
         result.examples.append(_example(run, context, label))
-    return result
 
-
-def _evenly(run_ids: Sequence[str], at_most: int) -> set[str]:
-    """So many of them, as far apart as can be."""
-    return set(run_ids[:: max(1, -(-len(run_ids) // at_most))])
+    def _known_part(self, recorded: PackedContext, at_ms: int, counts: Counter[str]) -> PackedContext:
+        """The recorded context without neighbours that, by their artifacts, had not ended at decision time."""
+        known = [self._known_ms.get(past.run_id, past.started_ms) <= at_ms for past in recorded.runs]
+        if all(known):
+            return recorded
+        counts["neighbours_withdrawn"] += known.count(False)
+        return replace(recorded, runs=list(itertools.compress(recorded.runs, known)))
 
 
 def _example(run: RunRecord, context: PackedContext, label: Action) -> Example:
     summary = run.summary
     return Example(
         example_id=run.run_id,
-        packed=context,
+        space=context.space,
+        text=context.text,
         label=label,
         decided_ms=run.decided_ms,
         issue_id=context.issue_id,
@@ -151,25 +195,10 @@ def _example(run: RunRecord, context: PackedContext, label: Action) -> Example:
     )
 
 
-def _known_part(
-    recorded: PackedContext, ended: dict[str, int], at_ms: int, counts: Counter[str]
-) -> tuple[PackedContext, dict[str, Any] | None]:
-    """The recorded context without neighbours that, by their artifacts, had not ended at decision time.
-
-    Packed, and parsed when any had to go.
-    """
-    known = [ended.get(run_id, started_ms) <= at_ms for run_id, started_ms, _ in recorded.runs]
-    if all(known):
-        return recorded, None
-    counts["neighbours_withdrawn"] += known.count(False)
-    context = replace(recorded, runs=list(itertools.compress(recorded.runs, known)))
-    return context, orjson.loads(context.text)
-
-
 class _Rebuild:
     """Contexts as they were when runs were decided, built of the artifacts. Calls must come in order of time."""
 
-    def __init__(self, past: Past, issues: dict[str, dict[str, Any]], universes: dict[str, Universe]) -> None:
+    def __init__(self, past: Past, issues: Mapping[str, dict[str, Any]], universes: Mapping[str, Universe]) -> None:
         self._past = past
         self._issues = issues
         self._universes = universes
@@ -215,7 +244,7 @@ class _Rebuild:
         summary = run.summary
         if run.world_id is not None and run.issue_id is None:
             issue = {"id": f"world:{run.world_id}", "title": run.world_id, "tags": summary["tags"]}
-        elif run.issue_id in self._issues:
+        elif run.issue_id is not None and run.issue_id in self._issues:
             issue = self._issues[run.issue_id]
         else:
             return None

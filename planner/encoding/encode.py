@@ -34,6 +34,18 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.segments)
 
+    def rows(self, rows: slice) -> "Encoded":
+        """The contexts at ``rows``, a slice of step 1, as views."""
+        segments = self.segments[rows]
+        first, last = (int(segments[0, 0]), int(segments[-1, -1])) if len(segments) else (0, 0)
+        return Encoded(
+            self.strings,
+            self.tokens[first:last],
+            segments - first,
+            self.context_features[rows],
+            self.run_features[rows],
+        )
+
 
 def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> Encoded:
     """Encode planner_input.v1 documents; no more than ``n_similar`` of each one's runs are kept.
@@ -188,45 +200,26 @@ class _Bits:
         return bits
 
 
-def gather(parts: Sequence[Encoded], rows: NDArray[np.intp]) -> Encoded:
-    """The contexts at ``rows`` of the parts one after another, in that order, with one string table.
-
-    Straight to where they belong: every copy on the way would be as much new memory as the dataset.
-    """
-    table = _Table()
-    tokens = [np.array([table[token] for token in part.strings], dtype=np.int32)[part.tokens] for part in parts]
-    first = np.cumsum([0, *map(len, parts)])
-    part_of = first.searchsorted(rows, side="right") - 1
-    within = rows - first[part_of]
-    segments = _pick([part.segments for part in parts], part_of, within)
-    starts, ends = segments[:, 0], segments[:, -1]
-    spans = zip(part_of.tolist(), starts.tolist(), ends.tolist(), strict=True)
-    return Encoded(
-        list(table),
-        np.concatenate([np.empty(0, dtype=np.int32), *(tokens[part][start:end] for part, start, end in spans)]),
-        segments + (np.cumsum(ends - starts) - ends)[:, None],
-        _pick([part.context_features for part in parts], part_of, within),
-        _pick([part.run_features for part in parts], part_of, within),
-    )
+def cut(parts: Sequence[Encoded], span: range) -> list[Encoded]:
+    """The contexts at ``span`` of parts that follow one another, as views; one of none where there is none."""
+    found = []
+    first = 0
+    for part in parts:
+        rows = slice(max(span.start - first, 0), max(min(span.stop - first, len(part)), 0))
+        if rows.start < rows.stop:
+            found.append(part.rows(rows))
+        first += len(part)
+    return found or [parts[0].rows(slice(0, 0))]
 
 
-def _pick(arrays: Sequence[NDArray[Any]], array_of: NDArray[np.intp], row_of: NDArray[np.intp]) -> NDArray[Any]:
-    """The rows ``row_of`` of the arrays ``array_of``."""
-    picked = np.empty((len(row_of), *arrays[0].shape[1:]), dtype=arrays[0].dtype)
-    for number, rows in enumerate(arrays):
-        mine = np.flatnonzero(array_of == number)
-        picked[mine] = rows[row_of[mine]]
-    return picked
-
-
-def fit_vocabulary(encoded: Encoded, train: range, specials: Sequence[str] = SPECIALS) -> list[str]:
-    """The special tokens, then every token that occurs in the train examples, sorted."""
-    spans = encoded.segments[train.start : train.stop]
-    first, last = (spans[0, 0], spans[-1, -1]) if len(spans) else (0, 0)
-    is_used: NDArray[np.bool_] = np.zeros(len(encoded.strings), dtype=bool)
-    for start in range(first, last, SLICE):
-        is_used[encoded.tokens[start : min(start + SLICE, last)]] = True
-    seen = {encoded.strings[i] for i in np.flatnonzero(is_used)}
+def fit_vocabulary(parts: Sequence[Encoded], specials: Sequence[str] = SPECIALS) -> list[str]:
+    """The special tokens, then every token that occurs in the contexts, sorted."""
+    seen: set[str] = set()
+    for part in parts:
+        is_used: NDArray[np.bool_] = np.zeros(len(part.strings), dtype=bool)
+        for start in range(0, len(part.tokens), SLICE):
+            is_used[part.tokens[start : start + SLICE]] = True
+        seen.update(part.strings[i] for i in np.flatnonzero(is_used))
     return [*specials, *sorted(seen - set(specials))]
 
 

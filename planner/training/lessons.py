@@ -207,7 +207,7 @@ def _write(out: Path, parts: Mapping[str, Sequence[Example]], dataset: Dataset) 
     write_dataset(
         out,
         examples=examples,
-        encode=lambda: encode([example.context for example in examples], info.n_similar, info.token_profile),
+        encoded=[encode([example.context for example in examples], info.n_similar, info.token_profile)],
         splits={"train": range(ends[0]), "val": range(ends[0], ends[1]), "test": range(ends[1], ends[2])},
         space=dataset.space,
         vocabulary=info.vocabulary,

@@ -25,7 +25,7 @@ def write_compared(
     write_dataset(
         out,
         examples=examples,
-        encode=lambda: encode_contexts(contexts, base.info.n_similar),
+        encoded=[encode_contexts(contexts, base.info.n_similar)],
         splits={name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(("train", "val", "test"))},
         space=base.space,
         vocabulary=base.info.vocabulary,

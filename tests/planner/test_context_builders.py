@@ -221,7 +221,7 @@ def test_a_served_context_has_the_tokens_of_the_one_that_a_later_build_makes_for
 def test_a_context_that_the_kernel_recorded_is_no_training_input_of_the_planner(first_runs: Path) -> None:
     found = examples_of(first_runs, "planner")
     assert (found.contexts["recorded"], found.contexts["rebuilt"]) == (0, 38)
-    assert max(len(example.packed.runs) for example in found.examples) == 16
+    assert max(len(document["history"]["last_n_similar_runs"]) for document in found.documents) == 16
     gates = [
         gate
         for example in found.examples

@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from planner.artifacts.repo import fetched_repo
 from planner.contracts.dataset import DatasetInfo
 from planner.contracts.document import timestamp_to_ms, validate
 from planner.contracts.kernel import PlannerInput, context_builder, input_hash
-from planner.dataset import build
+from planner.dataset import build, joining, reading
 from planner.dataset.build import build_dataset
 from planner.dataset.examples import Example
+from planner.dataset.fan_out import fan_out
+from planner.dataset.kept import unpacked
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.split import time_split
 from planner.dataset.storage import load_dataset
@@ -102,8 +105,8 @@ def test_the_bytes_do_not_depend_on_the_chunks_the_times_or_the_order_of_directo
         if path.is_file():
             shutil.copyfile(path, target)
         os.utime(target, (1e9, 1e9))
-    monkeypatch.setattr(build, "READ_CHUNK", chunk)
-    monkeypatch.setattr(build, "ENCODE_CHUNK", chunk + 2)
+    monkeypatch.setattr(reading, "MEAN_CHUNK", chunk)
+    monkeypatch.setattr(joining, "BLOCK", chunk + 2)
     build_dataset(repo, tmp_path / "dataset")
     assert contents(tmp_path / "dataset") == contents(corpus_dataset)
 
@@ -134,13 +137,13 @@ def test_a_repo_at_a_uri_is_copied_as_far_as_it_is_read_and_makes_the_same_datas
 
 
 def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself() -> None:
-    chunks, found = ["one", "two"], []
-    results = build._map_chunks(chunks, _where, {"note": "n"}, "read", lambda *state: found.append(state), nodes=[])
-    assert results == [(chunk, "n", os.getpid()) for chunk in chunks] and found[-1] == ("read", 2, 2)
+    done = [(name, unpacked(parts)) for name, parts in fan_out(["one", "two"], _where, "note", nodes=[])]
+    assert done == [(0, ("one", "note", os.getpid())), (1, ("two", "note", os.getpid()))]
 
 
-def _where(chunk: str, note: str) -> tuple[str, str, int]:
-    return chunk, note, os.getpid()
+def _where(parts: Sequence[str], note: str) -> Iterator[tuple[int, tuple[str, str, int]]]:
+    for number, part in enumerate(parts):
+        yield number, (part, note, os.getpid())
 
 
 def test_a_large_repo_is_worth_starting_ray_for(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

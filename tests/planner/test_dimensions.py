@@ -137,7 +137,7 @@ context = {{**QUESTION, "action_space": SPACE.to_document()}}
 examples = [Example.of(context, example_id=str(i), label=label, decided_ms=i, issue_id="1", job_type="code",
             domain="code", status="success", duration_ms=5, cost_usd=None) for i, label in enumerate(labels)]
 out = Path(tempfile.mkdtemp()) / "dataset"
-write_dataset(out, examples=examples, encode=lambda: encode([context] * 2, 16, "planner"),
+write_dataset(out, examples=examples, encoded=[encode([context] * 2, 16, "planner")],
     splits={{"train": range(0, 2), "val": range(2, 2), "test": range(2, 2)}}, space=SPACE, vocabulary=None,
     seen_issues=set(), n_similar=16, account=dict(label_source="executed_plans", base_dataset_hash=None,
     kernel_config={{}}, minute_seconds=60.0, counts={{}}, contexts={{}}, unlabelled={{}}, quarantine=[]))

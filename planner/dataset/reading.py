@@ -1,0 +1,151 @@
+"""Archives to run records, in chunks, each of which is read again only when something in it has changed."""
+
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import orjson
+
+from cluster.nodes import Node
+from planner.artifacts.archives import ARTIFACTS
+from planner.artifacts.events import WorkcellEvents
+from planner.artifacts.recorded_context import KnownRuns
+from planner.artifacts.records import Quarantine, RunRecord
+from planner.artifacts.repo import Repo, list_archives, read_archives
+from planner.artifacts.versions import UnknownKeys
+from planner.dataset.fan_out import fan_out
+from planner.dataset.kept import Kept, digest_of, unpacked
+from planner.errors import DatasetError
+
+MEAN_CHUNK = 512
+"""Archives read together, on average."""
+SETTLED_NS = 5 * 10**9
+"""How old a change must be for a file's times and size to say that it is still the same."""
+_MSGPACK = msgspec.msgpack.Encoder()
+_PLAIN_FIELDS = [field.name for field in fields(RunRecord) if field.name not in ("planner_input", "_packed")]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Archive directories that are read together, with what the event log says of them."""
+
+    paths: list[str]
+    events: dict[str, WorkcellEvents]
+    key: str | None
+    """Under which its records are kept; None where a file has just been written, and may be again."""
+
+
+@dataclass
+class Records:
+    """What was read from a chunk."""
+
+    runs: list[RunRecord]
+    digests: list[bytes]
+    """Of each run, of all that is in it."""
+    quarantine: list[dict[str, str]]
+    unknown_keys: UnknownKeys
+
+
+class ReadRuns(NamedTuple):
+    """Every run of a repo, and the digest of each."""
+
+    runs: list[RunRecord]
+    digests: list[bytes]
+
+
+def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Callable[[int, int], None]) -> ReadRuns:
+    """Every archive's run; what could not be read goes into the repo's quarantine.
+
+    ``nodes`` see the repo, see :func:`planner.dataset.fan_out.fan_out`. Raises DatasetError when one does not.
+    """
+    chunks = _chunks(repo, list_archives(repo.kernel, repo.quarantine))
+    found: dict[int, Records] = {}
+    for number, chunk in enumerate(chunks):
+        if chunk.key is not None and (records := kept.load(chunk.key)) is not None:
+            found[number] = records
+    progress(len(found), len(chunks))
+    missing = [(number, chunk) for number, chunk in enumerate(chunks) if number not in found]
+    for number, parts in fan_out(missing, read_chunks, str(repo.root), nodes):
+        found[number] = unpacked(parts)
+        if (key := chunks[number].key) is not None:
+            kept.store(key, parts)
+        progress(len(found), len(chunks))
+    result = ReadRuns([], [])
+    for number in range(len(chunks)):
+        records = found[number]
+        result.runs.extend(records.runs)
+        result.digests.extend(records.digests)
+        repo.quarantine.entries += records.quarantine
+        repo.quarantine.unknown_keys.update(records.unknown_keys)
+    return result
+
+
+def digest_of_run(run: RunRecord) -> bytes:
+    """SHA-256 of all that is in a record."""
+    context = run.planner_input
+    pieces = None if context is None else [*context.pieces(), context.builder]
+    return hashlib.sha256(_MSGPACK.encode([*(getattr(run, name) for name in _PLAIN_FIELDS), pieces])).digest()
+
+
+def read_chunks(chunks: Sequence[tuple[int, Chunk]], root: str) -> Iterator[tuple[int, Records]]:
+    """The records of each chunk, by its number. DatasetError for an archive that this node does not see."""
+    known = KnownRuns()
+    for number, chunk in chunks:
+        unseen = [path for path in chunk.paths if not os.path.lexists(path)]
+        if unseen:
+            raise DatasetError(
+                f"node {platform.node()} does not see {len(unseen)} of {len(chunk.paths)} archives that are there: "
+                f"{unseen[0]}: mount the repo on every node"
+            )
+        quarantine = Quarantine(Path(root))
+        runs = read_archives([Path(path) for path in chunk.paths], chunk.events, quarantine, known)
+        digests = [digest_of_run(run) for run in runs]
+        yield number, Records(runs, digests, quarantine.entries, quarantine.unknown_keys)
+
+
+def _chunks(repo: Repo, paths: Sequence[Path]) -> list[Chunk]:
+    """The archives in order of their start, for runs of the same time know the same past runs.
+
+    A chunk ends after a name whose digest says so: whatever comes or goes, all other chunks stay as they are.
+    """
+    events = repo.events
+    paths = sorted(paths, key=lambda path: (events[path.name].started_ms or 0) if path.name in events else 0)
+    settled_ns = time.time_ns() - SETTLED_NS
+    chunks: list[Chunk] = []
+    start = 0
+    for end, path in enumerate(paths, start=1):
+        if end == len(paths) or _ends_chunk(path.name):
+            part = paths[start:end]
+            own = {path.name: events[path.name] for path in part if path.name in events}
+            chunks.append(Chunk([str(path) for path in part], own, _key(part, own, settled_ns)))
+            start = end
+    return chunks
+
+
+def _ends_chunk(name: str) -> bool:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") % MEAN_CHUNK == 0
+
+
+def _key(paths: Sequence[Path], events: dict[str, WorkcellEvents], settled_ns: int) -> str | None:
+    states: dict[str, list[tuple[int, ...] | None]] = {}
+    for path in paths:
+        own = [_state(f"{path}/{name}") for name in ARTIFACTS]
+        states[path.name] = own if any(own) else [_state(str(path))]
+    if any(state is not None and max(state[:2]) > settled_ns for own in states.values() for state in own):
+        return None
+    return digest_of(orjson.dumps([states, events], option=orjson.OPT_SORT_KEYS))
+
+
+def _state(path: str) -> tuple[int, ...] | None:
+    """What changes when a file does, as git looks at it; None where there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
