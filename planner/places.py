@@ -229,6 +229,21 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cyntra-planner"
 
 
+BUILDS = "builds"
+"""Where in the cache builds of datasets keep what the next ones need not make again."""
+
+
+def build_cache(repo: Place, *settings: str) -> Path | None:
+    """A directory in the cache for the builds of one repo with the same settings; None where none can be made."""
+    key = hashlib.sha256(repr((recorded(repo), *settings)).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    path = cache_directory() / BUILDS / key
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path if os.access(path, os.W_OK) else None
+
+
 def cached(name: str, make: Callable[[Path], None]) -> Path:
     """The directory ``name`` in the cache, which nobody may change; ``make`` fills it where it is not there yet.
 

@@ -28,13 +28,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What commands and workers cache does not go to the user's own cache."""
+    os.environ.setdefault("PLANNER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def ray_cluster() -> Iterator[Any]:
     """One small Ray for the whole session; yields the ray module."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # Where workers copy what lies at a URI to: not the user's own cache.
-    os.environ.setdefault("PLANNER_CACHE", str(tmp_path_factory.mktemp("cache")))
     import ray
 
     ray.init(

@@ -10,7 +10,7 @@ from planner.command_app import CommandApp
 from planner.command_options import BuildOptions
 from planner.options import Options, with_options
 from planner.own_places import DATASET, DatasetPlace, named
-from planner.places import OR_URI, place_of, written
+from planner.places import OR_URI, build_cache, place_of, written
 
 dataset_app = CommandApp(help="Datasets from a Cyntra repo's artifacts.")
 
@@ -38,7 +38,14 @@ def dataset_build(
     root = fetched_repo(source)
     pays = is_worth_ray(root, chosen.kernel_dir)
     with written(out, "dataset.json") as local, StageBars() as bars, connect_where_it_pays(pays, chosen.address):
-        info = build_dataset(root, local, kernel_dir=chosen.kernel_dir, profile=chosen.profile, progress=bars.update)
+        info = build_dataset(
+            root,
+            local,
+            kernel_dir=chosen.kernel_dir,
+            profile=chosen.profile,
+            cache=build_cache(source, str(chosen.kernel_dir), chosen.profile),
+            progress=bars.update,
+        )
     print_dataset(info, out)
     give("dataset_build", {"path": str(out), "dataset": info.model_dump(mode="json")})
 

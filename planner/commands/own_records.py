@@ -8,7 +8,7 @@ from pathlib import Path
 
 from planner.begun_work import remove
 from planner.own_places import BUNDLE, DATASET, RUNS
-from planner.places import cache_directory
+from planner.places import BUILDS, cache_directory
 from planner.run_directory import RUN_FILES, RUN_LOCK, is_held, run_document
 
 PLANNER_DIR = DATASET.parent
@@ -135,11 +135,11 @@ def _needed(repo: Path) -> dict[Path, str]:
 
 
 def _cached() -> Iterator[OwnRecord]:
-    """Copies of what lies at URIs, which are made again when they are needed."""
-    places = cache_directory() / "places"
-    for path in sorted(places.iterdir()) if places.is_dir() else ():
-        if path.is_dir():
-            yield OwnRecord("cache", str(path), *_measure(path))
+    """Copies of what lies at URIs, and what builds of datasets have kept: both are made again when they are needed."""
+    for places in (cache_directory() / "places", cache_directory() / BUILDS):
+        for path in sorted(places.iterdir()) if places.is_dir() else ():
+            if path.is_dir():
+                yield OwnRecord("cache", str(path), *_measure(path))
 
 
 def _measure(path: Path) -> tuple[int, float]:
