@@ -1,4 +1,5 @@
-"""What a dataset build costs beside merely reading and parsing the same files, and how both grow.
+"""What a dataset build costs beside merely reading and parsing the same files, what it costs again after 100 new runs,
+how much memory the driver takes, and how all of that grows.
 
 python -m benchmarks.dataset                  5,000 and 20,000 archives, some minutes
 python -m benchmarks.dataset --sizes 500 2000 on a small machine
@@ -11,6 +12,7 @@ import logging
 import math
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from planner.dataset.build import build_dataset
 
 PAUSE_S = 3.0
 """Before each measure: what Ray starts and stops after the one before would be counted with the next."""
+NEW_RUNS = 100
 READ_CHUNK = 4096
 """Archives that merely parsing with Ray Data takes at once."""
 
@@ -37,8 +40,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--unrecorded", action="store_true", help="no run recorded its context")
     arguments = parser.parse_args()
-    print("archives  parse, 1 thread  parse, Ray Data  build  build / parse  examples  dataset_hash")
-    seconds = []
+    print("archives  parse  by Ray  build  / parse  100 new  / build  MB / 1,000  driver CPU  hash")
+    seconds, cpu = [], []
     with connect(num_cpus=arguments.cpus) as ray:
         _start_workers(ray, arguments.cpus)
         with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
@@ -47,15 +50,18 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as directory:
                 row = _measure(Path(directory), size, arguments.seed, not arguments.unrecorded)
             seconds.append(row["build"])
+            cpu.append(row["cpu"])
             print(
-                f"{size:8d}  {row['parse']:13.1f} s  {row['ray']:13.1f} s  {row['build']:3.1f} s  "
-                f"{row['build'] / row['parse']:13.2f}  {row['examples']:8d}  {row['hash'][:12]}",
+                f"{size:8d}  {row['parse']:3.1f} s  {row['ray']:4.1f} s  {row['build']:3.1f} s  "
+                f"{row['build'] / row['parse']:7.2f}  {row['again']:5.1f} s  {row['again'] / row['build']:7.2f}  "
+                f"{1000 * row['megabytes'] / size:10.1f}  {row['cpu']:8.1f} s  {row['hash'][:12]}",
                 flush=True,
             )
     print(f"load average over the last minutes: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
-    for (small, fast), (large, slow) in itertools.pairwise(zip(arguments.sizes, seconds, strict=True)):
-        growth = math.log(slow / fast) / math.log(large / small)
-        print(f"growth of the build from {small} to {large} archives: n^{growth:.2f} (1 is linear)")
+    for what, values in (("build", seconds), ("driver's CPU", cpu)):
+        for (small, fast), (large, slow) in itertools.pairwise(zip(arguments.sizes, values, strict=True)):
+            growth = math.log(slow / fast) / math.log(large / small)
+            print(f"growth of the {what} from {small} to {large} archives: n^{growth:.2f} (1 is linear)")
 
 
 def _start_workers(ray: Any, cpus: int) -> None:
@@ -82,14 +88,55 @@ def _measure(directory: Path, size: int, seed: int, recorded: bool) -> dict[str,
     # The floor is the least that it takes, which any other process may hide.
     parse = min(_timed(lambda: parse_archives(sorted(archives.iterdir())))[0] for _ in range(3))
     ray, _ = _timed(lambda: _parse_with_ray(sorted(archives.iterdir())))
-    build, info = _timed(lambda: build_dataset(root, directory / "dataset"))
+    before, began = _anonymous_bytes(), time.process_time()
+    with _PeakMemory() as peak:
+        build, info = _timed(lambda: build_dataset(root, directory / "dataset"))
+    cpu = time.process_time() - began
+    cache, aside = directory / "cache", directory / "aside"
+    aside.mkdir()
+    new = sorted(archives.iterdir(), key=lambda path: path.name.split("-")[-1])[-NEW_RUNS:]
+    for path in new:
+        path.rename(aside / path.name)
+    build_dataset(root, directory / "dataset", cache=cache)
+    for path in new:
+        (aside / path.name).rename(path)
+    again, same = _timed(lambda: build_dataset(root, directory / "dataset", cache=cache))
+    assert same.dataset_hash == info.dataset_hash
     return {
         "parse": parse,
         "ray": ray,
         "build": build,
-        "examples": info.counts["examples"],
+        "again": again,
+        "cpu": cpu,
+        "megabytes": (peak.bytes - before) / 1e6,
         "hash": info.dataset_hash,
     }
+
+
+class _PeakMemory:
+    """The most anonymous memory of this process during a block: what is mapped from files can be had again."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "_PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            self.bytes = max(self.bytes, _anonymous_bytes())
+
+
+def _anonymous_bytes() -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
+    return 1024 * int(line.split()[1])
 
 
 def parse_archives(directories: Sequence[Path]) -> int:

@@ -71,7 +71,7 @@ def _kept(cache: Path | None, out: Path) -> Iterator[Kept]:
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as directory:
-        yield Kept(Path(directory))
+        yield Kept(Path(directory), durable=False)
 
 
 def is_worth_ray(root: Path, kernel_dir: Path | None = None) -> bool:

@@ -60,8 +60,10 @@ def _program() -> bytes:
 class Kept:
     """The values in a directory, by their keys."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+        """With ``durable`` false only the death of the process is borne, not that of the machine."""
         self._directory = directory
+        self._durable = durable
         self._used: set[str] = set()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -97,8 +99,9 @@ class Kept:
                 for part, begin in zip(parts, bounds[::2], strict=True):
                     file.write(bytes(begin - file.tell()))
                     file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
+                if self._durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             Path(file.name).replace(self._directory / key)
         except OSError as error:
             raise PathError(
