@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.nodes import nodes_that_see
@@ -22,11 +23,12 @@ from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
 from planner.dataset.examples import Example, Sources, in_time
 from planner.dataset.fan_out import connected_ray
-from planner.dataset.joining import join
+from planner.dataset.joining import Block, join
 from planner.dataset.kept import Kept
 from planner.dataset.logged_trials import logged_trials
 from planner.dataset.reading import digest_of_run, read_runs
 from planner.dataset.split import time_split
+from planner.dataset.trials import Trial
 from planner.dataset.write import check_out, write_dataset
 from planner.gc_pause import collector_paused
 
@@ -81,28 +83,18 @@ def is_worth_ray(root: Path, kernel_dir: Path | None = None) -> bool:
 
 
 def _build(repo: Repo, out: Path, profile: TokenProfile, kept: Kept, progress: Progress) -> DatasetInfo:
-    ray = connected_ray()
-    nodes = None if ray is None else nodes_that_see(ray, repo.kernel / "planner")
-    issues, quarantine = repo.issues, repo.quarantine
-    archived, digests = read_runs(repo, kept, nodes, lambda done, total: progress("read archives", done, total))
-    digest_of = dict(zip((run.run_id for run in archived), digests, strict=True))
-    digest_of |= {run.run_id: digest_of_run(run) for run in repo.world_runs}
-    runs = sorted([*repo.world_runs, *archived], key=in_time)
-    sources = Sources(runs, issues, repo.universes, profile, repo.start_failures)
-    blocks = join(sources, digest_of, kept, None, lambda done, total: progress("join with history", done, total))
-    examples = [example for block in blocks for example in block.examples]
-    splits = time_split([example.decided_ms for example in examples])
-    firsts_ms = {name: examples[span.start].decided_ms if span else None for name, span in splits.items()}
+    found = _joined(repo, profile, kept, progress)
+    examples, splits = found.examples, found.splits
     progress("write", 0, len(examples))
     info = write_dataset(
         out,
         examples=examples,
-        encoded=[block.encoded for block in blocks],
+        encoded=[block.encoded for block in found.blocks],
         splits=splits,
         space=_joint_space(examples),
         vocabulary=None,
         seen_issues={examples[i].issue_id for i in splits["train"]},
-        trials=logged_trials(archived, repo.events, issues, firsts_ms, repo.start_failures),
+        trials=found.trials,
         n_similar=N_SIMILAR,
         account={
             "label_source": "executed_plans",
@@ -112,20 +104,56 @@ def _build(repo: Repo, out: Path, profile: TokenProfile, kept: Kept, progress: P
             "kernel_config": decisive_part(repo.config),
             "minute_seconds": minute_seconds(repo.config),
             "counts": {
-                "runs": len(runs),
+                "runs": found.n_runs,
                 "examples": len(examples),
-                "history_only": len(runs) - len(examples),
-                "quarantined": len(quarantine.entries),
-                "issues": len(issues),
+                "history_only": found.n_runs - len(examples),
+                "quarantined": len(repo.quarantine.entries),
+                "issues": len(repo.issues),
             },
-            "contexts": dict(_total(block.contexts for block in blocks)),
-            "unlabelled": dict(sorted(_total(block.unlabelled for block in blocks).items())),
-            "unknown_keys": dict(sorted(quarantine.unknown_keys.items())),
-            "quarantine": sorted(quarantine.entries, key=lambda entry: (entry["path"], entry["reason"])),
+            "contexts": dict(_total(block.contexts for block in found.blocks)),
+            "unlabelled": dict(sorted(_total(block.unlabelled for block in found.blocks).items())),
+            "unknown_keys": dict(sorted(repo.quarantine.unknown_keys.items())),
+            "quarantine": sorted(repo.quarantine.entries, key=lambda entry: (entry["path"], entry["reason"])),
         },
     )
     progress("write", len(examples), len(examples))
     return info
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """What is written of a repo, without its runs: they are no longer in memory when it is."""
+
+    n_runs: int
+    blocks: list[Block]
+    examples: list[Example]
+    splits: dict[str, range]
+    trials: list[Trial]
+
+
+def _joined(repo: Repo, profile: TokenProfile, kept: Kept, progress: Progress) -> _Joined:
+    ray = connected_ray()
+    nodes = None if ray is None else nodes_that_see(ray, repo.kernel / "planner")
+    archived, digests = read_runs(repo, kept, nodes, lambda done, total: progress("read archives", done, total))
+    digest_of = dict(zip((run.run_id for run in archived), digests, strict=True))
+    digest_of |= {run.run_id: digest_of_run(run) for run in repo.world_runs}
+    runs = sorted([*repo.world_runs, *archived], key=in_time)
+    sources = Sources(runs, repo.issues, repo.universes, profile, repo.start_failures)
+    _drop_histories(sources)
+    blocks = join(sources, digest_of, kept, None, lambda done, total: progress("join with history", done, total))
+    examples = [example for block in blocks for example in block.examples]
+    splits = time_split([example.decided_ms for example in examples])
+    firsts_ms = {name: examples[span.start].decided_ms if span else None for name, span in splits.items()}
+    trials = logged_trials(archived, repo.events, repo.issues, firsts_ms, repo.start_failures)
+    return _Joined(len(runs), blocks, examples, splits, trials)
+
+
+def _drop_histories(sources: Sources) -> None:
+    """Of recorded contexts that are built anew and not checked nobody reads the past runs, most of their memory."""
+    for run in sources.runs:
+        recorded = run.planner_input
+        if recorded is not None and recorded.builder != sources.builder and run.run_id not in sources.checked:
+            recorded.runs = []
 
 
 def _total(counts: Iterable[Counter[str]]) -> Counter[str]:

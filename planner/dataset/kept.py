@@ -67,9 +67,6 @@ class Kept:
         self._used: set[str] = set()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def __contains__(self, key: str) -> bool:
-        return (self._directory / key).exists()
-
     def load(self, key: str) -> Any:
         """The value, its arrays mapped from the file; None where there is none, or what is there is damaged."""
         try:
