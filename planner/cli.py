@@ -24,19 +24,15 @@ from planner.commands.setting_help import setting_sections
 from planner.commands.show import show
 from planner.commands.status import ls, status
 from planner.commands.train import train
-from planner.errors import INTERRUPTED_EXIT_CODE, PlannerError, UsageError
+from planner.errors import INTERRUPTED_EXIT_CODE, UsageError
+from planner.failed_command import INTERRUPTED, failure_of, unexpected, write_document, write_sentence
 from planner.help_sections import FURTHER
 from planner.manner import MANNER
 from planner.places import NO_URI, OR_URI
 from planner.standard_output import survive_closed_stdout
 from tune.cli import add_commands as add_tune
 
-INSTALL = "in a checkout of the planner: pip install -c constraints.txt torch==2.13.0 '.[{extra}]'"
-"""What the README installs; the package is on no index."""
 _PLACE = re.compile(r"(?:^|=)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-EXTRAS = {"ray": "train", "torch": "train", "pyarrow": "train", "optuna": "train", "safetensors": "train"}
-EXTRAS |= {"matplotlib": "bench", "jinja2": "bench"}
-
 app = CommandApp(name="planner", no_args_is_help=False)
 
 
@@ -76,28 +72,36 @@ app.add_typer(config_app, name="config")
 def main() -> None:
     """Run the command line; errors that the user can mend are printed without a traceback."""
     survive_closed_stdout()
+    words = sys.argv[1:]
     try:
-        _refuse_addresses(sys.argv[1:])
-        app()
-    except SystemExit as end:
-        if end.code == INTERRUPTED_EXIT_CODE:
-            _leave_at_once(INTERRUPTED_EXIT_CODE)
-        raise
-    except PlannerError as error:
+        code = _run(words)
+        if code == INTERRUPTED_EXIT_CODE:
+            write_document(INTERRUPTED, words)
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            write_document(unexpected(error), words)
+            raise
         if MANNER.verbose:
             traceback.print_exc()
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        typer.echo(f"error: this needs {error.name}: {INSTALL.format(extra=extra)}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        # A disk that is full, a path that cannot be used: what, where, and no traceback.
-        typer.echo(f"error: {error.filename or 'a file or stdout'}: {error.strerror or error}", err=True)
-        sys.exit(1)
+        write_sentence(error, failure)
+        write_document(failure, words)
+        code = failure.exit_code
+    if code == INTERRUPTED_EXIT_CODE:
+        _leave_at_once(INTERRUPTED_EXIT_CODE)
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    """Do what the words ask for; the exit code."""
+    _refuse_addresses(words)
+    try:
+        return app(prog_name="planner", standalone_mode=False) or 0
+    except typer.Abort as abort:
+        # Raised at a question, which Ctrl-C or the end of stdin answered.
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            return INTERRUPTED_EXIT_CODE
+        raise UsageError("stdin ended before the question was answered") from None
 
 
 def _leave_at_once(code: int) -> None:

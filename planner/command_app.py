@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from planner.errors import INTERRUPTED_EXIT_CODE
+from planner.errors import Interrupted
 from planner.help_sections import HOW_IT_SPEAKS, PlannerCommand, PlannerGroup
 from planner.manner import MANNER
 
@@ -55,8 +55,7 @@ def _speaking(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(**values)
         except KeyboardInterrupt:
-            typer.echo(f"Stopped. {_what_goes_on(function.__name__)}", err=True)
-            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+            raise Interrupted(f"Stopped. {_what_goes_on(function.__name__)}") from None
 
     options = [_option(*one) for one in EVERYWHERE]
     parameters = [*own.values(), *options]

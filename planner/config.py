@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from planner.dimensions import DIMENSIONS
 from planner.errors import ConfigError
+from planner.model_settings import check_settings
 
 Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(ge=1)]
@@ -116,12 +117,14 @@ def load_config(
             raise ConfigError(f"--set {override}: write it as key=value, for instance lr=1e-3")
         _merge(settings, _nest(key.split("."), parse_value(value)))
     try:
-        return TrainConfig.model_validate(settings)
+        config = TrainConfig.model_validate(settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         known = ", ".join(TrainConfig.model_fields)
         raise ConfigError(f"setting {name}: {first['msg']}, found {first['input']!r}; settings are {known}") from None
+    check_settings(config.class_path, config.model)
+    return config
 
 
 def parse_value(text: str) -> Any:

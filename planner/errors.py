@@ -13,7 +13,8 @@ PlannerError
 ├── ExportError        a bundle cannot be made, or does not decide as its policy does
 ├── BenchError         the bench cannot start or go on
 │   └── NothingToJudgeError   there are no outcomes to judge by (also a DatasetError)
-└── ClusterError       Ray cannot be reached or lacks a resource
+├── ClusterError       Ray cannot be reached or lacks a resource
+└── Interrupted        Ctrl-C ended a command
 
 Messages say what was found, where, and what to do about it. The command line prints them without a traceback.
 """
@@ -62,6 +63,8 @@ class UsageError(PlannerError):
 class ConfigError(PlannerError):
     """A setting does not exist or has a wrong value."""
 
+    exit_code = 2
+
 
 class CheckpointError(PlannerError):
     """A checkpoint cannot be loaded."""
@@ -91,3 +94,9 @@ class NothingToJudgeError(BenchError, DatasetError):
 
 class ClusterError(PlannerError):
     """Ray cannot be reached or lacks a resource."""
+
+
+class Interrupted(PlannerError):
+    """Ctrl-C ended a command; the message says how it goes on."""
+
+    exit_code = INTERRUPTED_EXIT_CODE

@@ -11,8 +11,11 @@ class _MayClose(io.FileIO):
     """stdout's file; once nobody reads it, what is written goes nowhere. A full disk is an error once."""
 
     _is_full = False
+    is_untouched = True
+    """Nothing has been written yet."""
 
     def write(self, data: Any, /) -> int:
+        self.is_untouched = False
         try:
             return super().write(data)
         except OSError as error:
@@ -22,8 +25,20 @@ class _MayClose(io.FileIO):
             return len(memoryview(data).cast("B"))
 
 
+_FILES: list[_MayClose] = []
+"""That of the command that runs; none where stdout is not a file."""
+
+
+def is_untouched() -> bool:
+    """Whether the command has printed nothing on stdout yet."""
+    if _FILES:
+        sys.stdout.flush()
+    return all(file.is_untouched for file in _FILES)
+
+
 def survive_closed_stdout() -> None:
     """From here on a reader that goes away is no error of the command."""
+    _FILES.clear()
     if sys.stdout is None:
         # Open for as long as the process lives.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
@@ -33,6 +48,7 @@ def survive_closed_stdout() -> None:
     except (OSError, ValueError):  # a test's or a notebook's
         return
     raw = _MayClose(descriptor, "w", closefd=False)
+    _FILES.append(raw)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=sys.stdout.encoding,

@@ -18,7 +18,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.provenance",
         "planner.standard_output",
     ),
-    ("planner.begun_work", "planner.files", "planner.help_sections", "planner.remote_directory"),
+    (
+        "planner.begun_work",
+        "planner.failed_command",
+        "planner.files",
+        "planner.help_sections",
+        "planner.model_settings",
+        "planner.remote_directory",
+    ),
     ("planner.command_app", "planner.run_directory"),
     ("planner.places",),
     ("planner.checked",),
@@ -57,6 +64,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bench.cli",),
     ("planner.commands",),
     ("planner.cli",),
+    ("planner.__main__",),
 )
 """From the ground up. A room imports only rooms on lower floors, and files of its own."""
 

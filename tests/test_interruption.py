@@ -101,6 +101,19 @@ def test_a_ledger_is_set_aside_and_never_while_a_bench_has_it(tmp_path: Path) ->
     assert sqlite3.connect(kept).execute("SELECT issue_id FROM cases").fetchall() == [("1",)]
 
 
+def test_ctrl_c_while_the_command_is_still_imported_ends_it_without_a_word() -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "planner", "status"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    # Python says of each module that it has been imported; typer's come early in those of the command line.
+    while not process.stderr.readline().rpartition("|")[2].strip().startswith("typer."):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and printed == ""
+    assert [line for line in said.splitlines() if not line.startswith("import time:")] == []
+
+
 @pytest.mark.parametrize("name", ["train", "tune", "compare", "ablate", "quickstart", "bench"])
 def test_every_long_command_can_start_anew(name: str) -> None:
     assert "--fresh" in CliRunner().invoke(app, [name, "--help"]).output

@@ -19,8 +19,8 @@ from schemas import load_schema, schema_names
 from tests.bench.conftest import SMALL_KERNEL
 from tests.conftest import CORPUS
 
-ELSEWHERE = {"quickstart": "tests/bench/test_quickstart.py"}
-"""Result -> the test that validates it, because it takes long."""
+ELSEWHERE = {"quickstart": "tests/bench/test_quickstart.py", "error": "tests/test_failed_command.py"}
+"""Result -> the test that validates it, because it takes long or is of no command."""
 OTHERWISE = {
     "submit": "prints what its job prints",
     "view": "prints the address of a page",

@@ -11,6 +11,7 @@ from planner.config import load_config
 from planner.options import Options, OptionsModel, option, with_options
 from planner.own_places import DATASET, DatasetPlace, Fresh, Resume, beside
 from planner.places import place_of
+from planner.training.trackers import load_tracker
 from tune.space import AXIS_NAMES, base_config
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def tune(
     out = chosen.out or beside(source) / "tune"
     room_at(out)
     base_config(chosen.arch, chosen.epochs, chosen.seed)
+    for path in chosen.track:
+        load_tracker(path)
     from cluster.connect import connect
     from planner.display.console import give, note
     from planner.display.progress import StageBars
@@ -119,6 +122,8 @@ def ablate(
     chosen = None if axes == "all" else [name.strip() for name in axes.split(",")]
     one_of("--axes", chosen or [], AXIS_NAMES)
     load_config(arch, None, set_ or [])
+    for path in track or []:
+        load_tracker(path)
     from cluster.connect import connect
     from planner.display.comparison import print_ablation
     from planner.display.console import give, note

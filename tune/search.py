@@ -17,7 +17,7 @@ import yaml
 from planner.begun_work import held, remove
 from planner.config import TrainConfig
 from planner.dataset.storage import Dataset, load_dataset
-from planner.errors import ClusterError, ConfigError, DatasetError
+from planner.errors import CheckpointError, ClusterError, DatasetError, TrainingError
 from planner.places import Place
 from planner.training.courier import Courier, courier
 from planner.training.trackers import load_tracker
@@ -74,8 +74,8 @@ def run_search(
     ``epochs`` per trial at most (default: the architecture's own); ``max_concurrent`` trials at the same time (default:
     as many as Ray has CPUs). A search in ``out`` goes on: trials that ended stay, those that were interrupted
     continue from their last checkpoint, new ones make up the number. With ``fresh`` it is removed first.
-    ``track``: trackers of every trial's training, as MODULE:CLASS. Raises ConfigError, DatasetError, CheckpointError
-    or ClusterError.
+    ``track``: trackers of every trial's training, as MODULE:CLASS. Raises ConfigError, DatasetError,
+    CheckpointError, TrainingError or ClusterError.
     """
     for path in track:
         load_tracker(path)
@@ -102,7 +102,7 @@ def run_search(
         write_importance(study.study, out)
     best = records[0]
     if best.val_log_likelihood is None or best.state not in ("complete", "stopped"):
-        raise ConfigError(f"{out}: every trial failed; the first: {best.reason}")
+        raise TrainingError(f"{out}: every trial failed; the first: {best.reason}")
     _write_best(out / "best.yaml", config, best)
     return SearchResult(records, best, out / "best.yaml", out / "study.sqlite", resumed)
 
@@ -166,7 +166,7 @@ def _usable_dataset(path: Place) -> Dataset:
 def _check_out(out: Path) -> None:
     exists = (out / "study.sqlite").exists()
     if not exists and out.exists() and any(entry.name != LOCK for entry in out.iterdir()):
-        raise ConfigError(f"{out} holds other files than a search: give an empty or new directory as --out")
+        raise CheckpointError(f"{out} holds other files than a search: give an empty or new directory as --out")
 
 
 def _session_name(directory: Path) -> str:

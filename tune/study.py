@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from planner.begun_work import ANEW, differences
 from planner.config import TrainConfig
-from planner.errors import CheckpointError, ConfigError
+from planner.errors import CheckpointError
 from planner.runs.checkpoint import RunState, read_run
 from tune.space import Settings, apply_settings, space_of, starting_point
 from tune.trial import EPOCHS, METRIC, REASON
@@ -80,7 +80,7 @@ class SearchStudy:
     """The study in ``out/study.sqlite`` and the run directories in ``out/trials``."""
 
     def __init__(self, out: Path, config: TrainConfig, *, stored_similar: int, seed: int, describes: dict[str, Any]):
-        """Create or open the study; ConfigError when it belongs to a search of other things than ``describes``."""
+        """Create or open the study; CheckpointError when it belongs to a search of other things than ``describes``."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         self.out, self.config, self.stored_similar = out, config, stored_similar
@@ -93,7 +93,7 @@ class SearchStudy:
             self.study.set_user_attr(SEARCH, describes)
         elif known != describes:
             found = "; ".join(differences(known, describes))
-            raise ConfigError(f"{out}: a search with other settings stands there: {found}: {ANEW}")
+            raise CheckpointError(f"{out}: a search with other settings stands there: {found}: {ANEW}")
         self._describe()
         self._repair()
         # The sampler does not keep its state: seeded alike, a resumed search would draw its first trials again.
@@ -260,7 +260,7 @@ def _is_interrupted(entry: FrozenTrial) -> bool:
 
 
 def _open(path: Path) -> optuna.Study:
-    """The study in a file; ConfigError when it is damaged, of a newer Optuna, or locked for longer than we wait."""
+    """The study in a file; CheckpointError when it is damaged, of a newer Optuna, or locked for longer than we wait."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
@@ -275,7 +275,7 @@ def _open(path: Path) -> optuna.Study:
         except (RuntimeError, ValueError, KeyError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
             cause = error.__cause__ or error
             reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-            raise ConfigError(
+            raise CheckpointError(
                 f"{path}: cannot be used as a study: {reason}: if another program holds it, end that; if it is of a "
                 "newer Optuna, install that one; else search anew with another --out"
             ) from None

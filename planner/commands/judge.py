@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from planner.checked import dataset_at, ledger_at, one_of, room_at, run_at
-from planner.command_options import ADDRESS_HELP
+from planner.command_options import ADDRESS_HELP, TRACK_HELP
 from planner.config import arch_names, load_config
 from planner.files import check_writable
 from planner.own_places import DATASET, DatasetPlace, Fresh, RunPlace, beside, latest_run, named
 from planner.places import OR_URI, Place, fetched, mirrored, place_of, within, write_file
 from planner.policy_names import BASELINES, ENTRY_POINTS, HEURISTIC, VALUE_ARCH, VALUE_READINGS
+from planner.training.trackers import load_tracker
 
 POLICIES = ", ".join(name.replace(" ", "_") for name in (HEURISTIC, *BASELINES, *VALUE_READINGS, *arch_names()))
 Address = Annotated[str | None, typer.Option(help=ADDRESS_HELP)]
@@ -112,6 +113,7 @@ def compare(
     ] = None,
     max_risk: MaxRisk = 0.1,
     confidence: Confidence = 0.95,
+    track: Annotated[list[str] | None, typer.Option(help=TRACK_HELP, metavar="MODULE:CLASS")] = None,
     address: Address = None,
     fresh: Fresh = False,
 ) -> None:
@@ -123,9 +125,12 @@ def compare(
     out = out or beside(source) / "compare"
     room_at(out)
     chosen = None if policies == "all" else [name.strip() for name in policies.split(",")]
-    load_config(VALUE_ARCH, None, set_ or [])
     if chosen is not None:
         one_of("--policies", [name.replace(" ", "_") for name in chosen], _comparable_names())
+    for arch in sorted(set(arch_names()).intersection(chosen or arch_names())) or [VALUE_ARCH]:
+        load_config(arch, None, set_ or [])
+    for path in track or []:
+        load_tracker(path)
     from cluster.connect import connect
     from planner.display.comparison import print_comparison
     from planner.display.console import give, note
@@ -143,6 +148,7 @@ def compare(
             promise=RiskTarget(max_risk, confidence),
             fresh=fresh,
             progress=bars.update,
+            track=track or [],
         )
     print_comparison(report)
     give("compare", report.to_json())

@@ -26,6 +26,7 @@ from planner.evaluation.compare import Comparison
 from planner.evaluation.dataset_check import DatasetCheck
 from planner.evaluation.evaluate import Evaluation
 from planner.evaluation.regret_report import RegretReport
+from planner.failed_command import Failure
 from planner.options import Setting
 from planner.runs.checkpoint import CalibrationDocument, RunState
 from tune.ablate import Ablation
@@ -237,8 +238,9 @@ COMMANDS: dict[str, type] = {
     "sandbox_create": WrittenSandbox,
     "sandbox_tools": Directory,
     "config_show": Settings,
+    "error": Failure,
 }
-"""Name of a result -> its type, in the order of the work."""
+"""Name of a result -> its type, in the order of the work; at the end what every command prints that fails."""
 DECIDE = "decide"
 """Its result is always JSON, as its callers know it; the documents in it have versions of their own."""
 BESIDE = {"Row": "numbers", "PolicyScore": "others", "RegretReport": "account"}

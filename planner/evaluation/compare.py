@@ -24,6 +24,7 @@ from planner.policies.registry import baselines
 from planner.policy_names import HEURISTIC, VALUE_ARCH, VALUE_READINGS
 from planner.runs.value import ValueEnsemble
 from planner.training.many import Progress, train_many
+from planner.training.trackers import load_tracker
 
 VALUE_SETTINGS = ("model.value_head=true", "policy_weight=0", "bootstrap=true")
 MEMBERS = 5
@@ -65,13 +66,16 @@ def compare(
     promise: RiskTarget = RiskTarget(),
     fresh: bool = False,
     progress: Progress = lambda stage, done, total: None,
+    track: Sequence[str] = (),
 ) -> Comparison:
     """Fit or train each policy (default: all) and judge it on validation and test, on seen and unseen issues.
 
     Ray must be connected. Runs in ``out`` that are finished are not trained again, unless ``fresh``. ``overrides`` are
-    settings for every neural policy, as key=value. ConfigError for a policy that does not exist or needs what the
-    dataset lacks.
+    settings for every neural policy, as key=value. ``track``: further trackers of each training, as MODULE:CLASS.
+    ConfigError for a policy that does not exist or needs what the dataset lacks.
     """
+    for path in track:
+        load_tracker(path)
     dataset = load_dataset(dataset_path)
     known = policy_names(dataset)
     chosen = known if policies is None else _chosen(policies, known)
@@ -92,7 +96,8 @@ def compare(
             for seed in range(MEMBERS)
         }
         plans |= dict.fromkeys(set(chosen) & set(VALUE_READINGS), ensemble)
-    train_many(dataset_path, {run: config for plan in plans.values() for run, config in plan.items()}, progress)
+    runs = {run: config for plan in plans.values() for run, config in plan.items()}
+    train_many(dataset_path, runs, progress, track=track)
     rows: list[Row] = []
     for done, name in enumerate(chosen):
         progress("judge", done, len(chosen))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from planner.actions import HEADS, ActionSpace
 from planner.contracts.dataset import DatasetInfo, FeatureInfo
-from planner.models.heads import FourHeads, HeadSettings, JointHead, ValueHead, Values
+from planner.model_settings import HeadSettings
+from planner.models.heads import FourHeads, JointHead, ValueHead, Values
 from planner.models.trial_head import TrialBeliefs, TrialHead
 
 

@@ -4,15 +4,15 @@ Formulae as in URM (arXiv 2512.14693) and checked against its reference's number
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from planner.model_settings import MLPKind
+
 EPSILON = 1e-5
 ROPE_THETA = 10_000.0
-MLPKind = Literal["swiglu", "convswiglu"]
 
 
 def rms_norm(x: Tensor) -> Tensor:

@@ -1,33 +1,14 @@
 """The heads that neural policies end in: four masked ones or one over whole actions; and one that values actions."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from planner.actions import ActionSpace
-
-
-class HeadSettings(BaseModel):
-    """What a policy ends in; every neural policy's settings have these."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    action_head: Literal["four", "joint", "trials"] = "four"
-    """four: independent distributions over swarm, candidates, minutes, iterations; joint: one over whole actions;
-    trials: none, the policy learns from trials what a trial of each tool comes to, and actions follow by arithmetic."""
-    value_head: bool = False
-    """Whether the policy also predicts each action's pass probability and times."""
-
-    @model_validator(mode="after")
-    def _one_way_to_value(self) -> Self:
-        if self.action_head == "trials" and self.value_head:
-            raise ValueError("action_head trials values every action already: leave value_head out")
-        return self
 
 
 class FourHeads(nn.Module):

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from planner.errors import ConfigError
+from planner.model_settings import validated
 from planner.models.base import ModelSpec, NeuralPolicy
 
 
@@ -87,17 +88,7 @@ def settings_of(class_path: str) -> type[BaseModel]:
 
 def checked_settings(class_path: str, settings: dict[str, Any]) -> BaseModel:
     """``settings`` with the model's defaults for what they leave out; ConfigError names the first that is wrong."""
-    model = settings_of(class_path)
-    try:
-        return model.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(model.model_fields)
-        raise ConfigError(
-            f"setting model.{name}: {first['msg']}, found {first['input']!r}; settings of "
-            f"{class_path.partition('@')[2]} are {known}"
-        ) from None
+    return validated(settings_of(class_path), class_path, settings)
 
 
 def _parts(path: str, prefix: str | None) -> tuple[str, str]:

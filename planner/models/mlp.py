@@ -3,23 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from planner.contracts.dataset import FeatureInfo
+from planner.model_settings import MLPSettings
 from planner.models.base import ModelSpec, NeuralPolicy
-from planner.models.heads import HeadSettings
-
-
-class MLPSettings(HeadSettings):
-    """Size of the MLP."""
-
-    hidden: int = Field(128, ge=1)
-    """Width of each hidden layer."""
-    layers: int = Field(2, ge=1)
-    """Hidden layers."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Dropout after each hidden layer."""
 
 
 class FeatureMLP(NeuralPolicy):

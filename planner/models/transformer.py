@@ -1,7 +1,8 @@
 """Plain transformer encoder: URM's blocks applied once, in one pass, with gradients everywhere."""
 
+from planner.model_settings import TokenSettings, URMSettings
 from planner.models.base import ModelSpec
-from planner.models.urm import TokenSettings, URMPlanner, URMSettings
+from planner.models.urm import URMPlanner
 
 
 class TransformerPlanner(URMPlanner):

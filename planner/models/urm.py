@@ -4,57 +4,13 @@ arXiv 2512.14693, without ACT, halting, puzzle embedding and carried segments. R
 """
 
 import math
-from typing import Self
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from planner.model_settings import TokenSettings, URMSettings
 from planner.models.base import ModelSpec, NeuralPolicy
-from planner.models.blocks import Block, MLPKind, Rotary, mlp_width, truncated_normal
-from planner.models.heads import HeadSettings
-
-
-class TokenSettings(HeadSettings):
-    """Size of a token policy."""
-
-    d_model: int = Field(256, ge=16, le=1024)
-    """Width of the hidden state."""
-    layers: int = Field(4, ge=1, le=32)
-    """Blocks in the stack."""
-    heads: int = Field(8, ge=1, le=32)
-    """Attention heads; must divide d_model into even parts."""
-    expansion: float = Field(4.0, gt=0)
-    """MLP width: the smallest multiple of 256 at or above 2/3 · expansion · d_model."""
-    mlp: MLPKind = "convswiglu"
-    """Feed-forward part of a block."""
-    seq_len: int = Field(1024, ge=64, le=4096)
-    """Longest context in tokens; what is beyond it (the least similar runs) is cut."""
-    tokens_per_run: int = Field(64, ge=8, le=64)
-    """Tokens seen of each similar run."""
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> Self:
-        if self.d_model % (2 * self.heads):
-            raise ValueError(f"heads {self.heads} must divide d_model {self.d_model} into even parts")
-        return self
-
-
-class URMSettings(TokenSettings):
-    """Size and recurrence of a URM."""
-
-    loops: int = Field(8, ge=1, le=64)
-    """M: how often the stack is applied."""
-    backprop_loops: int = Field(4, ge=1, le=64)
-    """K: how many loops, the last ones, carry gradients."""
-    train_taps: bool = True
-    """Whether the convolution's taps learn; the reference's practically do not."""
-
-    @model_validator(mode="after")
-    def _window_fits(self) -> Self:
-        if self.backprop_loops > self.loops:
-            raise ValueError(f"backprop_loops {self.backprop_loops} must not exceed loops {self.loops}")
-        return self
+from planner.models.blocks import Block, Rotary, mlp_width, truncated_normal
 
 
 class LoopedTransformer(nn.Module):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from planner.model_settings import HeadSettings
 from planner.models.base import ModelSpec, NeuralPolicy
-from planner.models.heads import HeadSettings
 
 
 class RootOfZero(NeuralPolicy):

@@ -11,6 +11,8 @@ from planner.errors import ConfigError
 from planner.evaluation.compare import MEMBERS, compare
 from planner.evaluation.comparison_rows import RiskTarget
 from tests.bench.ledgers import ten_cases, write_ledger
+from tests.planner.recording_tracker import heard
+from tests.planner.test_trackers import RECORDER
 
 
 @pytest.fixture
@@ -24,8 +26,18 @@ def test_policies_on_winners_are_judged_by_regret_and_finished_runs_are_kept(
 ) -> None:
     chosen = ["heuristic", "single_best", "safe_values", "most_frequent_nearby", "mlp_planner"]
     report = compare(
-        winners, tmp_path / "out", policies=chosen, seeds=2, overrides=["epochs=1"], promise=RiskTarget(0.9, 0.5)
+        winners,
+        tmp_path / "out",
+        policies=chosen,
+        seeds=2,
+        overrides=["epochs=1"],
+        promise=RiskTarget(0.9, 0.5),
+        track=[RECORDER],
     ).to_json()
+    assert {name: heard(tmp_path / "out/runs" / name)[-1]["finished"] for name in ("mlp_planner-0", "value-4")} == {
+        "mlp_planner-0": True,
+        "value-4": True,
+    }
     rows = {(row["policy"], row["split"], row["issues"]): row for row in report["rows"]}
     # In the held-out cases the serial plan, today's rule's, fails and the vote passes (utilities as in test_judging).
     rule = rows["heuristic", "test", "all"]

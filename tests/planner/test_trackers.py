@@ -103,7 +103,7 @@ def test_what_is_no_tracker_is_named(path: str, named: str) -> None:
 
 
 def test_a_wrong_tracker_is_answered_before_anything_is_made(dataset: Path, tmp_path: Path) -> None:
-    for words in (["train"], ["tune", "--trials", "1"], ["ablate", "--seeds", "1"]):
+    for words in (["train"], ["tune", "--trials", "1"], ["ablate", "--seeds", "1"], ["compare", "--seeds", "1"]):
         out = tmp_path / words[0]
         done = CliRunner().invoke(app, [*words, str(dataset), "--out", str(out), "--track", "nowhere:Tracker"])
         assert isinstance(done.exception, ConfigError) and "nowhere" in str(done.exception), words

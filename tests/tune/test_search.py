@@ -18,7 +18,7 @@ import pytest
 from optuna.trial import TrialState
 
 from planner.config import load_config
-from planner.errors import CheckpointError, ConfigError, DatasetError
+from planner.errors import CheckpointError, DatasetError
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
 from tests.planner.recording_tracker import heard
@@ -165,13 +165,15 @@ def test_a_dataset_without_validation_is_refused(small_dataset: Path, tmp_path: 
 
 def test_a_directory_with_a_search_of_other_settings_is_left_alone(finished: Finished, small_dataset: Path) -> None:
     result, _ = finished
-    with pytest.raises(ConfigError, match=r"search with other settings .* seed is 0 there, 7 now: --fresh starts anew"):
+    with pytest.raises(
+        CheckpointError, match=r"search with other settings .* seed is 0 there, 7 now: --fresh starts anew"
+    ):
         run_search(small_dataset, result.best_config.parent, epochs=EPOCHS, seed=7)
 
 
 def test_a_directory_with_other_files_is_left_alone(small_dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds other files"):
+    with pytest.raises(CheckpointError, match="holds other files"):
         run_search(small_dataset, tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from planner.config import TrainConfig, load_config
-from planner.errors import ConfigError
+from planner.errors import CheckpointError
 from planner.runs.checkpoint import RunState, write_run
 from tune.space import apply_settings
 from tune.study import SearchStudy
@@ -102,7 +102,7 @@ def test_complete_trials_stand_before_stopped_and_failed_ones(tmp_path: Path) ->
 
 def test_a_study_of_another_search_is_refused_by_what_differs(tmp_path: Path) -> None:
     open_study(tmp_path)
-    with pytest.raises(ConfigError, match=r"epochs is 4 there, 5 now: --fresh .*--out"):
+    with pytest.raises(CheckpointError, match=r"epochs is 4 there, 5 now: --fresh .*--out"):
         open_study(tmp_path, CONFIG.model_copy(update={"epochs": 5}))
 
 
@@ -125,7 +125,7 @@ def test_a_study_that_cannot_be_used_is_one_sentence(tmp_path: Path, damage: str
         connection.close()
     else:
         path.write_bytes(path.read_bytes()[:3000] if damage == "cut" else b"no database at all, but some text")
-    with pytest.raises(ConfigError, match=r"study\.sqlite: cannot be used as a study: .*--out"):
+    with pytest.raises(CheckpointError, match=r"study\.sqlite: cannot be used as a study: .*--out"):
         open_study(tmp_path)
 
 
