@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS executions (
     trouble TEXT,
     started_ms INTEGER,
     finished_ms INTEGER,
+    worker TEXT,
     passed INTEGER,
     status TEXT,
     outcome TEXT CHECK ((outcome IS NOT NULL) = (state = 'finished')),
@@ -194,13 +195,13 @@ class Ledger:
         """
         rows = self._rows(
             "SELECT execution_id, case_id, action, repeat, state, attempts, started_ms, finished_ms,"
-            f" {'trouble' if self._has_column('trouble') else 'NULL'}, outcome FROM executions ORDER BY position"
+            f" {self._column('trouble')}, {self._column('worker')}, outcome FROM executions ORDER BY position"
         )
         with _readable_errors(self.path):
             actions = {text: _action(text) for text in {row[2] for row in rows}}
             return [
-                LoggedExecution(key, case, actions[action], n, state, tries, start, end, why, logged_outcome(outcome))
-                for key, case, action, n, state, tries, start, end, why, outcome in rows
+                LoggedExecution(key, case, actions[action], *between, logged_outcome(outcome))
+                for key, case, action, *between, outcome in rows
             ]
 
     def planned(self) -> list[PlannedExecution]:
@@ -294,12 +295,12 @@ class Ledger:
                     )
         self._checkpoint()
 
-    def start(self, execution_ids: Sequence[str]) -> None:
-        """Note that executions have begun."""
+    def start(self, execution_ids: Sequence[str], worker: str | None = None) -> None:
+        """Note that executions have begun, and which worker does them."""
         self._move(
-            "UPDATE executions SET state = 'started', attempts = attempts + 1, started_ms = ?"
+            "UPDATE executions SET state = 'started', attempts = attempts + 1, started_ms = ?, worker = ?"
             " WHERE execution_id = ? AND state = 'planned'",
-            [(_now_ms(), execution_id) for execution_id in execution_ids],
+            [(_now_ms(), worker, execution_id) for execution_id in execution_ids],
         )
 
     def plan_again(self, execution_id: str, trouble: str, spent_ms: int = 0) -> None:
@@ -390,8 +391,9 @@ class Ledger:
                 "name another file with --ledger"
             )
 
-    def _has_column(self, name: str) -> bool:
-        return any(row[1] == name for row in self._rows("PRAGMA table_info(executions)"))
+    def _column(self, name: str) -> str:
+        """The name of a column of executions; NULL in a ledger of a version that has none."""
+        return name if any(row[1] == name for row in self._rows("PRAGMA table_info(executions)")) else "NULL"
 
     def _meta(self, key: str) -> str | None:
         rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])

@@ -3,8 +3,8 @@
 import sqlite3
 from typing import Any
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = ("1", "2", "3")
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = ("1", "2", "3", "4")
 
 
 def upgrade(connection: sqlite3.Connection, version: str) -> None:
@@ -34,5 +34,9 @@ def _rename_censored_to_stopped_early(connection: sqlite3.Connection) -> None:
     )
 
 
-_STEPS = (_add_spent_time_and_trouble, _rename_censored_to_stopped_early)
-"""From version 1 to 2, from 2 to 3."""
+def _add_worker(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE executions ADD COLUMN worker TEXT")
+
+
+_STEPS = (_add_spent_time_and_trouble, _rename_censored_to_stopped_early, _add_worker)
+"""From version 1 to 2, from 2 to 3, from 3 to 4."""

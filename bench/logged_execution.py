@@ -43,6 +43,8 @@ class LoggedExecution(NamedTuple):
     finished_ms: int | None
     trouble: str | None
     """Why an earlier attempt yielded nothing."""
+    worker: str | None
+    """Which worker did it, as "HOST NUMBER"; None where the ledger does not say."""
     outcome: LoggedOutcome | None
 
 

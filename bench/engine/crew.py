@@ -4,6 +4,7 @@ A worker is an actor that is bound to its node. It gets work only after it has a
 cannot place holds nothing up. Nodes that join get workers, nodes that die lose theirs.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -35,6 +36,13 @@ class Worker:
 
     actor: Any
     node: Node
+    number: int = 1
+    """From 1 on each host; that of one that went is given again."""
+
+    @property
+    def name(self) -> str:
+        """What the ledger calls it."""
+        return f"{self.node.host} {self.number}"
 
 
 @dataclass
@@ -176,7 +184,15 @@ class Crew:
 
         strategy = NodeAffinitySchedulingStrategy(place.node.node_id, soft=False)
         actor = self._class.options(num_cpus=cpus, scheduling_strategy=strategy).remote(*self._arguments)
-        worker = Worker(actor, place.node)
+        # Nodes of one machine, as tests have them, count on.
+        taken = {
+            worker.number
+            for other in self._places.values()
+            for worker in other.workers
+            if other.node.host == place.node.host
+        }
+        number = next(number for number in itertools.count(1) if number not in taken)
+        worker = Worker(actor, place.node, number)
         place.workers.append(worker)
         self._starting[actor.ready.remote(self._nonce, ())] = worker
 

@@ -186,7 +186,7 @@ class WorkerPool:
         n_executions = len(case.waiting) if self._executor.instant else 1
         executions, case.waiting = case.waiting[:n_executions], case.waiting[n_executions:]
         work_dir = str(self._root / str(next(self._numbers)))
-        self._ledger.start([execution.execution_id for execution in executions])
+        self._ledger.start([execution.execution_id for execution in executions], worker.name)
         known = [execution.model_dump_json().encode() for execution in case.done.executions]
         remote_deadline = RemoteDeadline()
         reference = worker.actor.execute.remote(

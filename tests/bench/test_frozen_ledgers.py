@@ -19,6 +19,7 @@ FROZEN = FIXTURES / "frozen"
 STATUSES = {
     1: {"success": 3, "fault": 1},
     2: {"success": 12, "failed": 12, "timeout": 2, "stopped_early": 4, "fault": 10},
+    3: {"success": 12, "failed": 12, "timeout": 2, "stopped_early": 4, "fault": 10},
 }
 
 
@@ -52,7 +53,9 @@ def test_an_old_ledger_is_upgraded_when_a_bench_goes_on_with_it(old: tuple[int, 
         assert ledger.plan_faults_again() == STATUSES[version]["fault"]
         again = ledger.planned()
         assert len(again) == planned + STATUSES[version]["fault"]
-        ledger.start([again[0].execution_id])
+        assert {one.worker for one in ledger.logged()} == {None}
+        ledger.start([again[0].execution_id], "here 1")
+        assert [one.worker for one in ledger.logged() if one.worker] == ["here 1"]
         ledger.plan_again(again[0].execution_id, "trouble", 5)
     with Ledger.read(path) as ledger:
         assert ledger._meta("schema_version") == str(SCHEMA_VERSION)
@@ -64,7 +67,7 @@ def test_an_old_ledger_tells_the_same_winners_before_and_after_its_upgrade(old: 
     Ledger.open(path).close()
     after = read_bench(path)
     verdicts = [[(case.case.case_id, case.verdict) for case in results.cases] for results in (before, after)]
-    assert verdicts[0] == verdicts[1] and len(verdicts[0]) == {1: 1, 2: 3}[version]
+    assert verdicts[0] == verdicts[1] and len(verdicts[0]) == {1: 1, 2: 3, 3: 3}[version]
     assert before.account == after.account
     assert before.minute_seconds == 60.0
 
@@ -72,7 +75,7 @@ def test_an_old_ledger_tells_the_same_winners_before_and_after_its_upgrade(old: 
 def test_time_spent_and_derived_outcomes_of_an_old_ledger_count_as_they_did(old: tuple[int, Path]) -> None:
     version, path = old
     with Ledger.open(path) as ledger:
-        assert ledger.n_derived() == {1: 0, 2: 2}[version]
+        assert ledger.n_derived() == {1: 0, 2: 2, 3: 2}[version]
         finished = ledger.executions()
         ran = sum(e.outcome.duration_ms for e in finished if e.outcome.derived_from is None)
         assert sum(spent.time_ms for spent in ledger.spent().values()) == ran

@@ -262,11 +262,11 @@ def answer(racer: subprocess.Popen[str]) -> str:
 
 
 def make_old(path: Path) -> None:
-    """What version 1 of the ledger had: two columns fewer."""
+    """What version 1 of the ledger had: three columns fewer."""
     Ledger.open(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("ALTER TABLE executions DROP COLUMN spent_ms")
-        connection.execute("ALTER TABLE executions DROP COLUMN trouble")
+        for column in ("spent_ms", "trouble", "worker"):
+            connection.execute(f"ALTER TABLE executions DROP COLUMN {column}")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
     connection.close()
 

@@ -1,7 +1,11 @@
-"""When the bench ran what, and what became of it: one lane for each execution that went on at the same time."""
+"""When the bench ran what, and what became of it: one lane for each worker.
+
+Ledgers of version 3 and before do not say which worker that was: there a lane is a place at which one execution went on
+at a time.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -18,6 +22,13 @@ from bench.report.words import amount, moment, share
 MAX_BARS = 2500
 """Of more executions the page shows how many went on at a time, by what became of them."""
 LEGEND_ROW = 16
+LANE = 16
+"""Height that a lane has at most, and that its name needs at least."""
+LONGEST_NAME = {False: 18, True: 11}
+"""Letters of a lane's name, on a wide and on a narrow page."""
+LETTER = 6.6
+"""Width of a letter of a name, on average."""
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 BINS = 160
 SHOWN: tuple[Fate, ...] = ("passed", "failed", "capped", "fault")
 """Derived outcomes took no time."""
@@ -37,7 +48,7 @@ def timeline(grid: Grid, minute_ms: float) -> Figure | None:
     """The figure; None where nothing was run, as in a replay."""
     if "replay" in grid.settings:
         return None
-    bars = _lanes([one for one in grid.executions if fate_of(one) in SHOWN])
+    bars, workers = _bars([one for one in grid.executions if fate_of(one) in SHOWN])
     if not bars:
         return None
     n_lanes = max(bar.lane for bar in bars) + 1
@@ -45,19 +56,19 @@ def timeline(grid: Grid, minute_ms: float) -> Figure | None:
     busy = sum(bar.end - bar.start for bar in bars) / (n_lanes * span) if span else 0.0
     counts = Counter(fate_of(one) for one in grid.executions)
     in_bars = len(bars) <= MAX_BARS
-    height = 74 + (min(420, max(60, 16 * n_lanes)) if in_bars else 220)
+    height = 74 + (min(420, max(60, LANE * n_lanes)) if in_bars else 220)
     wide, narrow = both(
-        "timeline", lambda is_narrow: height + LEGEND_ROW * is_narrow, _paint(bars, n_lanes, span, in_bars)
+        "timeline", lambda is_narrow: height + LEGEND_ROW * is_narrow, _paint(bars, workers, n_lanes, span, in_bars)
     )
     started = min(one.started_ms for one in grid.executions if one.started_ms is not None)
     return Figure(
         key="timeline",
         title="Where the time went",
         caption=f"Began {moment(started)} UTC. "
-        + ("A lane is a place at which one execution went on at a time" if in_bars else "How many executions went on")
-        + f"; lanes were busy for {share(busy)} of the time. "
+        + (_what_a_lane_is(workers, n_lanes) if in_bars else "How many executions went on")
+        + f"; {'workers' if len(workers) == n_lanes else 'lanes'} were busy for {share(busy)} of the time. "
         + "Derived outcomes took none. The ledger has an execution's last attempt.",
-        summary=f"{len(bars)} executions in {n_lanes} lanes within {_clock(span)}: "
+        summary=f"{len(bars)} executions {_by_whom(workers, n_lanes)} within {_clock(span)}: "
         + ", ".join(f"{counts[fate]} {fate}" for fate in FATES if counts[fate]),
         wide=wide,
         narrow=narrow,
@@ -85,19 +96,48 @@ def _table(grid: Grid, minute_ms: float) -> Table:
     return Table(("what became of it", "executions", "agent min", "dollars", "tried again"), tuple(rows))
 
 
-def _lanes(executions: Sequence[LoggedExecution]) -> list[_Bar]:
-    """Each execution in the first lane that is free when it starts."""
+def _bars(executions: Sequence[LoggedExecution]) -> tuple[list[_Bar], list[str]]:
+    """Each execution in the lane of its worker, and the workers' names; below them those whose worker is not known."""
     known = sorted(
         (one for one in executions if one.started_ms is not None and one.finished_ms is not None),
         key=lambda one: (one.started_ms or 0, one.execution_id),
     )
     if not known:
-        return []
+        return [], []
     first = known[0].started_ms or 0
+    of_worker: dict[str, list[LoggedExecution]] = {}
+    for one in known:
+        if one.worker is not None:
+            of_worker.setdefault(one.worker, []).append(one)
+    workers = sorted(of_worker, key=_host_and_number)
+    bars = [bar for lane, name in enumerate(workers) for bar in _of_worker(of_worker[name], lane, first)]
+    return bars + _packed([one for one in known if one.worker is None], len(workers), first), workers
+
+
+def _of_worker(executions: Sequence[LoggedExecution], lane: int, first: int) -> Iterator[_Bar]:
+    """Those of one worker, in the order in which they began; those that it was given together share their time."""
+    together: list[LoggedExecution] = []
+    start = end = 0
+    for one in [*executions, None]:
+        if together and (one is None or (one.started_ms or 0) >= end):
+            step = (end - start) / len(together)
+            for at, each in enumerate(together):
+                yield _Bar(
+                    lane, round(start + at * step) - first, round(start + (at + 1) * step) - first, fate_of(each)
+                )
+            together = []
+        if one is not None:
+            start = start if together else one.started_ms or 0
+            end = max(end, one.finished_ms or 0, start)
+            together.append(one)
+
+
+def _packed(known: Sequence[LoggedExecution], above: int, first: int) -> list[_Bar]:
+    """Each execution in the first lane that is free when it starts, below the ``above`` ones."""
     free: list[int] = []
     busy: list[tuple[int, int]] = []
     bars = []
-    n_lanes = 0
+    n_lanes = above
     for one in known:
         start, end = (one.started_ms or 0) - first, max(one.finished_ms or 0, one.started_ms or 0) - first
         while busy and busy[0][0] <= start:
@@ -111,18 +151,61 @@ def _lanes(executions: Sequence[LoggedExecution]) -> list[_Bar]:
     return bars
 
 
-def _paint(bars: Sequence[_Bar], n_lanes: int, span: int, in_bars: bool) -> Callable[[Sheet], None]:
+def _host_and_number(worker: str) -> tuple[str, int]:
+    host, _, number = worker.rpartition(" ")
+    return (host, int(number)) if number.isdigit() else (worker, 0)
+
+
+def _what_a_lane_is(workers: Sequence[str], n_lanes: int) -> str:
+    hosts = {_host_and_number(worker)[0] for worker in workers}
+    where = f"a worker on {next(iter(hosts))}" if len(hosts) == 1 else "a worker, named by its machine and a number"
+    if not workers:
+        return "A lane is a place at which one execution went on at a time: this ledger does not say by which worker"
+    rest = "" if len(workers) == n_lanes else "; the lowest are executions of which the ledger does not say the worker"
+    return f"A lane is {where}{rest}"
+
+
+def _by_whom(workers: Sequence[str], n_lanes: int) -> str:
+    on = Counter(_host_and_number(worker)[0] for worker in workers)
+    named = ", ".join(f"{count} worker{'s' * (count > 1)} on {host}" for host, count in on.items())
+    rest = n_lanes - len(workers)
+    return f"by {named}" + (f" and in {rest} lanes" if rest else "") if workers else f"in {n_lanes} lanes"
+
+
+def _lane_names(workers: Sequence[str], n_lanes: int, longest: int, height: float) -> dict[int, str]:
+    """Lane -> its name: all, or where there is no room the first of each machine; on one machine the number alone."""
+    places = [_host_and_number(worker) for worker in workers]
+    if len({host for host, _ in places}) < 2:
+        return {at: str(at + 1) for at in sorted({0, n_lanes - 1})}
+    step = max(1, -(-LANE * n_lanes // max(1, int(height))))
+    starts = [at for at in range(len(places)) if at == 0 or places[at][0] != places[at - 1][0]]
+    shown = range(len(places)) if step == 1 else starts
+    names = {}
+    for at in shown:
+        host, number = places[at]
+        room = longest - len(f" {number}")
+        names[at] = f"{host if len(host) <= room else host[: room - 1] + ELLIPSIS} {number}"
+    return names
+
+
+def _paint(
+    bars: Sequence[_Bar], workers: Sequence[str], n_lanes: int, span: int, in_bars: bool
+) -> Callable[[Sheet], None]:
     unit, name = _unit(span)
 
     def paint(sheet: Sheet) -> None:
-        axes = sheet.axes(34, 12, 30 + (LEGEND_ROW if sheet.is_narrow else 0), 44)
+        top, bottom = 30 + (LEGEND_ROW if sheet.is_narrow else 0), 44
+        longest = LONGEST_NAME[sheet.is_narrow]
+        names = _lane_names(workers, n_lanes, longest, sheet.height - top - bottom) if in_bars else {}
+        left = max(34.0, 14 + LETTER * max((len(text) for text in names.values()), default=0))
+        axes = sheet.axes(left, 12, top, bottom)
         for fate in SHOWN:
             own = [bar for bar in bars if bar.fate == fate]
             if own and in_bars:
                 axes.add_patch(_outline(own, unit, COLOURS[fate]))
         if in_bars:
             axes.set_ylim(n_lanes - 0.4, -0.6)
-            axes.set_yticks([0, n_lanes - 1] if n_lanes > 1 else [0], ["1", str(n_lanes)] if n_lanes > 1 else ["1"])
+            axes.set_yticks(list(names), list(names.values()))
         else:
             _stacked(axes, bars, span, unit)
         axes.set_xlim(0, span / unit or 1)
