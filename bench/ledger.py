@@ -200,8 +200,10 @@ class Ledger:
         with _readable_errors(self.path):
             actions = {text: _action(text) for text in {row[2] for row in rows}}
             return [
-                LoggedExecution(key, case, actions[action], *between, logged_outcome(outcome))
-                for key, case, action, *between, outcome in rows
+                LoggedExecution(
+                    key, case, actions[action], n, state, tries, start, end, why, worker, logged_outcome(outcome)
+                )
+                for key, case, action, n, state, tries, start, end, why, worker, outcome in rows
             ]
 
     def planned(self) -> list[PlannedExecution]:

@@ -8,6 +8,7 @@ import orjson
 
 from planner.errors import INTERRUPTED_EXIT_CODE, Interrupted, PlannerError, UsageError
 from planner.standard_output import is_untouched
+from planner.terminal_lines import as_shown
 
 INSTALL = "in a checkout of the planner: pip install -c constraints.txt torch==2.13.0 '.[{extra}]'"
 """What the README installs; the package is on no index."""
@@ -49,7 +50,7 @@ def write_sentence(error: Exception, failure: Failure) -> None:
         show()  # with the usage of the command
     else:
         prefix = "" if isinstance(error, Interrupted) else "error: "
-        print(f"{prefix}{failure.message}", file=sys.stderr)
+        print(as_shown(f"{prefix}{failure.message}", sys.stderr), file=sys.stderr)
 
 
 def write_document(failure: Failure, words: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.manner",
         "planner.provenance",
         "planner.standard_output",
+        "planner.terminal_lines",
     ),
     (
         "planner.begun_work",

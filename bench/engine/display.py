@@ -9,6 +9,7 @@ from bench.executors.fault_reasons import RETRY
 from bench.ledger import Progress as LedgerProgress
 from planner.display.progress import StageBars
 from planner.display.table import print_table
+from planner.terminal_lines import as_shown
 
 SHOWN_CASES = 60
 """How many cases the table has."""
@@ -111,5 +112,5 @@ def print_set_aside(console: Console, set_aside: Mapping[str, str], unreadable: 
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is, however long."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a line; see planner.display.console.say."""
+    console.print(as_shown(text, console.file), markup=False, highlight=False, soft_wrap=True)

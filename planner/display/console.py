@@ -7,6 +7,7 @@ import orjson
 from rich.console import Console
 
 from planner.manner import MANNER
+from planner.terminal_lines import as_shown
 
 PIPED_WIDTH = 150
 """Columns of tables that go to a file: a readable width."""
@@ -26,14 +27,14 @@ notes = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """A line of a result, on stdout: no markup, no colours, not wrapped, so that paths can be copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """A line of a result, on stdout: no markup, no colours; on a terminal broken between words, never within one."""
+    console.print(as_shown(text, console.file), markup=False, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """A line that is no part of a result, on stderr: where numbers went, what comes next. --quiet leaves it out."""
     if not MANNER.quiet:
-        notes.print(text, markup=False, highlight=False, soft_wrap=True)
+        notes.print(as_shown(text, notes.file), markup=False, highlight=False, soft_wrap=True)
 
 
 def give(name: str, document: dict[str, Any]) -> None:
