@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -109,6 +110,8 @@ def test_every_planned_execution_is_done_once_and_progress_is_told(ray_cluster: 
     assert sorted(Counter(calls).values()) == [1, 1, 1, 1, 3, 3]
     assert (ledger.progress().finished, ledger.progress().passed, ledger.progress().faults) == (6, 4, 2)
     assert seen[-1] == ledger.progress()
+    workers = {one.worker for one in ledger.logged()}
+    assert workers and workers <= {f"{socket.gethostname()} {number}" for number in (1, 2)}
     reasons = {execution.outcome.fault for execution in ledger.executions("case-raises")}
     assert reasons == {"the executor failed: ValueError('a bug in the executor') (the last of 3 attempts)"}
 
