@@ -5,8 +5,10 @@ import re
 import textwrap
 from typing import IO
 
-_WHOLE = re.compile(r"`[^`\n]*`|(?:(?<=: )|(?<=\n))planner .*")
+_WHOLE = re.compile(r"`[^`\n]*`|(?:(?<=: )|(?<=  )|^)planner .*")
 """What is not broken, because it is to be copied: words in backticks, and a command at the end of a line."""
+_MARGIN = re.compile(r" *(?:\S+ {2,})?")
+"""What further lines stand under: the indent, or the second of two columns."""
 _NO_BREAK = "\0"
 
 
@@ -20,7 +22,7 @@ def as_shown(text: str, stream: IO[str] | None) -> str:
 
 def _broken(line: str, width: int) -> str:
     guarded = _WHOLE.sub(lambda found: found[0].replace(" ", _NO_BREAK), line)
-    margin = " " * min(len(line) - len(line.lstrip(" ")), width // 2)
+    margin = " " * min(len(_MARGIN.match(line)[0]), width // 3)  # type: ignore[index] # it matches every line
     broken = textwrap.fill(
         guarded,
         width,

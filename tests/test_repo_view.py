@@ -84,7 +84,11 @@ def test_the_next_command_follows_from_what_is_there(corpus: Path, tmp_path: Pat
     assert next_command() == "planner train .cyntra/planner/winners"
     newest = write_run(corpus, "mlp_planner-2", age_s=-5)
     assert next_command().startswith("planner evaluate .cyntra/planner/runs/mlp_planner-2 --bench ")
-    write_json(newest / "regret.json", {})
+    write_json(newest.with_name("mlp_planner-1") / "regret.json", {"policies": [{"policy": "mlp_planner-1"}]})
+    assert next_command().startswith("planner evaluate ")
+    # Judged together with the first one, in whose directory the results lie.
+    together = {"policies": [{"policy": "mlp_planner-1"}, {"policy": newest.name}]}
+    write_json(newest.with_name("mlp_planner-1") / "regret.json", together)
     assert next_command() == "planner export .cyntra/planner/runs/mlp_planner-2"
     write_json(corpus / ".cyntra/planner/bundle/metadata.json", {"checkpoint_id": "mlp"}, age_s=-10)
     assert next_command() == "planner report"

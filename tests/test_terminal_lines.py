@@ -42,9 +42,9 @@ def test_prose_is_broken_at_spaces_and_what_is_to_be_copied_is_not(terminal: tup
     assert as_shown(command, file).split("\n")[-1] == command.partition("next: ")[2]
     quoted = "make one of the runs there are with `planner bench --k 4` or wait"
     assert "`planner bench --k 4`" in as_shown(quoted, file)
-    assert as_shown(f"  {sentence}", file).split("\n")[1].startswith("  and") or "\n  " in as_shown(
-        f"  {sentence}", file
-    )
+    assert "\n  " in as_shown(f"  {sentence}", file), "the indent stays"
+    second = as_shown(f"ok    {sentence}", file).split("\n")[1:]
+    assert second and all(line.startswith("      ") for line in second), "and so does the second column"
 
 
 def test_what_is_no_terminal_gets_lines_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,6 +165,7 @@ def _by_place(datasets: Sequence[DatasetState], repo: Path) -> list[tuple[Path, 
 
 def _trained(repo: Path, hashes: dict[str, str]) -> list[TrainedState]:
     found = []
+    judged = _judged(repo)
     for path in (repo / RUNS).glob("*/run.json"):
         document = run_document(path.parent)
         if document is None:
@@ -181,10 +182,16 @@ def _trained(repo: Path, hashes: dict[str, str]) -> list[TrainedState]:
                 epochs=int(document.get("epoch", -1)) + 1,
                 state="finished" if document.get("finished") else "training" if busy else "stopped",
                 stale=_older(dataset, document, hashes),
-                judged=(path.parent / "regret.json").exists(),
+                judged=path.parent.name in judged,
             )
         )
     return found
+
+
+def _judged(repo: Path) -> set[str]:
+    """Names of the runs with results on a bench; those of several judged together lie in the first one's directory."""
+    results = [_json(path) or {} for path in (repo / RUNS).glob("*/regret.json")]
+    return {str(policy.get("policy")) for document in results for policy in document.get("policies") or []}
 
 
 def _older(dataset: str, document: dict[str, Any], hashes: dict[str, str]) -> str | None:

@@ -63,7 +63,8 @@ def _field(row: Row, name: str) -> str:
 
 
 def _explain(report: Report) -> None:
-    say(f"trained policies: mean over {report.seeds} seeds; intervals are over examples (bootstrap)")
+    seeds = "1 seed" if report.seeds == 1 else f"{report.seeds} seeds"
+    say(f"trained policies: mean over {seeds}; intervals are over examples (bootstrap)")
     if capped := max((row.numbers["capped_choices"] or 0 for row in report.rows), default=0):
         say(
             "regret, `A to B`: if every capped choice would have passed, and if none would; there are up to "

@@ -12,6 +12,10 @@ from bench.report.standing import Range, Standing, Standings
 from bench.report.words import amount, dollars, interval, share
 
 MARKS = {"run": "o", "rule": "s", "fixed": "D", "bound": "*", "baseline": "o", "chance": "x"}
+BOLD_LETTER = 7.4
+"""Width of a bold letter, on average."""
+WIDEST_NAMES = 320
+"""Right margin at most; longer names run out of the figure."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ def _points(policies: Sequence[Standing]) -> list[_Point]:
 def _paint(points: list[_Point], standings: Standings) -> Callable[[Sheet], None]:
     def paint(sheet: Sheet) -> None:
         listed = 17 * len(points) if sheet.is_narrow else 0
-        axes = sheet.axes(44, 12 if sheet.is_narrow else 190, 12, 44 + listed)
+        beside = BOLD_LETTER * max((len(point.label) for point in points), default=0) + 20
+        axes = sheet.axes(44, 12 if sheet.is_narrow else min(max(beside, 190), WIDEST_NAMES), 12, 44 + listed)
         frontier = [one for one in standings.fixed if one.on_frontier]
         others = [one for one in standings.fixed if not one.on_frontier]
         axes.scatter([o.agent_minutes for o in others], [100 * o.passed for o in others], s=7, color=COLOURS["line"])
