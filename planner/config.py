@@ -86,6 +86,11 @@ FITTED_ARCHITECTURES = {
 }
 """What ``--arch`` calls policies that are fitted to trials in one go, without a YAML: planner.policies.trial_policy."""
 
+PUPIL_ARCH = "urm_planner"
+"""What --teacher teaches, unless the user says."""
+PUPIL_SETTINGS = ("labels=soft", "label_temperature=0.005")
+"""Settings of a pupil, unless the user has others: a softmax of the teacher's utilities is its label."""
+
 
 def arch_names() -> list[str]:
     """The architectures that ship with the planner."""

@@ -95,23 +95,25 @@ def _fit(source: Place, chosen: TrainOptions, fresh: bool) -> None:
 
 def _teach(dataset: Place, chosen: TrainOptions, fresh: bool, resume: bool, *, arch_given: bool) -> None:
     """Train a pupil of --teacher."""
-    from planner.config import FITTED_ARCHITECTURES, load_config
-    from planner.display.console import give
-    from planner.display.progress import EpochBar
-    from planner.display.training import print_pupil, print_run
-    from planner.training.driver import trainer
-    from planner.training.lessons import ARCH, DEFAULTS, report_pupil, write_lessons
-    from planner.training.loop import start_run
+    from planner.config import FITTED_ARCHITECTURES, PUPIL_ARCH, PUPIL_SETTINGS, load_config
 
     assert chosen.teacher is not None
-    arch = chosen.arch if arch_given else ARCH
+    arch = chosen.arch if arch_given else PUPIL_ARCH
     if arch in FITTED_ARCHITECTURES:
-        raise UsageError(f"--arch {arch}: is fitted to trials and has no teacher: take a network, for instance {ARCH}")
-    settings = load_config(arch, chosen.config, chosen.settings, defaults=DEFAULTS)
+        instead = f"take a network, for instance {PUPIL_ARCH}"
+        raise UsageError(f"--arch {arch}: is fitted to trials and has no teacher: {instead}")
+    settings = load_config(arch, chosen.config, chosen.settings, defaults=PUPIL_SETTINGS)
     wanted = {"config": settings.model_dump(), "judged_on": recorded(dataset), "teacher": _full(chosen.teacher)}
     run = _run_to_write(chosen, fresh, resume, f"{Path(arch).stem}-pupil", wanted)
     if not isinstance(run, Path):
         raise UsageError(f"--out {run}: with --teacher {NO_URI}")
+    from planner.display.console import give
+    from planner.display.progress import EpochBar
+    from planner.display.training import print_pupil, print_run
+    from planner.training.driver import trainer
+    from planner.training.lessons import report_pupil, write_lessons
+    from planner.training.loop import start_run
+
     with trained_by_us(run):
         if fresh:
             remove_run(run)

@@ -28,10 +28,6 @@ from planner.scoring.preferences import policy_preference
 from planner.scoring.regret import MOSTLY, chosen_rows, lost_utility
 from planner.training.perturbed_contexts import asked, perturbed_contexts
 
-DEFAULTS = ("labels=soft", "label_temperature=0.005")
-"""Settings of a pupil, unless the user has others: a softmax of the teacher's utilities is its label."""
-ARCH = "urm_planner"
-"""What is taught, unless the user says."""
 LEAST_NEW = 0.5
 ALIKE = 0.001
 """Utility by which actions may differ that a teacher values alike: a thousandth of a pass."""

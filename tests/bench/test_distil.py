@@ -8,7 +8,7 @@ import pytest
 from bench.judging.provenance import provenance
 from bench.judging.relabel import relabel
 from planner.bundle import load_bundle
-from planner.config import load_config
+from planner.config import PUPIL_SETTINGS, load_config
 from planner.contracts.kernel import PlannerInput
 from planner.dataset.storage import load_dataset
 from planner.decision import decide
@@ -19,7 +19,7 @@ from planner.export.bundle import export_bundle
 from planner.runs.checkpoint import PupilReport, read_run
 from planner.runs.fitted import fit_run, load_run_policy
 from planner.runs.teacher import Teacher
-from planner.training.lessons import DEFAULTS, report_pupil, write_lessons
+from planner.training.lessons import report_pupil, write_lessons
 from planner.training.loop import start_run, train
 from planner.training.perturbed_contexts import perturbed_contexts
 from tests.bench.ledgers import trained
@@ -39,7 +39,7 @@ def teacher(grouped_winners: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def taught(teacher: Path, dataset: Path, run: Path, *settings: str, perturbed: int = 200) -> PupilReport:
     """A pupil in ``run``, trained."""
     lessons = write_lessons(run, teacher, dataset, perturbed=perturbed)
-    config = load_config("urm_planner", None, [*SMALL, *settings], defaults=DEFAULTS)
+    config = load_config("urm_planner", None, [*SMALL, *settings], defaults=PUPIL_SETTINGS)
     start_run(run, config, lessons, init_from=None, workers=1, resume=False, teacher=teacher, judged_on=dataset)
     train(run)
     return report_pupil(run, teacher)
@@ -99,7 +99,7 @@ def test_a_pupil_has_learned_from_what_its_teacher_did(
     relabel(grouped_ledger, None, tmp_path / "more", by="pair", holdout=0.1)
     fit_run(tmp_path / "teacher", "structural", tmp_path / "more")
     lessons = write_lessons(tmp_path / "pupil", tmp_path / "teacher", grouped_winners, perturbed=5)
-    config = load_config("urm_planner", None, SMALL, defaults=DEFAULTS)
+    config = load_config("urm_planner", None, SMALL, defaults=PUPIL_SETTINGS)
     start_run(
         tmp_path / "pupil",
         config,
