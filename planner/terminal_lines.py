@@ -5,8 +5,8 @@ import re
 import textwrap
 from typing import IO
 
-_WHOLE = re.compile(r"`[^`\n]*`|(?:(?<=: )|(?<=  )|^)planner .*")
-"""What is not broken, because it is to be copied: words in backticks, and a command at the end of a line."""
+_WHOLE = re.compile(r"`[^`\n]*`|(?:(?<=[:,] )|(?<=  )|^)planner (?:(?!, ).)*")
+"""What is not broken, because it is to be copied: words in backticks, and a command up to a comma or the end."""
 _MARGIN = re.compile(r" *(?:\S+ {2,})?")
 """What further lines stand under: the indent, or the second of two columns."""
 _NO_BREAK = "\0"

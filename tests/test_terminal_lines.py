@@ -40,6 +40,9 @@ def test_prose_is_broken_at_spaces_and_what_is_to_be_copied_is_not(terminal: tup
     assert as_shown(path, file) == path.replace(": ", ":\n")
     command = "run: here; next: planner evaluate a/run/of/mine --bench a/ledger.sqlite"
     assert as_shown(command, file).split("\n")[-1] == command.partition("next: ")[2]
+    steps = "next: Learn: planner relabel, planner train --arch structural, then judge it on the bench"
+    lines = as_shown(steps, file).split("\n")
+    assert any("planner train --arch structural" in line for line in lines) and max(map(len, lines)) <= WIDTH
     quoted = "make one of the runs there are with `planner bench --k 4` or wait"
     assert "`planner bench --k 4`" in as_shown(quoted, file)
     assert "\n  " in as_shown(f"  {sentence}", file), "the indent stays"

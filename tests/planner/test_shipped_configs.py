@@ -9,6 +9,9 @@ from bench.testbeds.sandbox.create import create_sandbox
 from planner.artifacts.repo import Repo
 from planner.cli import app
 from planner.config import arch_names, load_config
+from planner.errors import ConfigError
+from planner.model_settings import SETTINGS
+from planner.models.load import load_model_class
 from planner.options import find_project_file, resolve
 from planner.training.loop import start_run
 
@@ -24,6 +27,24 @@ def test_an_architectures_config_is_read_by_name_and_by_path_and_a_training_star
     assert config == load_config(str(path))
     state = start_run(tmp_path / "run", config, corpus_dataset, init_from=None, workers=1, resume=False)
     assert state.config["class_path"] == config.class_path
+
+
+def test_the_settings_that_are_checked_before_torch_is_loaded_are_those_of_the_models() -> None:
+    assert set(SETTINGS) == {load_config(arch).class_path for arch in arch_names()}
+    assert {path: load_model_class(path).Settings for path in SETTINGS} == SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("arch", "override", "named"),
+    [
+        ("mlp_planner", "model.loops=2", r"setting model\.loops: .*settings of FeatureMLP are .*hidden"),
+        ("urm_planner", "model.loops=none", r"setting model\.loops: .*integer"),
+        ("urm_planner", "model.backprop_loops=9", r"setting model: .*backprop_loops 9 must not exceed loops 4"),
+    ],
+)
+def test_a_wrong_setting_of_a_model_is_named(arch: str, override: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load_config(arch, None, [override])
 
 
 def test_the_sandboxs_configs_are_read_by_the_planner(tmp_path: Path) -> None:
