@@ -143,8 +143,7 @@ def _with_run(sources: Sources, standings: Standings, best: Standing, evidence: 
     if standings.n_problems < MIN_PROBLEMS or over_rule is None:
         return Answer(
             "open",
-            f"Nothing can be said yet: {plural(standings.n_problems, 'unseen problem')} are too few to tell a better "
-            f"policy from chance.",
+            f"Nothing can be said yet: {_too_few(standings.n_problems)} to tell a better policy from chance.",
             evidence,
             (_bench_more(sources, MIN_PROBLEMS * 3 - standings.n_problems),),
         )
@@ -207,8 +206,7 @@ def _without_runs(sources: Sources, standings: Standings, evidence: tuple[str, .
     if found is None or standings.n_problems < MIN_PROBLEMS:
         return Answer(
             "open",
-            f"Nothing can be said yet: {plural(standings.n_problems, 'unseen problem')} are too few to tell a better "
-            "action from chance.",
+            f"Nothing can be said yet: {_too_few(standings.n_problems)} to tell a better action from chance.",
             evidence,
             (_bench_more(sources, MIN_PROBLEMS * 3 - standings.n_problems), train),
         )
@@ -243,6 +241,10 @@ def _nothing(sources: Sources) -> Answer:
         ("The page shows how training went and how policies imitate what was run.",),
         ("Measure what actions come to: planner bench --k 4", "Or ask the logs alone: planner advise"),
     )
+
+
+def _too_few(n_problems: int) -> str:
+    return f"{plural(n_problems, 'unseen problem')} {'is' if n_problems == 1 else 'are'} too few"
 
 
 def _fixed_action(standings: Standings) -> str:
