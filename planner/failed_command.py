@@ -1,5 +1,6 @@
 """What a command that failed says: one sentence on stderr, and with --json one document on stdout."""
 
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -45,12 +46,13 @@ def failure_of(error: Exception) -> Failure | None:
 
 def write_sentence(error: Exception, failure: Failure) -> None:
     """Write on stderr what failed, for a person."""
-    show = getattr(error, "show", None)
-    if show is not None:
-        show()  # with the usage of the command
-    else:
-        prefix = "" if isinstance(error, Interrupted) else "error: "
-        print(as_shown(f"{prefix}{failure.message}", sys.stderr), file=sys.stderr)
+    prefix = "" if isinstance(error, Interrupted) else "error: "
+    text = f"{prefix}{failure.message}\n"
+    if (show := getattr(error, "show", None)) is not None:
+        with_usage = io.StringIO()
+        show(with_usage)
+        text = with_usage.getvalue()
+    print(as_shown(text, sys.stderr), end="", file=sys.stderr)
 
 
 def write_document(failure: Failure, words: Sequence[str]) -> None:

@@ -59,10 +59,10 @@ def test_what_is_no_terminal_gets_lines_as_they_are(tmp_path: Path, monkeypatch:
 
 def test_results_and_errors_of_commands_are_broken_on_a_terminal_alone(terminal: tuple[int, IO[str]]) -> None:
     shown, file = terminal
-    for words in (["explain", "regret"], ["train", "nowhere"]):
+    for words in (["explain", "regret"], ["train", "nowhere"], ["relabel", "--by", "luck"]):
         subprocess.run([PLANNER, *words], stdout=file, stderr=file, stdin=subprocess.DEVNULL)
         lines = os.read(shown, 100_000).decode().replace("\r\n", "\n").rstrip("\n").split("\n")
         assert len(lines) > 1 and max(map(len, lines)) <= WIDTH, lines
         piped = subprocess.run([PLANNER, *words], capture_output=True, text=True)
-        assert (piped.stdout + piped.stderr).count("\n") == 1
-        assert " ".join(" ".join(lines).split()) == (piped.stdout + piped.stderr).strip()
+        assert max(map(len, (piped.stdout + piped.stderr).split("\n"))) > WIDTH
+        assert " ".join(lines).split() == (piped.stdout + piped.stderr).split()
