@@ -31,8 +31,7 @@ class Builds:
         """Build with the cache; the dataset is that of a build without one."""
         self.found = {}
         out, fresh = self._tmp_path / "again", self._tmp_path / "fresh"
-        options = {"profile": profile, "cache": self.cache}
-        info = build_dataset(self.root, out, **options, progress=lambda *state: self._note(*state))
+        info = build_dataset(self.root, out, profile=profile, cache=self.cache, progress=self._note)
         build_dataset(self.root, fresh, profile=profile)
         assert contents(out) == contents(fresh)
         return info
