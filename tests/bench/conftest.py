@@ -148,3 +148,20 @@ def grouped_winners(grouped_ledger: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("winners") / "winners"
     relabel(grouped_ledger, None, out, by="pair", holdout=HOLDOUT)
     return out
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sandbox whose minutes are seconds: a loaded machine fixes what an idle one does. Tests must not change it."""
+    from bench.testbeds.sandbox.create import create_sandbox
+    from tests.bench.sandbox_runs import ISSUES, SEED
+
+    return create_sandbox(tmp_path_factory.mktemp("sandbox") / "repo", issues=ISSUES, seed=SEED, seconds_per_minute=1.0)
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the sandbox's repair tools."""
+    from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
+
+    return toolchain_dir(tmp_path_factory.mktemp("tools"))

@@ -17,3 +17,14 @@ def synthetic(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> tup
     write_repo(directory / "repo", 240, seed=3)
     build_dataset(directory / "repo", directory / "dataset")
     return directory / "repo", directory / "dataset"
+
+
+@pytest.fixture(scope="session")
+def trained(synthetic: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one worker on the synthetic dataset. Tests must not change it."""
+    from planner.training.loop import train
+    from tests.planner.small_runs import begin
+
+    run = begin(tmp_path_factory.mktemp("runs") / "run", synthetic[1])
+    assert train(run).finished
+    return run

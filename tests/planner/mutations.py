@@ -1,8 +1,12 @@
 """Systematic damage to JSON documents: what a full disk, another version or a hostile hand makes of them."""
 
 import copy
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 WRONG: tuple[Any, ...] = (None, [], {}, "", "text", -1, 3, 0.5, True, [[]], {"a": 1})
 """Values of every JSON type; at any place most of them are of the wrong one."""
@@ -28,6 +32,14 @@ def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     changed = copy.deepcopy(document)
     _parent(changed, path)[path[-1]] = value
     return changed
+
+
+def damaged_copy(dataset: Path, target: Path, **changes: Any) -> Path:
+    """A copy of the dataset with other values in dataset.json."""
+    shutil.copytree(dataset, target)
+    document = orjson.loads((target / "dataset.json").read_bytes())
+    (target / "dataset.json").write_bytes(orjson.dumps({**document, **changes}))
+    return target
 
 
 def _parent(document: Any, path: tuple[Any, ...]) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from planner.errors import DatasetError
 from planner.runs.checkpoint import read_run
 from planner.training.driver import train_with_ray
-from tests.planner.test_training import REPO, begin, command, curve, weights
+from tests.planner.small_runs import REPO, begin, command, curve, weights
 
 BIN = Path(sys.executable).parent
 LONG = ("epochs=30", "patience=100", "model.dropout=0.0")

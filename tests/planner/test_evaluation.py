@@ -20,7 +20,7 @@ from planner.runs.learned import LearnedPolicy
 from planner.scoring.bootstrap import mean_interval, ratio_interval
 from planner.scoring.reliability import expected_calibration_error
 from planner.training.loop import start_run, train
-from tests.planner.test_training import damaged_copy
+from tests.planner.mutations import damaged_copy
 
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
 LABELS = [SERIAL, VOTE, VOTE, SERIAL]

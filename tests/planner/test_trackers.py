@@ -17,7 +17,7 @@ from planner.training.driver import trainer
 from planner.training.loop import train
 from planner.training.trackers import load_tracker
 from tests.planner.recording_tracker import heard
-from tests.planner.test_training import begin, curve, weights
+from tests.planner.small_runs import begin, curve, weights
 
 RECORDER = "tests.planner.recording_tracker:Recorder"
 EXTENDING = Path(__file__).parents[2] / "docs" / "extending.md"

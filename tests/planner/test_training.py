@@ -1,4 +1,4 @@
-"""Training: the same curve whatever the workers, the same end after a kill, clear errors, and a model that learns."""
+"""Training: the same curve whatever the workers, the same end after a kill, and a model that learns."""
 
 import os
 import shutil
@@ -10,64 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from planner.actions import Action
-from planner.config import TrainConfig, load_config
+from planner.config import TrainConfig
 from planner.dataset.build import build_dataset
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import inputs_of_split, load_dataset
-from planner.errors import CheckpointError, ConfigError, DatasetError, PlannerError, TrainingError
-from planner.runs.batches import batch_positions
+from planner.errors import ConfigError
 from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
-from planner.training.__main__ import main
 from planner.training.driver import train_with_ray, trainer
-from planner.training.hardware import autocast, check_precision, has_bf16_units
 from planner.training.loop import start_run, train, training_examples
 from tests.planner.compared import write_compared
 from tests.planner.recording_tracker import heard
-
-SMALL = ("model.hidden=16", "model.layers=1", "model.dropout=0.0", "batch_size=11", "epochs=3", "warmup_steps=2")
-"""The synthetic dataset has 177 examples to train on: batches of 11 leave a last one that two workers cannot share."""
-REPO = Path(__file__).parents[2]
-
-
-def config(*overrides: str) -> TrainConfig:
-    """A small MLP without dropout, with overrides."""
-    return load_config("mlp_planner", None, [*SMALL, *overrides])
-
-
-def begin(run: Path, dataset: Path, *overrides: str, **options: Any) -> Path:
-    """A new run that nobody has trained yet."""
-    start_run(run, config(*overrides), dataset, **{"init_from": None, "workers": 1, "resume": False, **options})
-    return run
-
-
-def curve(run: Path) -> list[dict[str, Any]]:
-    """The metrics of every epoch."""
-    return [orjson.loads(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
-
-
-def losses(run: Path) -> list[float]:
-    """Train loss and validation log-likelihood of every epoch."""
-    return [value for line in curve(run) for value in (line["train_loss"], line["val_log_likelihood"])]
-
-
-def weights(run: Path) -> dict[str, bytes]:
-    """Every file of the last checkpoint that holds numbers."""
-    state = read_run(run)
-    assert state.last is not None
-    return {path.name: path.read_bytes() for path in sorted((run / state.last).glob("*.safetensors"))}
-
-
-def command(dataset: Path, run: Path, *options: str, overrides: tuple[str, ...] = ()) -> list[str]:
-    """The arguments of `python -m planner.training` for a small run."""
-    settings = [part for setting in (*SMALL, *overrides) for part in ("--set", setting)]
-    return ["planner.training", str(dataset), "--out", str(run), *settings, *options]
+from tests.planner.small_runs import REPO, begin, command, config, curve, weights
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +35,9 @@ def dataset(synthetic: tuple[Path, Path]) -> Path:
     return synthetic[1]
 
 
-@pytest.fixture(scope="module")
-def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of one worker."""
-    run = begin(tmp_path_factory.mktemp("runs") / "run", dataset)
-    assert train(run).finished
-    return run
+def losses(run: Path) -> list[float]:
+    """Train loss and validation log-likelihood of every epoch."""
+    return [value for line in curve(run) for value in (line["train_loss"], line["val_log_likelihood"])]
 
 
 def test_two_workers_go_the_way_of_one(dataset: Path, trained: Path, tmp_path: Path) -> None:
@@ -277,6 +233,14 @@ def test_tensorboard_events_are_written(trained: Path) -> None:
     ]
 
 
+def test_training_starts_from_the_weights_it_is_given(dataset: Path, trained: Path, tmp_path: Path) -> None:
+    frozen = ("lr=1e-12", "weight_decay=0", "epochs=1")
+    train(begin(tmp_path / "run", dataset, *frozen, init_from=trained))
+    new, old = LearnedPolicy(tmp_path / "run"), LearnedPolicy(trained)
+    for name, tensor in old.model.state_dict().items():
+        assert torch.allclose(tensor, new.model.state_dict()[name], atol=1e-9)
+
+
 def test_a_run_that_decides_alike_where_labels_differ_says_that_it_has_collapsed(dataset: Path, tmp_path: Path) -> None:
     stubborn = TrainConfig(class_path="tests.planner.models_for_tests@Stubborn", epochs=2)
     start_run(tmp_path / "run", stubborn, dataset, init_from=None, workers=1, resume=False)
@@ -322,177 +286,3 @@ def test_the_metric_that_selects_can_be_chosen(dataset: Path, compared_dataset: 
     assert train(values).best_metric == max(line["val_pass_log_likelihood"] for line in curve(values))
     with pytest.raises(ConfigError, match="select_by regret"):
         begin(tmp_path / "regret", dataset, "select_by=regret")
-
-
-# --- what may go wrong -----------------------------------------------------------------------------------------------
-
-
-def damaged_copy(dataset: Path, target: Path, **changes: Any) -> Path:
-    """A copy of the dataset with other values in dataset.json."""
-    shutil.copytree(dataset, target)
-    document = orjson.loads((target / "dataset.json").read_bytes())
-    (target / "dataset.json").write_bytes(orjson.dumps({**document, **changes}))
-    return target
-
-
-def test_a_loss_that_is_no_number_stops_and_names_the_examples(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copy = damaged_copy(dataset, tmp_path / "dataset")
-    path = copy / "train" / "context_features.npy"
-    features = np.load(path)
-    features[7, 0] = np.nan
-    np.save(path, features)
-    name = load_dataset(copy).splits["train"].table["example_id"][7]
-    with pytest.raises(TrainingError, match=rf"nan in epoch 0, examples \['{name}'\]"):
-        train(begin(tmp_path / "run", copy))
-    monkeypatch.setattr(sys, "argv", command(copy, tmp_path / "command"))
-    assert main() == 1
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: ") and name in printed
-
-
-def test_a_gradient_that_is_no_number_stops_and_names_the_batch(dataset: Path, tmp_path: Path) -> None:
-    broken = TrainConfig(class_path="tests.planner.models_for_tests@RootOfZero", batch_size=3, epochs=1)
-    start_run(tmp_path / "run", broken, dataset, init_from=None, workers=1, resume=False)
-    split = load_dataset(dataset).splits["train"]
-    first = next(batch_positions(len(split), 3, broken.seed, 0))
-    names = ", ".join(f"'{split.table['example_id'][i]}'" for i in first)
-    with pytest.raises(TrainingError, match=rf"gradient norm is (nan|inf) in epoch 0, batch \[{names}\]"):
-        train(tmp_path / "run")
-
-
-def test_bf16_is_refused_on_a_cpu_without_units_for_it_and_auto_is_fp32_there(dataset: Path, tmp_path: Path) -> None:
-    if has_bf16_units(torch.device("cpu")):
-        pytest.skip("this CPU has bf16 units")
-    with pytest.raises(ConfigError, match="7 to 11 times slower"):
-        begin(tmp_path / "run", dataset, "precision=bf16")
-    assert not (tmp_path / "run").exists()
-    with autocast("auto", torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-
-
-def test_bf16_is_used_on_a_cpu_that_has_units_for_it() -> None:
-    if not has_bf16_units(torch.device("cpu")):
-        pytest.skip("this CPU has no bf16 units")
-    check_precision("bf16", torch.device("cpu"))
-    with autocast("auto", torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
-
-
-def test_there_must_be_a_block_to_compile(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no transformer block"):
-        begin(tmp_path / "run", dataset, "compile=true")
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": 1}'])
-def test_a_broken_run_json_is_a_clear_error(text: str, trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained, tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_text(text)
-    for use in (train, LearnedPolicy):
-        with pytest.raises(CheckpointError, match=r"run\.json"):
-            use(tmp_path / "run")
-
-
-def test_a_run_json_whose_settings_make_no_sense_is_a_clear_error(trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained, tmp_path / "run")
-    document = orjson.loads((tmp_path / "run" / "run.json").read_bytes())
-    document["config"]["lr"] = "fast"
-    (tmp_path / "run" / "run.json").write_bytes(orjson.dumps(document))
-    with pytest.raises(CheckpointError, match=r"run\.json"):
-        train(tmp_path / "run")
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "policy.json"])
-@pytest.mark.parametrize("content", [b"", b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!", None])
-def test_a_broken_checkpoint_is_a_clear_error(name: str, content: bytes | None, trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained, tmp_path / "run")
-    document = orjson.loads((tmp_path / "run" / "run.json").read_bytes())
-    file = tmp_path / "run" / document["last"] / name
-    if content is None:
-        file.unlink()
-    else:
-        file.write_bytes(content)
-    with pytest.raises(CheckpointError, match="epoch"):
-        if name == "optimizer.safetensors":
-            (tmp_path / "run" / "run.json").write_bytes(orjson.dumps({**document, "finished": False}))
-            train(tmp_path / "run")
-        else:
-            LearnedPolicy(tmp_path / "run" / document["last"])
-
-
-def test_weights_from_another_action_space_are_refused(dataset: Path, trained: Path, tmp_path: Path) -> None:
-    space = load_dataset(dataset).info.action_space.model_dump()
-    other = damaged_copy(
-        dataset, tmp_path / "renamed", action_space={**space, "swarm_ids": ["serial_handoff", "round_table"]}
-    )
-    with pytest.raises(CheckpointError, match="swarm_ids"):
-        begin(tmp_path / "run", other, init_from=trained)
-    wider = damaged_copy(
-        dataset, tmp_path / "wider", action_space={**space, "swarm_ids": [*space["swarm_ids"], "third"]}
-    )
-    with pytest.raises(CheckpointError, match="swarm_ids"):
-        begin(tmp_path / "run", wider, init_from=trained)
-    with pytest.raises(CheckpointError, match="weights do not fit"):
-        begin(tmp_path / "run", dataset, "model.hidden=8", init_from=trained)
-    assert not (tmp_path / "run").exists()
-
-
-def test_training_starts_from_the_weights_it_is_given(dataset: Path, trained: Path, tmp_path: Path) -> None:
-    frozen = ("lr=1e-12", "weight_decay=0", "epochs=1")
-    train(begin(tmp_path / "run", dataset, *frozen, init_from=trained))
-    new, old = LearnedPolicy(tmp_path / "run"), LearnedPolicy(trained)
-    for name, tensor in old.model.state_dict().items():
-        assert torch.allclose(tensor, new.model.state_dict()[name], atol=1e-9)
-
-
-def test_a_runs_directory_is_never_overwritten(dataset: Path, trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="--fresh starts anew"):
-        begin(trained, dataset)
-    with pytest.raises(CheckpointError, match=r"lr is .* there, 0\.5 now: --fresh"):
-        begin(trained, dataset, "lr=0.5", resume=True)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "thesis.txt").write_text("years of work")
-    with pytest.raises(CheckpointError, match="other files"):
-        begin(tmp_path / "home", dataset)
-    assert [path.name for path in (tmp_path / "home").iterdir()] == ["thesis.txt"]
-
-
-@pytest.mark.parametrize(
-    ("override", "named"),
-    [
-        ("lr=fast", "lr"),
-        ("lr=-1", "lr"),
-        ("learning_rate=1", "learning_rate"),
-        ("model.width=3", "model.width"),
-        ("model.dropout=1", "model.dropout"),
-        ("n_similar=99", "n_similar"),
-        ("class_path=planner.models.mlp@Nothing", "Nothing"),
-        ("class_path=nowhere@Nothing", "nowhere"),
-        ("epochs", "key=value"),
-    ],
-)
-def test_a_wrong_setting_is_named(override: str, named: str, dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=named):
-        begin(tmp_path / "run", dataset, override)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_dataset_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="planner dataset build"):
-        begin(tmp_path / "run", tmp_path)
-
-
-def test_more_workers_than_cpus_are_refused_and_not_waited_for(dataset: Path, tmp_path: Path, ray_cluster: Any) -> None:
-    run = begin(tmp_path / "run", dataset, workers=64)
-    with pytest.raises(PlannerError, match="64 CPU"):
-        train_with_ray(run, workers=64)
-    with pytest.raises(PlannerError, match="GPU"):
-        train_with_ray(run, workers=1, gpu=True)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_named_before_a_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(PlannerError, match="finds no GPU here"), trainer(1, gpu=True):
-        pytest.fail("nothing is to be trained")
