@@ -1,4 +1,4 @@
-"""Ledgers whose outcomes are made by hand, and runs trained on what they tell."""
+"""Ledgers whose outcomes are made by hand, and what is made of them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,7 @@ from typing import Any
 from bench.judging.judge_runs import score_runs
 from bench.ledger import Ledger
 from planner.actions import Action, ActionSpace
-from planner.config import load_config
 from planner.contracts.bench import BenchCase, BenchOutcome
-from planner.training.loop import start_run, train
 from tests.bench.test_ledger import ACTIONS, bench_case
 from tests.bench.test_objective import outcome
 
@@ -62,14 +60,6 @@ def bound(path: Path, **settings: Any) -> Path:
     with Ledger.open(path) as ledger:
         ledger.bind(settings)
     return path
-
-
-def trained(dataset: Path, run: Path, *settings: str, init_from: Path | None = None, arch: str = "mlp_planner") -> Path:
-    """The directory ``run`` after an epoch of training."""
-    config = load_config(arch, None, ["epochs=1", *settings])
-    start_run(run, config, dataset, init_from=init_from, workers=1, resume=False)
-    train(run)
-    return run
 
 
 def rows_of(report: dict[str, Any], table: str = "policies") -> dict[str, dict[str, Any]]:

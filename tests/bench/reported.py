@@ -10,8 +10,9 @@ from bench.judging.relabel import relabel
 from bench.ledger import Ledger
 from planner.actions import Action
 from planner.contracts.bench import BenchCase, BenchOutcome
-from tests.bench.ledgers import SERIAL, VOTE, told, trained
+from tests.bench.ledgers import SERIAL, VOTE, told
 from tests.bench.test_objective import FAULT, outcome
+from tests.trained_runs import trained
 
 HOSTILE = (
     "</script><script>window.hacked = 1</script>",

@@ -17,8 +17,9 @@ from planner.command_app import CommandApp
 from planner.dataset.storage import load_dataset
 from planner.options import resolve
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
-from tests.bench.ledgers import SERIAL, VOTE, told, trained, write_ledger
+from tests.bench.ledgers import SERIAL, VOTE, told, write_ledger
 from tests.bench.test_objective import outcome
+from tests.trained_runs import trained
 
 
 @pytest.fixture

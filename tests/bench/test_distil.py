@@ -22,7 +22,7 @@ from planner.runs.teacher import Teacher
 from planner.training.lessons import report_pupil, write_lessons
 from planner.training.loop import start_run, train
 from planner.training.perturbed_contexts import perturbed_contexts
-from tests.bench.ledgers import trained
+from tests.trained_runs import trained
 
 QUICK = ("n_similar=0", "lr=0.003", "epochs=5", "batch_size=16", "select_by=regret")
 SMALL = ("model.d_model=32", "model.layers=1", "model.loops=2", "model.heads=2")

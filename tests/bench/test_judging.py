@@ -12,7 +12,6 @@ from bench.judging.online import Decided, act, caps_of, exceeds, online_report
 from bench.judging.relabel import action_space, relabel
 from bench.judging.results import hold_out, read_results, spending
 from planner.actions import ActionSpace
-from planner.config import load_config
 from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.display.regret import print_regret
@@ -20,7 +19,6 @@ from planner.errors import BenchError
 from planner.evaluation.regret_report import Gain
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.preferences import fixed_choices
-from planner.training.loop import start_run, train
 from tests.bench.ledgers import (
     LIMIT_MS,
     REPLAY,
@@ -31,11 +29,11 @@ from tests.bench.ledgers import (
     rows_of,
     ten_cases,
     told,
-    trained,
     write_ledger,
 )
 from tests.bench.test_ledger import bench_case
 from tests.bench.test_objective import FAULT, outcome
+from tests.trained_runs import trained
 
 
 @pytest.fixture
@@ -49,9 +47,7 @@ def base(corpus_dataset: Path) -> Path:
 
 
 def test_regret_is_the_utility_lost_against_the_best_of_the_executed(ledger: Path, base: Path, tmp_path: Path) -> None:
-    config = load_config("mlp_planner", None, ["epochs=1"])
-    start_run(tmp_path / "run", config, base, init_from=None, workers=1, resume=False)
-    train(tmp_path / "run")
+    trained(base, tmp_path / "run")
     report = judged(ledger, {"mlp": tmp_path / "run"}, holdout=0.4)
     rows: dict[str, dict[str, Any]] = {row["policy"]: row for row in report["policies"]}
     minute = load_dataset(base).info.minute_seconds * 1000

@@ -12,15 +12,15 @@ from bench.judging.objective import Objective
 from bench.judging.relabel import dataset_beside, relabel
 from bench.ledger_file import repo_of
 from planner.actions import Action
-from planner.config import load_config
 from planner.contracts.bench import BenchCase, BenchOutcome
 from planner.dataset.storage import load_dataset
 from planner.errors import BenchError, DatasetError
 from planner.evaluation.decisions import _regret, labels_of
+from planner.runs.checkpoint import read_run
 from planner.scoring.preferences import Preference
-from planner.training.loop import start_run, train
-from tests.bench.ledgers import REPLAY, SERIAL, VOTE, bound, ten_cases, told, trained, write_ledger
+from tests.bench.ledgers import REPLAY, SERIAL, VOTE, bound, ten_cases, told, write_ledger
 from tests.bench.test_objective import outcome
+from tests.trained_runs import trained
 
 CAPPED = outcome(False, 120_000, status="stopped_early", stopped_by="capped")
 
@@ -176,11 +176,9 @@ def test_winners_of_one_objective_are_refused_by_readers_with_another(ledger: Pa
 
 def test_a_policy_trains_on_winners_from_another_runs_weights(ledger: Path, base: Path, tmp_path: Path) -> None:
     relabel(ledger, base, tmp_path / "winners")
-    config = load_config("mlp_planner", None, ["epochs=2"])
-    start_run(tmp_path / "first", config, base, init_from=None, workers=1, resume=False)
-    train(tmp_path / "first")
-    start_run(tmp_path / "second", config, tmp_path / "winners", init_from=tmp_path / "first", workers=1, resume=False)
-    assert train(tmp_path / "second").finished
+    trained(base, tmp_path / "first", "epochs=2")
+    trained(tmp_path / "winners", tmp_path / "second", "epochs=2", init_from=tmp_path / "first")
+    assert read_run(tmp_path / "second").finished
 
 
 # --- whose contexts the cases have ------------------------------------------------------------------------------------

@@ -14,26 +14,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.testbeds.sandbox.create import create_sandbox
-from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
 from planner.actions import Action
-from planner.config import load_config
 from planner.contracts.document import validate
 from planner.contracts.kernel import ExecutedPlan, PlannerAction, PlannerInput
 from planner.dataset.storage import load_dataset
 from planner.export.bundle import export_bundle
 from planner.runs.checkpoint import checkpoint_path
-from planner.training.loop import start_run, train
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.bench.sandbox_runs import REPOSITORY, kernel_command, kernel_environment
+from tests.trained_runs import trained
 
 
 @pytest.fixture(scope="module")
 def run_of_one_epoch(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    small = ["epochs=1", "model.d_model=32", "model.layers=1", "model.loops=2", "model.backprop_loops=1"]
-    run = tmp_path_factory.mktemp("policy") / "run"
-    start_run(run, load_config("urm_planner", None, small), corpus_dataset, init_from=None, workers=1, resume=False)
-    train(run)
-    return run
+    small = ("model.d_model=32", "model.layers=1", "model.loops=2", "model.backprop_loops=1")
+    return trained(corpus_dataset, tmp_path_factory.mktemp("policy") / "run", *small, arch="urm_planner")
 
 
 @pytest.fixture
@@ -71,24 +65,11 @@ def repo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_kernel(repo: Path, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]]:
-    tools = toolchain_dir(tmp_path / "tools")
-
+def run_kernel(repo: Path, tools: Path) -> Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]]:
     def run(*arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The one archive's planner section (the same in manifest and rollout), and the events."""
-        command = [
-            sys.executable,
-            "-m",
-            "bench.testbeds.sandbox.kernel",
-            "--config",
-            ".cyntra/config.yaml",
-            "run",
-            "--once",
-        ]
-        environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
-        done = subprocess.run(
-            [*command, "--issue", "1", *arguments], cwd=repo, env=environment, capture_output=True, text=True
-        )
+        command = kernel_command("--issue", "1", *arguments, config="config.yaml")
+        done = subprocess.run(command, cwd=repo, env=kernel_environment(tools), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         (archive,) = (repo / ".cyntra" / "archives").iterdir()
         section = orjson.loads((archive / "manifest.json").read_bytes())["planner"]

@@ -6,13 +6,12 @@ from typing import Any
 import yaml
 
 from bench.ledger import Ledger
-from planner.config import load_config
 from planner.dataset.build import build_dataset
 from planner.export.bundle import export_bundle
-from planner.training.loop import start_run, train
 from tests.bench.benches import cases_of
 from tests.bench.conftest import KernelRepo
 from tests.conftest import copy_corpus
+from tests.trained_runs import trained
 
 SECRET = "hunter2-planted"
 
@@ -54,9 +53,7 @@ def test_no_dataset_run_or_bundle_holds_a_secret_of_the_config(tmp_path: Path, r
     out.mkdir()
     info = build_dataset(repo, out / "dataset")
     assert info.kernel_config["toolchains"]["codex"] == {"timeout_minutes": 45}
-    config = load_config("mlp_planner", None, ["epochs=1", "n_similar=2"])
-    start_run(out / "run", config, out / "dataset", init_from=None, workers=1, resume=False)
-    train(out / "run")
+    trained(out / "dataset", out / "run", "n_similar=2")
     export_bundle(out / "run", out / "bundle")
     assert (out / "bundle" / "metadata.json").exists() and holding(out) == []
 

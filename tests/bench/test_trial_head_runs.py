@@ -12,7 +12,7 @@ from planner.runs.checkpoint import read_run
 from planner.runs.learned import LearnedPolicy
 from planner.training.trial_examples import trials_of_examples
 from tests.bench.grouped import N_TRIALS
-from tests.bench.ledgers import trained
+from tests.trained_runs import trained
 
 SETTINGS = ("model.action_head=trials", "epochs=40", "batch_size=16", "n_similar=0", "lr=0.01")
 

@@ -31,6 +31,7 @@ from planner.dataset.storage import load_dataset
 from planner.errors import BenchError, ConfigError
 from planner.evaluation.decisions import labels_of
 from tests.bench.benches import bench_repo, cases_of, executor_of
+from tests.bench.sandbox_runs import clone_of
 
 WORLDS = ("cave_1", "cave_2", "cave_3")
 GATES = ["connectivity_v001", "difficulty_v001", "openness_v001"]
@@ -51,8 +52,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def repo(sandbox: Path, tmp_path: Path) -> Path:
     """A copy to run in."""
-    target = tmp_path / "repo"
-    subprocess.run(["git", "clone", "--quiet", str(sandbox), str(target)], check=True)
+    target = clone_of(sandbox, tmp_path / "repo")
     subprocess.run(["git", "config", "user.name", "Tester"], cwd=target, check=True)
     subprocess.run(["git", "config", "user.email", "tester@example.org"], cwd=target, check=True)
     return target

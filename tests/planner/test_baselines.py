@@ -20,8 +20,9 @@ from planner.evaluation.evaluate import evaluate_run
 from planner.policies.neighbours import Neighbourhood
 from planner.policies.policy import admitted, normalise
 from planner.policies.registry import baseline, baselines, withdraw
-from tests.bench.ledgers import judged, rows_of, ten_cases, trained, write_ledger
+from tests.bench.ledgers import judged, rows_of, ten_cases, write_ledger
 from tests.planner.compared import write_compared
+from tests.trained_runs import trained
 
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
 LONG = SERIAL._replace(max_minutes_bin=120)

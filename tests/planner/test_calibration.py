@@ -8,7 +8,6 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from planner.config import load_config
 from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.display.evaluation import print_calibration
 from planner.evaluation.calibrate import calibrate_run
@@ -22,7 +21,7 @@ from planner.scoring.calibration import (
     scale,
     smallest_sample,
 )
-from planner.training.loop import start_run, train
+from tests.trained_runs import trained
 
 
 def test_the_temperature_undoes_overconfidence() -> None:
@@ -158,16 +157,9 @@ def test_an_example_is_scaled_by_what_other_issues_say() -> None:
     np.testing.assert_allclose(heads[0], np.log(np.tile([0.6, 0.4], (12, 1))))
 
 
-def trained(dataset: Path, run: Path, *overrides: str) -> Path:
-    config = load_config("mlp_planner", None, ["epochs=3", *overrides])
-    start_run(run, config, dataset, init_from=None, workers=1, resume=False)
-    train(run)
-    return run
-
-
 def boasting(dataset: Path, run: Path, *overrides: str) -> Path:
     """A run whose policy is nearly sure of everything."""
-    trained(dataset, run, *overrides)
+    trained(dataset, run, "epochs=3", *overrides)
     weights = load_file(checkpoint_path(run) / "model.safetensors")
     weights["heads.linear.weight"] = 30 * weights["heads.linear.weight"]
     save_file(weights, checkpoint_path(run) / "model.safetensors")
@@ -209,7 +201,7 @@ def test_a_calibrated_run_carries_its_temperatures(
 def test_temperatures_that_make_unseen_confidences_worse_are_not_kept(
     corpus_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = trained(corpus_dataset, tmp_path / "run", "model.action_head=joint")
+    run = trained(corpus_dataset, tmp_path / "run", "epochs=3", "model.action_head=joint")
     calibration = calibrate_run(run)
     assert calibration.ece_before is not None and calibration.ece_cross_validated is not None
     assert calibration.ece_cross_validated > calibration.ece_before == calibration.ece_after

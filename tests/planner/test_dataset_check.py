@@ -12,13 +12,12 @@ import numpy as np
 import orjson
 import pytest
 
-from planner.config import load_config
 from planner.dataset.storage import Dataset, load_dataset
 from planner.errors import DatasetError
 from planner.evaluation.dataset_check import check_dataset, judge, policies_trained_on
 from planner.evaluation.evaluate import evaluate_run
 from planner.policies.most_frequent import SMOOTHING, MostFrequent
-from planner.training.loop import start_run, train
+from tests.trained_runs import trained
 
 
 def with_labels_by_risk(source: Path, target: Path, noise: float) -> Dataset:
@@ -104,9 +103,7 @@ def test_values_are_counted_against_the_examples_that_show_them(synthetic: tuple
 
 
 def test_a_trained_runs_loss_is_the_one_that_evaluation_reports(synthetic: tuple[Path, Path], tmp_path: Path) -> None:
-    config = load_config("mlp_planner", None, ["epochs=2"])
-    start_run(tmp_path / "run", config, synthetic[1], init_from=None, workers=1, resume=False)
-    train(tmp_path / "run")
+    trained(synthetic[1], tmp_path / "run", "epochs=2")
     dataset = load_dataset(synthetic[1])
     report = check_dataset(dataset, policies_trained_on(dataset, {"mine": tmp_path / "run"})).to_json()
     evaluated = evaluate_run(tmp_path / "run").to_json()["splits"]["val"]["all"]["policies"]
@@ -118,9 +115,7 @@ def test_a_trained_runs_loss_is_the_one_that_evaluation_reports(synthetic: tuple
 def test_a_run_on_another_dataset_is_refused(
     synthetic: tuple[Path, Path], corpus_dataset: Path, tmp_path: Path
 ) -> None:
-    config = load_config("mlp_planner", None, ["epochs=1"])
-    start_run(tmp_path / "run", config, synthetic[1], init_from=None, workers=1, resume=False)
-    train(tmp_path / "run")
+    trained(synthetic[1], tmp_path / "run")
     with pytest.raises(DatasetError, match="mine: not trained on"):
         policies_trained_on(load_dataset(corpus_dataset), {"mine": tmp_path / "run"})
 

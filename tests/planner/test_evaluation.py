@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from planner.actions import Action, ActionSpace
-from planner.config import load_config
 from planner.dataset.outcomes import make_outcomes
 from planner.dataset.storage import load_dataset
 from planner.errors import DatasetError
@@ -19,8 +18,8 @@ from planner.evaluation.metrics import Logged, entropy, metrics
 from planner.runs.learned import LearnedPolicy
 from planner.scoring.bootstrap import mean_interval, ratio_interval
 from planner.scoring.reliability import expected_calibration_error
-from planner.training.loop import start_run, train
 from tests.planner.mutations import damaged_copy
+from tests.trained_runs import trained
 
 SERIAL, VOTE = Action("serial_handoff", 1, 30, "NA"), Action("speculate_vote", 2, 30, "NA")
 LABELS = [SERIAL, VOTE, VOTE, SERIAL]
@@ -207,11 +206,7 @@ def test_decisions_are_valid_for_their_job_type_and_their_confidences_are_joint_
 @pytest.fixture(scope="module")
 def run(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small MLP trained on the excerpt for two epochs."""
-    path = tmp_path_factory.mktemp("runs") / "run"
-    settings = load_config("mlp_planner", None, ["epochs=2", "model.hidden=8"])
-    start_run(path, settings, corpus_dataset, init_from=None, workers=1, resume=False)
-    train(path)
-    return path
+    return trained(corpus_dataset, tmp_path_factory.mktemp("runs") / "run", "epochs=2", "model.hidden=8")
 
 
 def test_a_report_sets_the_policy_beside_the_rule_and_its_groups_add_up(run: Path, corpus_dataset: Path) -> None:
@@ -245,11 +240,8 @@ def test_another_action_space_is_refused(run: Path, corpus_dataset: Path, tmp_pa
 
 
 def test_a_dataset_with_another_vocabulary_is_encoded_anew(corpus_dataset: Path, tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    small = ["epochs=1", "model.d_model=16", "model.layers=1", "model.heads=2", "n_similar=2"]
-    settings = load_config("transformer_planner", None, small)
-    start_run(path, settings, corpus_dataset, init_from=None, workers=1, resume=False)
-    train(path)
+    small = ("model.d_model=16", "model.layers=1", "model.heads=2", "n_similar=2")
+    path = trained(corpus_dataset, tmp_path / "run", *small, arch="transformer_planner")
     policy, dataset = LearnedPolicy(path), load_dataset(corpus_dataset)
     here = log_probs_on(policy, dataset, dataset.splits["val"])
     turned = damaged_copy(corpus_dataset, tmp_path / "turned", vocabulary=dataset.info.vocabulary[::-1])

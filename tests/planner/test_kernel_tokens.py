@@ -8,15 +8,14 @@ import numpy as np
 import orjson
 import pytest
 
-from planner.config import load_config
 from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.encoding.inputs import inputs_of_contexts
 from planner.encoding.kernel_tokens import KERNEL_SPECIALS, kernel_runs, kernel_segments
 from planner.encoding.profiles import encode
-from planner.runs.checkpoint import read_policy
-from planner.training.loop import start_run, train
+from planner.runs.checkpoint import checkpoint_path, read_policy
 from tests.conftest import CORPUS, FIXTURES
 from tests.planner.mutations import replaced
+from tests.trained_runs import trained
 
 STREAMS = [orjson.loads(line) for line in (FIXTURES / "kernel-streams.jsonl").read_bytes().splitlines()]
 
@@ -93,7 +92,5 @@ def test_serving_reads_the_same_kernel_tokens_as_training(kernel_dataset: Path) 
 
 
 def test_a_checkpoint_keeps_its_datasets_profile(kernel_dataset: Path, tmp_path: Path) -> None:
-    config = load_config("mlp_planner", None, ["epochs=1"])
-    start_run(tmp_path / "run", config, kernel_dataset, init_from=None, workers=1, resume=False)
-    state = train(tmp_path / "run")
-    assert read_policy(tmp_path / "run" / str(state.best)).token_profile == "kernel"
+    run = trained(kernel_dataset, tmp_path / "run")
+    assert read_policy(checkpoint_path(run)).token_profile == "kernel"

@@ -16,7 +16,8 @@ from planner.errors import ConfigError
 from planner.evaluation.compare import compare
 from planner.evaluation.evaluate import evaluate_run
 from planner.scoring.metric import Metric, cell, register, withdraw
-from tests.bench.ledgers import rows_of, ten_cases, trained, write_ledger
+from tests.bench.ledgers import rows_of, ten_cases, write_ledger
+from tests.trained_runs import trained
 from tune.ablate import ablate
 
 VOTES = Metric(

@@ -15,8 +15,8 @@ from planner.models import get_model_source_path, load_model_class
 from planner.models.mlp import FeatureMLP
 from planner.runs.checkpoint import checkpoint_path, read_policy, read_run
 from planner.runs.learned import LearnedPolicy
-from tests.bench.ledgers import trained
 from tests.conftest import FIXTURES
+from tests.trained_runs import trained
 
 FROZEN = FIXTURES / "frozen"
 OWN_MODEL = """

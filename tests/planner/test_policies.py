@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from planner.actions import Action
-from planner.config import arch_names, load_config
+from planner.config import arch_names
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import Dataset, inputs_of_split, load_dataset
 from planner.evaluation.decisions import decide_by_score
 from planner.policies.policy import Policy
 from planner.policies.registry import baselines
 from planner.runs.learned import LearnedPolicy
-from planner.training.loop import start_run, train
 from tests.planner.compared import write_compared
+from tests.trained_runs import trained
 
 JOINT = "-joint"
 NEURAL = [*arch_names(), *(f"{arch}{JOINT}" for arch in arch_names())]
@@ -47,10 +47,7 @@ def fitted(name: str, dataset: Path, run: Path) -> Policy:
     arch = name.removesuffix(JOINT)
     small = [] if arch == "mlp_planner" else ["model.d_model=32", "model.layers=1", "n_similar=2"]
     head = ["model.action_head=joint"] if name.endswith(JOINT) else []
-    config = load_config(arch, None, ["epochs=1", *small, *head])
-    start_run(run, config, dataset, init_from=None, workers=1, resume=False)
-    train(run)
-    return LearnedPolicy(run)
+    return LearnedPolicy(trained(dataset, run, *small, *head, arch=arch))
 
 
 def two_outcomes(context: dict[str, Any]) -> list[ActionOutcome]:

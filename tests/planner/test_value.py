@@ -9,7 +9,6 @@ import torch
 
 from bench.judging.objective import Objective
 from planner.actions import Action, ActionSpace
-from planner.config import load_config
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.storage import inputs_of_split, load_dataset
 from planner.errors import CheckpointError, ConfigError
@@ -17,9 +16,9 @@ from planner.evaluation.decisions import decide_by_rule, decide_by_values
 from planner.runs.checkpoint import read_run
 from planner.runs.value import ActionValues, ValueEnsemble, expected_times, safe_savings, time_limits
 from planner.scoring.utility import limit_ms
-from planner.training.loop import start_run, train
 from tests.bench.test_objective import outcome as bench_outcome
 from tests.planner.compared import write_compared
+from tests.trained_runs import trained
 
 MINUTE_MS = 60_000
 DEFAULT, CHEAP = Action("speculate_vote", 3, 120, "NA"), Action("serial_handoff", 1, 15, "NA")
@@ -72,12 +71,11 @@ def runs(synthetic: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     """Three members of an ensemble, trained for values alone."""
     directory = tmp_path_factory.mktemp("value")
     dataset = write_compared(synthetic[1], directory / "dataset", trap(0))
-    settings = ["model.value_head=true", "policy_weight=0", "bootstrap=true", "lr=0.005", "batch_size=32", "ema=0.9"]
+    values = ("model.value_head=true", "policy_weight=0", "bootstrap=true", "ema=0.9")
+    long = ("epochs=60", "lr=0.005", "batch_size=32")
     runs = [directory / f"run-{seed}" for seed in range(3)]
     for seed, run in enumerate(runs):
-        config = load_config("mlp_planner", None, [*settings, f"seed={seed}"])
-        start_run(run, config, dataset, init_from=None, workers=1, resume=False)
-        train(run)
+        trained(dataset, run, *values, *long, f"seed={seed}")
     return runs
 
 
@@ -170,9 +168,7 @@ def test_one_run_is_no_ensemble(runs: list[Path]) -> None:
 
 def test_a_run_without_a_value_head_is_refused(runs: list[Path], tmp_path: Path) -> None:
     dataset = Path(read_run(runs[0]).dataset)
-    config = load_config("mlp_planner", None, ["epochs=1"])
-    start_run(tmp_path / "run", config, dataset, init_from=None, workers=1, resume=False)
-    train(tmp_path / "run")
+    trained(dataset, tmp_path / "run")
     with pytest.raises(CheckpointError, match="value_head=true"):
         ValueEnsemble([tmp_path / "run"]).best(inputs_of_split(load_dataset(dataset).splits["test"]), "code")
 
@@ -181,9 +177,7 @@ def test_a_value_head_can_be_added_to_the_weights_of_a_policy_without_one(runs: 
     dataset = Path(read_run(runs[0]).dataset)
     plain, valued = tmp_path / "plain", tmp_path / "valued"
     for run, settings, start in ((plain, [], None), (valued, ["model.value_head=true"], plain)):
-        config = load_config("mlp_planner", None, ["epochs=1", *settings])
-        start_run(run, config, dataset, init_from=start, workers=1, resume=False)
-        train(run)
+        trained(dataset, run, *settings, init_from=start)
     split = load_dataset(dataset).splits["test"]
     assert ValueEnsemble([valued]).predict(inputs_of_split(split), "code").passed.shape[:2] == (1, len(split))
 
