@@ -27,6 +27,9 @@ META = b"planner"
 class RecordedExecutions:
     """Cases as they were benched, and their outcomes by case, action and repeat; faults are no outcomes."""
 
+    instant = True  # nothing is run
+    source = None  # all that is needed travels along
+
     cases: tuple[BenchCase, ...]
     outcomes: Mapping[tuple[str, Action, int], BenchOutcome]
     settings: Mapping[str, Any]
@@ -48,15 +51,6 @@ class RecordedExecutions:
             outcomes=found,
             settings=json.loads(meta.get(META, b"{}")).get("settings", {}),
         )
-
-    @property
-    def source(self) -> None:
-        """All that is needed travels along."""
-
-    @property
-    def instant(self) -> bool:
-        """Nothing is run."""
-        return True
 
     def lane_limit_ms(self, action: Action) -> int | None:
         """Not said: an outcome that followed from another one would not be the recorded one."""

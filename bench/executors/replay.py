@@ -72,6 +72,9 @@ class ReplayCase:
 class ReplayExecutor:
     """Recorded trials by case, and how long one minute of budget lasts in them (seconds)."""
 
+    instant = True  # nothing is run
+    source = None  # all that is needed travels along
+
     cases: dict[str, ReplayCase]
     minute_seconds: float
     too_few: dict[str, str]
@@ -100,15 +103,6 @@ class ReplayExecutor:
                 f"{directory}: no problem and agent have {n_trials} timed trials: choose a smaller --trials"
             )
         return cls(cases, minute_seconds, too_few)
-
-    @property
-    def source(self) -> None:
-        """All that is needed travels along."""
-
-    @property
-    def instant(self) -> bool:
-        """Nothing is run."""
-        return True
 
     def lane_limit_ms(self, action: Action) -> int:
         """How long each agent of ``action`` may work."""

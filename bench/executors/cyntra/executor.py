@@ -43,6 +43,8 @@ LONGEST_RUN = Limits(wall_s=4 * 3600.0)
 class CyntraExecutor:
     """What executions have in common. Made by :meth:`prepare` in the driver and sent to Ray's workers as it is."""
 
+    instant = False  # every execution is a real run
+
     repo: Path
     command: tuple[str, ...]
     """The kernel's command line up to its options, its first word an absolute path."""
@@ -162,11 +164,6 @@ class CyntraExecutor:
     def source(self) -> Path:
         """Clones borrow its objects."""
         return self.repo
-
-    @property
-    def instant(self) -> bool:
-        """Every execution is a real run."""
-        return False
 
     def execute(
         self, case: BenchCase, action: Action, work_dir: Path, repeat: int = 0, deadline: Deadline | None = None

@@ -21,6 +21,9 @@ from planner.errors import BenchError
 class SimulateExecutor:
     """The world of one repo."""
 
+    instant = True  # nothing is run
+    source = None  # all that is needed travels along
+
     world: World
 
     @classmethod
@@ -38,15 +41,6 @@ class SimulateExecutor:
         decided_ms = timestamp_to_ms(case.context.created_at)
         run = self.world.run(self.world.issue(case.issue_id), action, repeat, decided_ms)
         return cut(_outcome(run, action, decided_ms), deadline.cap_s)
-
-    @property
-    def source(self) -> None:
-        """All that is needed travels along."""
-
-    @property
-    def instant(self) -> bool:
-        """Nothing is run."""
-        return True
 
     def lane_limit_ms(self, action: Action) -> int | None:
         """How long each agent of ``action`` may work; None for "NA" minutes."""
