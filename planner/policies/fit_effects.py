@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from planner.policies.case_effects import Columns, EffectProcess
 from planner.policies.case_kernel import Cases
-from planner.policies.gaussian_processes import (
-    JITTER,
-    NEWTON_STEPS,
-    NEWTON_TOLERANCE,
-    cholesky_of,
-    inverse_of,
-)
+from planner.policies.gaussian_processes import JITTER, cholesky_of, inverse_of, newton
 
 Array: TypeAlias = NDArray[np.float64]
 VARIANCE_CASES = 600
@@ -81,31 +75,13 @@ class System:
 
     def passes(self, passes: Array, trials: Array) -> EffectProcess:
         """The process of gaussian_processes.passes_given; a case without trials teaches nothing."""
-        scores = np.zeros(len(passes))
-        logits = np.zeros(len(passes))
 
-        def objective(scores: Array, logits: Array) -> float:
-            return float(-0.5 * scores @ logits + passes @ logits - trials @ np.logaddexp(0, logits))
-
-        current = objective(scores, logits)
-        for _ in range(NEWTON_STEPS):
-            p = 1 / (1 + np.exp(-logits))
+        def full_step(logits: Array, p: Array) -> Array:
             w = _curvature(trials, p)
             shrunk = 1.0 + self.alone * w
-            solved = self.solved(w / shrunk)
-            step = solved.applied((w * logits + passes - trials * p) / shrunk) - scores
-            size = 1.0
-            while True:
-                tried = scores + size * step
-                tried_logits = self.times_covariance(tried)
-                value = objective(tried, tried_logits)
-                if value >= current - 1e-10 or size < 1e-3:
-                    break
-                size /= 2
-            change, current, scores, logits = value - current, value, tried, tried_logits
-            if change < NEWTON_TOLERANCE:
-                break
-        p = 1 / (1 + np.exp(-logits))
+            return self.solved(w / shrunk).applied((w * logits + passes - trials * p) / shrunk)
+
+        _, p, _ = newton(passes, trials, self.times_covariance, full_step, np.zeros(len(passes)))
         w = _curvature(trials, p)
         return self._process(passes - trials * p, w / (1.0 + self.alone * w), 0.0)
 

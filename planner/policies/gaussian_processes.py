@@ -155,27 +155,59 @@ class _Laplace(NamedTuple):
 
 
 def _laplace(summed: Array, passes: Array, trials: Array, constant: float, start: Array) -> _Laplace:
-    """Newton from the logits that the weights ``start`` give, (n,)."""
+    """The mode from the weights ``start``, (n,)."""
     from scipy.linalg import cho_solve
 
     covariance = _plus_diagonal(summed + constant, JITTER)
 
+    def curved(p: Array) -> tuple[Array, Array, Array]:
+        """W, its root, and the Cholesky factor of 1 + W^½ K W^½."""
+        w = np.maximum(trials * p * (1 - p), 1e-10)
+        root = np.sqrt(w)
+        return w, root, cholesky_of(_plus_diagonal(covariance * root * root[:, None], 1.0))
+
+    def full_step(logits: Array, p: Array) -> Array:
+        w, root, lower = curved(p)
+        b = w * logits + passes - trials * p
+        return b - root * cho_solve((lower, True), root * (covariance @ b), check_finite=False)
+
+    weights, p, objective = newton(passes, trials, lambda weights: covariance @ weights, full_step, start)
+    w, root, lower = curved(p)
+    return _Laplace(
+        score=passes - trials * p,
+        precision=inverse_of(lower) * root * root[:, None],
+        evidence=objective - float(np.log(np.diag(lower)).sum()),
+        covariance=covariance,
+        curvature=w,
+        third=-trials * p * (1 - p) * (1 - 2 * p),
+        weights=weights,
+    )
+
+
+def newton(
+    passes: Array,
+    trials: Array,
+    times_covariance: Callable[[Array], Array],
+    full_step: Callable[[Array, Array], Array],
+    weights: Array,
+) -> tuple[Array, Array, float]:
+    """Climb to the mode of the logits: its weights (n,), its probabilities (n,), and its logarithm up to a constant.
+
+    Logits are weights times the covariance. ``full_step(logits, p)`` are the weights at which a whole step of Newton
+    from there ends; it is halved until it climbs.
+    """
+
     def objective(weights: Array, logits: Array) -> float:
         return float(-0.5 * weights @ logits + passes @ logits - trials @ np.logaddexp(0, logits))
 
-    weights, logits = start, covariance @ start
+    logits = times_covariance(weights)
     current = objective(weights, logits)
     for _ in range(NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-logits))
-        w = np.maximum(trials * p * (1 - p), 1e-10)
-        root = np.sqrt(w)
-        lower = cholesky_of(_plus_diagonal(covariance * root * root[:, None], 1.0))
-        b = w * logits + passes - trials * p
-        step = b - root * cho_solve((lower, True), root * (covariance @ b), check_finite=False) - weights
+        step = full_step(logits, _logistic(logits)) - weights
         size = 1.0
         while True:
             tried = weights + size * step
-            tried_logits = covariance @ tried
+            tried_logits = times_covariance(tried)
             value = objective(tried, tried_logits)
             if value >= current - 1e-10 or size < 1e-3:
                 break
@@ -183,19 +215,12 @@ def _laplace(summed: Array, passes: Array, trials: Array, constant: float, start
         change, current, weights, logits = value - current, value, tried, tried_logits
         if change < NEWTON_TOLERANCE:
             break
-    p = 1 / (1 + np.exp(-logits))
-    w = np.maximum(trials * p * (1 - p), 1e-10)
-    root = np.sqrt(w)
-    lower = cholesky_of(_plus_diagonal(covariance * root * root[:, None], 1.0))
-    return _Laplace(
-        score=passes - trials * p,
-        precision=inverse_of(lower) * root * root[:, None],
-        evidence=current - float(np.log(np.diag(lower)).sum()),
-        covariance=covariance,
-        curvature=w,
-        third=-trials * p * (1 - p) * (1 - 2 * p),
-        weights=weights,
-    )
+    return weights, _logistic(logits), current
+
+
+def _logistic(logits: Array) -> Array:
+    probabilities: Array = 1 / (1 + np.exp(-logits))
+    return probabilities
 
 
 def _gaussian_evidence(
