@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 
 # Started in the background of a script, a process ignores Ctrl-C, and so would every command that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# One thread per process for linear algebra: those of two workers on two cores spin while they wait for each other.
+for library in ("OPENBLAS", "OMP"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 # How long an example takes tells how busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")

@@ -68,12 +68,13 @@ def test_one_worker_trains_in_this_process_without_ray_and_ends_in_the_same_weig
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     run = begin(tmp_path / "run", dataset)
     reported: list[dict[str, Any]] = []
-    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     with trainer(1) as train_run:
         assert train_run(run, reported.append).finished
     assert [line["epoch"] for line in reported] == [0, 1, 2]
     assert weights(run) == weights(trained)
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
     assert not (run / "ray").exists()
 
 
