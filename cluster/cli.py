@@ -12,7 +12,7 @@ import typer
 from cluster.manifests import Pods, check_manifest, own_checkout, ray_up
 from cluster.manifests import raycluster as make_raycluster
 from cluster.manifests import rayjob as make_rayjob
-from planner.command_app import CommandApp
+from planner.command_app import CommandApp, with_parameters
 from planner.errors import INTERRUPTED_EXIT_CODE, UsageError
 from planner.manner import MANNER
 
@@ -99,9 +99,7 @@ def _takes_pods(function: Callable[..., None]) -> Callable[..., None]:
         function(**values, pods=Pods(**given))
 
     options = [_option(field, get_type_hints(Pods)[field.name]) for field in fields(Pods)]
-    run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined] # read by typer
-    run.__annotations__ = {p.name: p.annotation for p in (*own, *options)}
-    return run
+    return with_parameters(run, [*own, *options])
 
 
 def _option(field: "Field[Any]", annotation: Any) -> inspect.Parameter:

@@ -4,7 +4,7 @@ import functools
 import inspect
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -58,10 +58,15 @@ def _speaking(function: Callable[..., None]) -> Callable[..., None]:
             raise Interrupted(f"Stopped. {_what_goes_on(function.__name__)}") from None
 
     options = [_option(*one) for one in EVERYWHERE]
-    parameters = [*own.values(), *options]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # read by typer
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
+    return with_parameters(run, [*own.values(), *options])
+
+
+def with_parameters(function: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """The function itself, which now declares these parameters: typer makes the command line of them."""
+    # What inspect.signature reads; the type of a function does not declare it.
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    return function
 
 
 def _option(field: str, flags: list[str], sentence: str) -> inspect.Parameter:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from planner.command_app import with_parameters
 from planner.errors import ConfigError, UsageError
 from planner.places import NO_URI, OR_URI, is_uri, place_of
 
@@ -98,11 +99,7 @@ def with_options(command: str, models: Callable[[], Sequence[type[BaseModel]]]) 
 
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         fields = [_parameter(name, field) for name, field in _fields(models())]
-        parameters = [context, *own, *fields]
-        # What inspect.signature, and so typer, reads; the type of a function does not declare it.
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
-        return run
+        return with_parameters(run, [context, *own, *fields])
 
     return decorate
 
