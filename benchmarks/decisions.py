@@ -197,17 +197,6 @@ def fit_fold(table: Table, fold: Fold, members: Sequence[Member], seed: int) -> 
     )
 
 
-@dataclass
-class Choices:
-    """What one policy chose, over seeds: the means of what its choices come to, (judged cases,) each."""
-
-    name: str
-    recorded: PlanOutcomes
-    expected: PlanOutcomes
-    recorded_utility: Array
-    expected_utility: Array
-
-
 def measure(table: Table, setting: str, members: Sequence[Member], seeds: int) -> dict[str, Any]:
     """All figures of one table in one setting."""
     readings = {

@@ -42,7 +42,7 @@ class Selector(ABC):
 
     def __init__(self, dataset: Dataset, seed: int = 0) -> None:
         self.space: ActionSpace = dataset.space
-        ((self._job_type, known),) = known_utilities(dataset).items()
+        (known,) = known_utilities(dataset).values()
         rows = feature_rows(inputs_of_split(dataset.splits["train"]))[known.rows]
         self.fit(rows, -known.utilities, seed)
 

@@ -115,7 +115,7 @@ def fit(planted: Planted) -> StructuralFit:
     """The model by itself."""
     trials = planted.trials
     vocabulary = CaseVocabulary.fit(trials.subjects, trials.tool.tolist())
-    case, _ = cases_of(vocabulary, trials)
+    case, _ = cases_of(trials)
     firsts = np.unique(case, return_index=True)[1]
     cases = vocabulary.cases([trials.subjects[at] for at in firsts], trials.tool[firsts].tolist())
     seen, residuals = sum_trials(

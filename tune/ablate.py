@@ -178,10 +178,6 @@ def _variant(axis: str, label: str, config: TrainConfig, out: Path, seeds: int) 
     return Variant(axis, label, config, runs)
 
 
-def _label(settings: Settings) -> str:
-    return " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in settings.items())
-
-
 def _seeded(config: TrainConfig, seed: int) -> TrainConfig:
     return config.model_copy(update={"seed": seed})
 

@@ -29,7 +29,6 @@ class Cost:
     executions: int
     agent_minutes: float
     dollars: float | None
-    with_dollars: int
     source: Source
 
     @property
@@ -74,7 +73,6 @@ def cost_of(grid: Grid, minute_ms: float) -> Cost:
         executions=len(ran),
         agent_minutes=sum(outcome.agent_ms for outcome in ran) / minute_ms,
         dollars=sum(dollars) if dollars else None,
-        with_dollars=len(dollars),
         source=source_of(grid),
     )
 
@@ -145,7 +143,7 @@ def _with_run(sources: Sources, standings: Standings, best: Standing, evidence: 
             "open",
             f"Nothing can be said yet: {_too_few(standings.n_problems)} to tell a better policy from chance.",
             evidence,
-            (_bench_more(sources, MIN_PROBLEMS * 3 - standings.n_problems),),
+            (_bench_more(MIN_PROBLEMS * 3 - standings.n_problems),),
         )
     if over_rule.low > 0 and over_fixed is not None and over_fixed.low > 0:
         return Answer(
@@ -161,7 +159,7 @@ def _with_run(sources: Sources, standings: Standings, best: Standing, evidence: 
             f"Take one action for every issue, {action}: on {cases} it is worth {won(fixed_over_rule)} of utility more "
             f"than today's rule, and {_not_better(best, over_fixed)}.",
             evidence,
-            (_bench_more(sources, _cases_wanted(over_fixed, standings.n_cases)),),
+            (_bench_more(_cases_wanted(over_fixed, standings.n_cases)),),
         )
     if over_rule.low > 0:
         return Answer(
@@ -169,7 +167,7 @@ def _with_run(sources: Sources, standings: Standings, best: Standing, evidence: 
             f"Follow “{best.label}” rather than today's rule: on {cases} it is worth {won(over_rule)} of utility more, "
             f"which chance does not explain; {_not_better(best, over_fixed)}.",
             evidence,
-            (*_to_serve(sources, best), _bench_more(sources, _cases_wanted(over_fixed, standings.n_cases))),
+            (*_to_serve(sources, best), _bench_more(_cases_wanted(over_fixed, standings.n_cases))),
         )
     if over_rule.high < 0:
         return Answer(
@@ -177,14 +175,14 @@ def _with_run(sources: Sources, standings: Standings, best: Standing, evidence: 
             f"Keep today's rule: on {cases} the best trained run, “{best.label}”, is worth {won(over_rule)} of utility "
             "less.",
             evidence,
-            (_bench_more(sources, None),),
+            (_bench_more(None),),
         )
     return Answer(
         "open",
         f"Nothing can be said yet: on {cases} the best trained run, “{best.label}”, and today's rule differ by "
         f"{won(over_rule)} of utility, which may be chance.",
         evidence,
-        (_bench_more(sources, _cases_wanted(over_rule, standings.n_cases)),),
+        (_bench_more(_cases_wanted(over_rule, standings.n_cases)),),
     )
 
 
@@ -208,7 +206,7 @@ def _without_runs(sources: Sources, standings: Standings, evidence: tuple[str, .
             "open",
             f"Nothing can be said yet: {_too_few(standings.n_problems)} to tell a better action from chance.",
             evidence,
-            (_bench_more(sources, MIN_PROBLEMS * 3 - standings.n_problems), train),
+            (_bench_more(MIN_PROBLEMS * 3 - standings.n_problems), train),
         )
     if found.low > 0:
         return Answer(
@@ -223,7 +221,7 @@ def _without_runs(sources: Sources, standings: Standings, evidence: tuple[str, .
         f"Keep today's rule for now: on {cases} the best fixed action differs from it by {won(found)} of utility, "
         "which may be chance, and no learned policy was judged.",
         evidence,
-        (train, _bench_more(sources, _cases_wanted(found, standings.n_cases))),
+        (train, _bench_more(_cases_wanted(found, standings.n_cases))),
     )
 
 
@@ -233,7 +231,7 @@ def _nothing(sources: Sources) -> Answer:
             "nothing",
             "Nothing can be said yet: the bench has too few cases of which two actions can be compared.",
             (f"The ledger is {sources.ledger}.",),
-            (_bench_more(sources, None),),
+            (_bench_more(None),),
         )
     return Answer(
         "nothing",
@@ -272,7 +270,7 @@ def _cases_wanted(found: Gain | None, n_cases: int) -> int | None:
     return max(1, math.ceil(wanted - n_cases))
 
 
-def _bench_more(sources: Sources, cases: int | None) -> str:
+def _bench_more(cases: int | None) -> str:
     number = "more cases" if not cases or cases < 0 or cases > 5000 else f"about {plural(cases, 'more case')}"
     return f"Measure {number}: planner bench --k 4, then evaluate again with --bench"
 

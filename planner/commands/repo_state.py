@@ -3,7 +3,6 @@
 Reads names, times and small JSON files only: neither torch nor Ray.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,6 @@ WINNERS = DATASET.with_name("winners")
 STUDIES = ("compare", "ablate", "tune")
 REBUILD_SHARE = 0.1
 """So many new runs, beside those in the dataset, make it worth building again."""
-ARCHIVE_TIME = re.compile(r"(\d{8}T\d{6}Z)")
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,9 @@ def read_state(repo: Path) -> RepoState:
     datasets = tuple(
         found for path in (DATASET, WINNERS) if (found := _dataset(repo / path, repo, path == DATASET)) is not None
     )
-    hashes = {str((repo / path).resolve()): found.dataset_hash for path, found in _by_place(datasets, repo)}
+    hashes = {str((repo / found.path).resolve()): found.dataset_hash for found in datasets}
     trained = tuple(sorted(_trained(repo, hashes), key=lambda run: -run.written_s))
-    ledger, bundle = _ledger(repo / LEDGER, repo), _bundle(repo, datasets, trained)
+    ledger, bundle = _ledger(repo / LEDGER, repo), _bundle(repo, trained)
     studies = tuple(name for name in STUDIES if (repo / PLANNER_DIR / name).is_dir())
     is_repo = (repo / ".cyntra").is_dir()
     command, why = _next(repo, is_repo, runs, datasets, trained, ledger, bundle)
@@ -157,10 +155,6 @@ def _dataset(path: Path, repo: Path, of_runs: bool) -> DatasetState | None:
         built_s=built,
         new_runs=sum(entry.stat().st_mtime > built for entry in entries) if of_runs else None,
     )
-
-
-def _by_place(datasets: Sequence[DatasetState], repo: Path) -> list[tuple[Path, DatasetState]]:
-    return [(Path(found.path), found) for found in datasets]
 
 
 def _trained(repo: Path, hashes: dict[str, str]) -> list[TrainedState]:
@@ -217,7 +211,7 @@ def _ledger(path: Path, repo: Path) -> LedgerState | None:
     return LedgerState(shown, cases, counts.finished, counts.planned + counts.started, counts.faults, written)
 
 
-def _bundle(repo: Path, datasets: Sequence[DatasetState], trained: Sequence[TrainedState]) -> BundleState | None:
+def _bundle(repo: Path, trained: Sequence[TrainedState]) -> BundleState | None:
     document = _json(repo / BUNDLE / "metadata.json")
     if document is None:
         return None

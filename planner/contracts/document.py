@@ -13,7 +13,6 @@ from planner.contracts.versions import Format
 from planner.dimensions import DIMENSIONS, Dimension
 from planner.errors import ContractError
 
-NA: Literal["NA"] = "NA"
 MAX_BIN = 10**9
 MAX_COUNT = 2**53
 """Larger numbers count nothing, and JSON does not carry them exactly."""

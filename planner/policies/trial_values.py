@@ -171,7 +171,7 @@ def fit_trial_values(
             "bench some"
         )
     vocabulary = CaseVocabulary.fit(used.subjects, used.tool.tolist())
-    case, places = cases_of(vocabulary, used)
+    case, places = cases_of(used)
     firsts = np.unique(case, return_index=True)[1]
     cases = vocabulary.cases([used.subjects[at] for at in firsts], used.tool[firsts].tolist())
     log_time = np.log(used.duration_ms / minute_ms)
@@ -199,7 +199,7 @@ def fit_trial_values(
     return TrialValues(fit.model, forest, tuple(members), tuple(plans), judged)
 
 
-def cases_of(vocabulary: CaseVocabulary, trials: Trials) -> tuple[NDArray[np.int64], dict[tuple[str, str], int]]:
+def cases_of(trials: Trials) -> tuple[NDArray[np.int64], dict[tuple[str, str], int]]:
     """Which case each trial is of, and the number of each (issue, tool)."""
     places: dict[tuple[str, str], int] = {}
     case = [
