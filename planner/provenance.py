@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
-def tool_versions() -> dict[str, str]:
-    """The versions that produced a result."""
+def tool_versions(*others: str) -> dict[str, str]:
+    """The versions that produced a result, also of ``others``; of packages that are not here, none."""
     versions = {"python": platform.python_version()}
-    for package in ("cyntra-planner", "numpy", "orjson", "pyarrow", "ray", "torch"):
+    for package in ("cyntra-planner", "numpy", "orjson", "pyarrow", "ray", "torch", *others):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.executors.cyntra.overlay import SERIAL, SPECULATE, forced_fields, tool_settings
+from bench.executors.cyntra.overlay import forced_fields, speculates, tool_settings
 from planner.actions import Action
 from planner.artifacts.lenient import section
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import Toolchain
 from planner.artifacts.tracked_issue import TrackedIssue
 from planner.artifacts.universe import load_kernel_config
-from planner.errors import BenchError
 from planner.policies.heuristic import HeuristicPolicy, RulePlan
 
 PREFIX = ".planner-run-"
@@ -45,10 +44,8 @@ def run_overlay(
 
 
 def _swarm(repo: Repo, action: Action, issue: TrackedIssue, names: Sequence[str]) -> dict[str, Any]:
-    if action.swarm_id == SERIAL:
+    if not speculates(action):
         return {"speculation": {"enabled": False}}
-    if action.swarm_id != SPECULATE:
-        raise BenchError(f"swarm {action.swarm_id!r} cannot be forced on Cyntra: only {SERIAL} and {SPECULATE} can")
     rule = HeuristicPolicy.of_repo(repo)
     own = section(dict(repo.config), "routing").get("rules") or []
     n = action.max_candidates_bin

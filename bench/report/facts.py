@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import orjson
@@ -43,12 +42,7 @@ def facts(sources: Sources, grid: Grid | None, runs: Sequence[TrainedRun], set_a
 
 
 def _made() -> Rows:
-    versions = tool_versions()
-    for package in ("matplotlib", "jinja2"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    versions = tool_versions("matplotlib", "jinja2")
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return (
         ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 from collections import Counter
@@ -25,7 +24,7 @@ from planner.serve import decide_issue
 from tests.bench.conftest import SOLVES, KernelRepo
 from tests.bench.dispatch_repo import SERIAL_45, SPECULATE_3_30, DispatchRepo, killing
 from tests.bench.scripted_bundle import CODE_ACTIONS, write_kernel_bundle, write_scripted_bundle
-from tests.bench.test_real_kernel import BLENDER, write_world
+from tests.bench.test_real_kernel import put_blender_on_path, write_world
 from tests.rule.pairs import KERNEL
 
 REAL = str(KERNEL)
@@ -140,12 +139,7 @@ def test_an_evolution_runs_with_the_swarm_population_and_generations_that_are_de
 ) -> None:
     root = create_sandbox(tmp_path / "repo", issues=1, seed=0)
     write_world(root)
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, text in (("blender", BLENDER), ("codex", "#!/bin/sh\n")):
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    put_blender_on_path(tmp_path / "tools", monkeypatch)
     space = Repo(root).universe.action_space
     tags = write_scripted_bundle(tmp_path / "bundle", space, job_type="fab-world")
     wanted = [Action("speculate_vote", 2, 15, 2), Action("serial_handoff", 1, "NA", 3)]

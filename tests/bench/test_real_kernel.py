@@ -132,12 +132,7 @@ def test_the_real_kernel_evolves_a_world_with_the_population_and_generations_tha
 ) -> None:
     repo = create_sandbox(tmp_path / "repo", issues=1, seed=0)
     write_world(repo)
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, text in (("blender", BLENDER), ("codex", "#!/bin/sh\n")):
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    put_blender_on_path(tmp_path / "tools", monkeypatch)
     report = bench_repo(
         repo,
         [str(KERNEL)],
@@ -159,6 +154,15 @@ def test_the_real_kernel_evolves_a_world_with_the_population_and_generations_tha
         assert action.max_iterations_bin in ("NA", plan.max_iterations_executed)
         scores[plan.max_candidates_executed or 0, plan.max_iterations_executed or 0] = outcome.score
     assert len(scores) >= 3 and len(set(scores.values())) >= 2
+
+
+def put_blender_on_path(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for Blender, and an agent that does nothing."""
+    tools.mkdir()
+    for name, text in (("blender", BLENDER), ("codex", "#!/bin/sh\n")):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
 
 
 def write_world(repo: Path) -> None:

@@ -33,15 +33,20 @@ def overlay_config(
 
 
 def _swarm(action: Action, toolchains: Sequence[Toolchain]) -> dict[str, Any]:
-    if action.swarm_id == SERIAL:
+    if not speculates(action):
         # Beats the issue's own wish to speculate, its risk and the routing rules.
         return {"speculation": {"enabled": False}}
-    if action.swarm_id != SPECULATE:
-        raise BenchError(f"swarm {action.swarm_id!r} cannot be forced on Cyntra: only {SERIAL} and {SPECULATE} can")
     rule: dict[str, Any] = {"match": {}, "use": [toolchain.name for toolchain in toolchains], "speculate": True}
     if action.max_candidates_bin != "NA":
         rule["parallelism"] = action.max_candidates_bin
     return {"speculation": {"enabled": True}, "routing": {"rules": [rule]}}
+
+
+def speculates(action: Action) -> bool:
+    """Whether agents work side by side; BenchError for a swarm that Cyntra's command line cannot run."""
+    if action.swarm_id not in (SERIAL, SPECULATE):
+        raise BenchError(f"swarm {action.swarm_id!r} cannot be forced on Cyntra: only {SERIAL} and {SPECULATE} can")
+    return action.swarm_id == SPECULATE
 
 
 def tool_settings(
