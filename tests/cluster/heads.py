@@ -41,7 +41,8 @@ def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
     # Not pytest's own directory: Ray puts sockets there, whose paths may have 107 characters at most.
     directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     # RAY_TMPDIR is where `auto` looks first for a head; without it, it might find somebody else's.
-    environment = {**new_environment(), "RAY_TMPDIR": str(directory)}
+    # A node that is gone is seen after five looks that find nothing: by default three seconds apart.
+    environment = {**new_environment(), "RAY_TMPDIR": str(directory), "RAY_health_check_period_ms": "500"}
     port, dashboard, client, agent = free_ports(4)
     command = f"""{BIN / "ray"} start --head --block --num-cpus {cpus} --object-store-memory 100000000
         --disable-usage-stats --temp-dir {directory / "ray"} --port {port} --include-dashboard {with_dashboard}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,34 @@ from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.cluster.heads import CAN_MOUNT, CANNOT_MOUNT, Head, hiding, ray_head, ray_node
 from tests.tune.processes import run_planner, start_planner, wait_until
 
-SLOW_TOOL = "#!/bin/sh\nsleep 2\ntouch solved.txt\n"
+SLOW_TOOL = "#!/bin/sh\n[ -e {hurry} ] || sleep 2\ntouch solved.txt\n"
+WAITING_TOOL = "#!/bin/sh\nuntil [ -e {hurry} ]; do sleep 0.1; done\ntouch solved.txt\n"
+
+
+@pytest.fixture(scope="module")
+def lasting_head() -> Iterator[Head]:
+    """A head with one CPU, which nodes join and leave."""
+    with ray_head(cpus=1) as started:
+        yield started
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> KernelRepo:
-    """Eight issues, and tools of which each takes two seconds."""
+    """Eight issues, and tools of which each takes two seconds until :func:`hurry` is called."""
     made = KernelRepo(tmp_path)
     made.write_issues(*({"id": str(number)} for number in range(1, 9)))
-    for name in ("codex", "claude", "opencode"):
-        made.write_tool(name, SLOW_TOOL)
+    write_tools(made, SLOW_TOOL)
     return made
+
+
+def write_tools(repo: KernelRepo, text: str) -> None:
+    for name in ("codex", "claude", "opencode"):
+        repo.write_tool(name, text.format(hurry=repo.tools / "hurry"))
+
+
+def hurry(repo: KernelRepo) -> None:
+    """From now on its tools take no time: what is to be seen has been seen."""
+    (repo.tools / "hurry").touch()
 
 
 def command(repo: KernelRepo, head: Head, *more: object) -> tuple[object, ...]:
@@ -56,46 +74,46 @@ def with_tools(repo: KernelRepo, head: Head) -> Head:
     return Head(head.address, head.dashboard, environment(repo, head), head.pid)
 
 
-def test_a_node_that_dies_during_a_bench_takes_nothing_with_it(repo: KernelRepo) -> None:
-    with ray_head(cpus=1) as started:
-        head = with_tools(repo, started)
-        with ray_node(head) as kill:
-            process = start_planner(head.environment, *command(repo, head))
-            wait_until(lambda: progress(repo).started == 2 and progress(repo).finished >= 2, 90, "work on both nodes")
-            kill()
-            output, _ = process.communicate(timeout=180)
-        assert process.returncode == 0, output
+def test_a_node_that_joins_gets_its_share_of_a_running_bench(repo: KernelRepo, lasting_head: Head) -> None:
+    head = with_tools(repo, lasting_head)
+    write_tools(repo, WAITING_TOOL)
+    process = start_planner(head.environment, *command(repo, head))
+    wait_until(lambda: progress(repo).started == 1, 90, "a first execution")
+    with ray_node(head):
+        wait_until(lambda: progress(repo).started == 2, 90, "two executions side by side")
+        hurry(repo)
+        output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert progress(repo).passed == 8
+
+
+def test_a_node_that_dies_during_a_bench_takes_nothing_with_it(repo: KernelRepo, lasting_head: Head) -> None:
+    head = with_tools(repo, lasting_head)
+    with ray_node(head) as kill:
+        process = start_planner(head.environment, *command(repo, head))
+        wait_until(lambda: progress(repo).started == 2 and progress(repo).finished >= 2, 90, "work on both nodes")
+        kill()
+        hurry(repo)
+        output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
     found = progress(repo)
     assert (found.finished, found.passed, found.faults, found.planned) == (8, 8, 0, 0)
 
 
-def test_a_node_that_joins_gets_its_share_of_a_running_bench(repo: KernelRepo) -> None:
-    with ray_head(cpus=1) as started:
-        head = with_tools(repo, started)
-        for name in ("codex", "claude", "opencode"):
-            repo.write_tool(name, SLOW_TOOL.replace("sleep 2", "sleep 6"))
-        process = start_planner(head.environment, *command(repo, head))
-        wait_until(lambda: progress(repo).started == 1, 90, "a first execution")
-        with ray_node(head):
-            wait_until(lambda: progress(repo).started == 2, 90, "two executions side by side")
-            output, _ = process.communicate(timeout=180)
-        assert process.returncode == 0, output
-    assert progress(repo).passed == 8
-
-
 @pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)
-def test_a_node_without_the_tools_gets_no_work_and_is_named(repo: KernelRepo) -> None:
-    with ray_head(cpus=1) as started:
-        head = with_tools(repo, started)
-        with ray_node(head, *hiding(repo.tools)):
-            code, output = run_planner(head.environment, *command(repo, head, "--limit", "4"))
+def test_a_node_without_the_tools_gets_no_work_and_is_named(repo: KernelRepo, lasting_head: Head) -> None:
+    head = with_tools(repo, lasting_head)
+    with ray_node(head, *hiding(repo.tools)):
+        code, output = run_planner(head.environment, *command(repo, head, "--limit", "4"))
     assert code == 0, output
     assert "got no more work: claude, codex, opencode not on PATH there" in output
     found = progress(repo)
     assert (found.passed, found.faults, found.retried) == (4, 0, 0)
 
 
-def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_does(repo: KernelRepo) -> None:
+def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_does(
+    repo: KernelRepo, lasting_head: Head
+) -> None:
     with ray_head(cpus=1) as started:
         head = with_tools(repo, started)
         process = start_planner(head.environment, *command(repo, head))
@@ -105,8 +123,8 @@ def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_do
         assert process.returncode == 1
         (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
         assert "what was finished is" in line and "give the same command" in line
-    with ray_head(cpus=1) as started:
-        head = with_tools(repo, started)
-        code, output = run_planner(head.environment, *command(repo, head))
+    hurry(repo)
+    head = with_tools(repo, lasting_head)
+    code, output = run_planner(head.environment, *command(repo, head))
     assert code == 0, output
     assert progress(repo).passed == 8
