@@ -82,7 +82,9 @@ def test_a_dataset_is_built_and_trained_on_by_two_workers_and_by_one_when_a_node
     dataset = repo / ".cyntra/planner/dataset"
     assert load_dataset(dataset).info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
     elastic = ("--min-workers", "1", "--workers", "2", "--set", f"epochs={EPOCHS}", "--set", f"patience={EPOCHS}")
-    process = start_planner(machines.head.environment, "train", dataset, *cluster, "--out", run, *elastic)
+    # An epoch lasts until Ray Train looks again: by default two seconds.
+    environment = {**machines.head.environment, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    process = start_planner(environment, "train", dataset, *cluster, "--out", run, *elastic)
     log = run / "metrics.jsonl"
     wait_until(lambda: process.poll() is not None or log.exists(), 120, "epochs on the driver's disk")
     assert list((machines.cache / "datasets").glob("*/dataset/dataset.json")), "it came by way of the object store"
