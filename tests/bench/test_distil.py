@@ -48,7 +48,7 @@ def taught(teacher: Path, dataset: Path, run: Path, *settings: str, perturbed: i
 def test_a_pupil_decides_as_its_teacher_does_on_most_contexts_that_it_has_not_seen(
     teacher: Path, grouped_winners: Path, tmp_path: Path
 ) -> None:
-    report = taught(teacher, grouped_winners, tmp_path / "pupil", *QUICK, perturbed=800)
+    report = taught(teacher, grouped_winners, tmp_path / "pupil", *QUICK, perturbed=300)
     dataset = load_dataset(grouped_winners)
     assert (report.split, report.contexts) == ("test", len(dataset.splits["test"]))
     assert report.agreement is not None and report.utility_lost is not None and report.utility is not None
