@@ -69,11 +69,11 @@ def test_who_lacks_the_token_does_not_get_into_an_embedded_ray() -> None:
     assert done.stdout.split("\n")[:-1] == ["refused", "refused", "let in"], done.stderr
 
 
-def test_an_address_where_nothing_answers_is_reported_in_seconds(small_dataset: Path, tmp_path: Path) -> None:
+def test_an_address_where_nothing_answers_is_reported_in_seconds(corpus_dataset: Path, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     begun = time.monotonic()
     code, output = run_planner(
-        new_environment(), "tune", small_dataset, "--out", tmp_path / "tune", "--address", address
+        new_environment(), "tune", corpus_dataset, "--out", tmp_path / "tune", "--address", address
     )
     assert code == 1
     assert f"error: Ray at {address}: nothing answers" in output

@@ -69,14 +69,14 @@ def test_only_an_address_leads_to_the_head(head: Head, named: bool) -> None:
 
 
 def test_a_submitted_job_runs_to_success_and_writes_to_absolute_paths(
-    head: Head, small_dataset: Path, tmp_path: Path
+    head: Head, corpus_dataset: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "tune"
     submit = f"{BIN / 'ray'} job submit --address {head.dashboard} --working-dir {REPO} --"
-    command = [*submit.split(), "planner", "tune", str(small_dataset), *SEARCH, "--out", str(out)]
+    command = [*submit.split(), "planner", "tune", str(corpus_dataset), *SEARCH, "--out", str(out)]
     submitted = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=240)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    assert f"next: planner train {small_dataset} --config {out / 'best.yaml'}" in submitted.stdout
+    assert f"next: planner train {corpus_dataset} --config {out / 'best.yaml'}" in submitted.stdout
     assert load_config("mlp_planner", out / "best.yaml").epochs == 2
 
 

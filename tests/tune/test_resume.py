@@ -21,9 +21,9 @@ from tune.search import run_search
 TRIALS, EPOCHS = 3, 40
 
 
-def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: Path, tmp_path: Path) -> None:
+def test_a_killed_search_resumes_with_exactly_the_missing_trials(corpus_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "tune"
-    arguments = ("tune", small_dataset, "--trials", TRIALS, "--epochs", EPOCHS, "--workers", 1, "--out", out)
+    arguments = ("tune", corpus_dataset, "--trials", TRIALS, "--epochs", EPOCHS, "--workers", 1, "--out", out)
     environment = new_environment()
     process = start_planner(environment, *arguments)
     wait_until((out / "trials" / "001" / "metrics.jsonl").exists, 120, "second trial started")
@@ -41,7 +41,7 @@ def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: 
     assert code == 0, output
     assert f"{TRIALS} trials: " in output
     assert "1 from an earlier session" in output
-    assert f"next: planner train {small_dataset} --config {out / 'best.yaml'}" in output
+    assert f"next: planner train {corpus_dataset} --config {out / 'best.yaml'}" in output
     assert sorted(path.name for path in (out / "trials").iterdir()) == ["000", "001", "002"]
     assert (out / "trials" / "000" / "run.json").read_bytes() == kept
     # The interrupted trial went on in its own run, from where it was.
@@ -56,10 +56,10 @@ def test_a_killed_search_resumes_with_exactly_the_missing_trials(small_dataset: 
     assert_nothing_left(environment, besides=AGENTS)
 
 
-def test_resuming_a_search_that_is_complete_trains_nothing(small_dataset: Path, tmp_path: Path) -> None:
+def test_resuming_a_search_that_is_complete_trains_nothing(corpus_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "tune"
-    first = run_search(small_dataset, out, trials=1, epochs=1)
+    first = run_search(corpus_dataset, out, trials=1, epochs=1)
     written = {path: path.stat().st_mtime_ns for path in (out / "trials").rglob("*")}
-    again = run_search(small_dataset, out, trials=1, epochs=1)
+    again = run_search(corpus_dataset, out, trials=1, epochs=1)
     assert again.trials == first.trials
     assert {path: path.stat().st_mtime_ns for path in (out / "trials").rglob("*")} == written

@@ -30,12 +30,12 @@ Finished = tuple[SearchResult, list[SearchProgress]]
 
 
 @pytest.fixture(scope="module")
-def finished(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(corpus_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A search of four trials, and the progress it told."""
     seen: list[SearchProgress] = []
     out = tmp_path_factory.mktemp("search") / "tune"
     track = ["tests.planner.recording_tracker:Recorder"]
-    return run_search(small_dataset, out, trials=TRIALS, epochs=EPOCHS, progress=seen.append, track=track), seen
+    return run_search(corpus_dataset, out, trials=TRIALS, epochs=EPOCHS, progress=seen.append, track=track), seen
 
 
 def test_a_search_writes_settings_that_train_takes(finished: Finished) -> None:
@@ -135,7 +135,7 @@ def test_progress_counts_every_trial_once(finished: Finished) -> None:
 
 
 def test_more_trials_are_added_to_a_finished_search_and_a_broken_one_is_only_itself(
-    finished: Finished, small_dataset: Path
+    finished: Finished, corpus_dataset: Path
 ) -> None:
     result, _ = finished
     out = result.best_config.parent
@@ -144,7 +144,7 @@ def test_more_trials_are_added_to_a_finished_search_and_a_broken_one_is_only_its
     broken.mkdir()
     (broken / "run.json").write_text("{")
     # By a URI its trials find the dataset wherever they run.
-    again = run_search(f"file://{small_dataset}", out, trials=TRIALS + 2, epochs=EPOCHS)
+    again = run_search(f"file://{corpus_dataset}", out, trials=TRIALS + 2, epochs=EPOCHS)
     assert again.resumed == TRIALS
     assert len(again.trials) == TRIALS + 2
     failed = [record for record in again.trials if record.state == "failed"]
@@ -153,9 +153,9 @@ def test_more_trials_are_added_to_a_finished_search_and_a_broken_one_is_only_its
     assert {number: (out / "trials" / f"{number:03d}" / "run.json").read_bytes() for number in before} == before
 
 
-def test_a_dataset_without_validation_is_refused(small_dataset: Path, tmp_path: Path) -> None:
+def test_a_dataset_without_validation_is_refused(corpus_dataset: Path, tmp_path: Path) -> None:
     dataset = tmp_path / "dataset"
-    shutil.copytree(small_dataset, dataset)
+    shutil.copytree(corpus_dataset, dataset)
     for path in (dataset / "val").glob("*.npy"):
         # The bounds of no outcomes are one zero.
         np.save(path, np.load(path)[: 1 if path.name == "outcome_bounds.npy" else 0])
@@ -163,22 +163,22 @@ def test_a_dataset_without_validation_is_refused(small_dataset: Path, tmp_path: 
         run_search(dataset, tmp_path / "tune")
 
 
-def test_a_directory_with_a_search_of_other_settings_is_left_alone(finished: Finished, small_dataset: Path) -> None:
+def test_a_directory_with_a_search_of_other_settings_is_left_alone(finished: Finished, corpus_dataset: Path) -> None:
     result, _ = finished
     with pytest.raises(
         CheckpointError, match=r"search with other settings .* seed is 0 there, 7 now: --fresh starts anew"
     ):
-        run_search(small_dataset, result.best_config.parent, epochs=EPOCHS, seed=7)
+        run_search(corpus_dataset, result.best_config.parent, epochs=EPOCHS, seed=7)
 
 
-def test_a_directory_with_other_files_is_left_alone(small_dataset: Path, tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_left_alone(corpus_dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="holds other files"):
-        run_search(small_dataset, tmp_path)
+        run_search(corpus_dataset, tmp_path)
 
 
-def test_two_searches_cannot_share_a_directory(small_dataset: Path, tmp_path: Path) -> None:
+def test_two_searches_cannot_share_a_directory(corpus_dataset: Path, tmp_path: Path) -> None:
     with (tmp_path / "search.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(CheckpointError, match="a search is running there"):
-            run_search(small_dataset, tmp_path)
+            run_search(corpus_dataset, tmp_path)
