@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -77,6 +77,32 @@ class Selection(Protocol):
     def choose(self, choice: Choice, n_actions: int) -> list[Action]:
         """``n_actions`` distinct actions, those of ``choice.fixed`` first; fewer when there are no more."""
         ...
+
+
+@dataclass
+class WatchedSelection:
+    """Another selection, and a word after every case: to plan tens of thousands takes a minute."""
+
+    selection: Selection
+    chosen: Callable[[int], None]
+    """Gets how many cases have their actions."""
+    n_cases: int = 0
+
+    @property
+    def name(self) -> str:
+        """The other's."""
+        return self.selection.name
+
+    def count(self, actions: Iterable[Action]) -> None:
+        """As the other does."""
+        self.selection.count(actions)
+
+    def choose(self, choice: Choice, n_actions: int) -> list[Action]:
+        """What the other chooses."""
+        actions = self.selection.choose(choice, n_actions)
+        self.n_cases += 1
+        self.chosen(self.n_cases)
+        return actions
 
 
 @dataclass
