@@ -128,7 +128,7 @@ def bench(
         if kept is not None:
             note(f"the earlier ledger is kept: {kept}")
     with ExecutionBar() as display:
-        report = run_bench(repo, chosen, options.of(kind.options), progress=display.show)
+        report = run_bench(repo, chosen, options.of(kind.options), progress=display.show, planned=display.show_planned)
     print_report(console, report)
     give("bench", report.to_json())
     if not any(case.judged for case in report.cases):

@@ -180,10 +180,12 @@ class Ledger:
 
     def executions(self, case_id: str | None = None) -> list[BenchExecution]:
         """The finished executions of one case, or of all, in the order in which they were planned."""
+        # Two statements in one would look through all executions for those of one case.
+        of_case, values = ("", []) if case_id is None else (" AND case_id = ?", [case_id])
         rows = self._rows(
             "SELECT execution_id, case_id, action, repeat, outcome FROM executions"
-            " WHERE state = 'finished' AND (?1 IS NULL OR case_id = ?1) ORDER BY position",
-            [case_id],
+            f" WHERE state = 'finished'{of_case} ORDER BY position",
+            values,
         )
         with _readable_errors(self.path):
             return [_execution(f"{self.path}: executions", *row) for row in rows]

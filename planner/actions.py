@@ -1,5 +1,7 @@
 """The finite action space as data: enums, bins, validity rules, masks, and joint decoding over the valid tuples."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections import namedtuple
@@ -8,16 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from planner.contracts.document import Bin, accept
 from planner.contracts.kernel import ActionSpaceDocument
 from planner.dimensions import DIMENSIONS
 from planner.errors import ActionError, ContractError
+from planner.lazy_numpy import np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
     class _Values(NamedTuple):
         swarm_id: str
@@ -80,7 +82,7 @@ class ActionSpace:
     """The validity rules as JSON text, so that a space can be a key."""
 
     @classmethod
-    def default(cls, swarm_ids: Iterable[str]) -> "ActionSpace":
+    def default(cls, swarm_ids: Iterable[str]) -> ActionSpace:
         """Cyntra's bins and rules with the swarms of a universe's catalogue (sorted, as the kernel does)."""
         return cls.from_document(
             {
@@ -91,7 +93,7 @@ class ActionSpace:
         )
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], source: str = "action_space") -> "ActionSpace":
+    def from_document(cls, document: Mapping[str, Any], source: str = "action_space") -> ActionSpace:
         """The space inside a planner_input; ContractError or ActionError when it is malformed."""
         try:
             return _space_from_json(_dumps(document))
@@ -101,7 +103,7 @@ class ActionSpace:
             raise ActionError(f"{source}: {error}") from None
 
     @classmethod
-    def union(cls, spaces: Sequence["ActionSpace"]) -> "ActionSpace":
+    def union(cls, spaces: Sequence[ActionSpace]) -> ActionSpace:
         """The smallest space that holds all ``spaces``; rules are joined in order of appearance."""
         if not spaces:
             raise ActionError("no action space to join: pass at least one context")

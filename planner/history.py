@@ -4,18 +4,21 @@ Runs of one signature (same tags, same failures) differ in score only by recency
 takes the best ones, and looks at no more than n runs of each. The result is exact.
 """
 
+from __future__ import annotations
+
 import bisect
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
+from planner.lazy_numpy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -23,7 +26,6 @@ RECENCY_LIMITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
 AGES = len(RECENCY_LIMITS_MS) + 1
 _Entry = tuple[int, int]
 _Head = tuple[float, int, int, float, int, list[_Entry]]
-_LIMITS_MS = np.array(RECENCY_LIMITS_MS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def recency_bucket(at_ms: int, started_ms: int) -> int:
 
 def recency_buckets(since_ms: NDArray[Any]) -> NDArray[np.intp]:
     """:func:`recency_bucket` of many runs, from the time since each one's start."""
-    return _LIMITS_MS.searchsorted(since_ms, side="right")
+    return np.array(RECENCY_LIMITS_MS).searchsorted(since_ms, side="right")
 
 
 class HistoryIndex:

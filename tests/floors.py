@@ -14,6 +14,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "planner.errors",
         "planner.command_help",
         "planner.gc_pause",
+        "planner.lazy_numpy",
         "planner.manner",
         "planner.provenance",
         "planner.standard_output",

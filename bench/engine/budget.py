@@ -25,17 +25,21 @@ class Account:
     def __init__(self, budget: Budget, spent: Mapping[str, Spent]) -> None:
         self._budget = budget
         self._of_case = dict(spent)
+        self._time_ms = sum(one.time_ms for one in spent.values())
+        self._dollars = sum(one.dollars for one in spent.values())
         self._dearest = 0.0
 
     def add(self, case_id: str, time_ms: int, dollars: float) -> None:
         """Book an execution that has ended."""
         before = self._of_case.get(case_id, Spent())
         self._of_case[case_id] = Spent(before.time_ms + time_ms, before.dollars + dollars)
+        self._time_ms += time_ms
+        self._dollars += dollars
         self._dearest = max(self._dearest, dollars)
 
     def exhausted(self, running_ms: int) -> str | None:
         """The cap of the whole bench that is reached, while executions have been running for ``running_ms``."""
-        time_ms = sum(spent.time_ms for spent in self._of_case.values()) + running_ms
+        time_ms = self._time_ms + running_ms
         if self._budget.hours is not None and time_ms >= self._budget.hours * 3_600_000:
             return f"the bench's {self._budget.hours:g} hours are used up"
         return None if self._dollars < self._limit else self._dollars_text
@@ -52,10 +56,6 @@ class Account:
         What an execution costs is known at its end: until then each counts like the dearest one so far.
         """
         return None if self._dollars + n_running * self._dearest < self._limit else self._dollars_text
-
-    @property
-    def _dollars(self) -> float:
-        return sum(spent.dollars for spent in self._of_case.values())
 
     @property
     def _limit(self) -> float:

@@ -30,7 +30,7 @@ class Obstacle:
     """It does not see the data there: with a parcel of them it might."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
     """An actor and where it is."""
 

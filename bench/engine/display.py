@@ -21,9 +21,13 @@ class ExecutionBar(StageBars):
     """A progress bar over executions."""
 
     def __init__(self) -> None:
-        # Executions take seconds, and drawing takes as long as a look at the ledger.
+        # Executions take seconds.
         super().__init__(draws_per_second=2)
         self.update("executions", 0, None, "bench (starting)")
+
+    def show_planned(self, n_cases: int) -> None:
+        """Say how many cases have been made."""
+        self.update("cases", n_cases, None, f"cases planned: {n_cases}")
 
     def show(self, progress: LedgerProgress) -> None:
         """Draw the ledger's counts."""

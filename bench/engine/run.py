@@ -20,7 +20,7 @@ from bench.judging.objective import Objective, Verdict, judge
 from bench.ledger import Ledger, Progress
 from bench.ledger_copy import copied
 from bench.options import BenchOptions
-from bench.planning.selections import AllActions, Coverage, Selection
+from bench.planning.selections import AllActions, Coverage, Selection, WatchedSelection
 from cluster.connect import connect
 from planner.actions import action_from_document
 from planner.contracts.bench import BenchCase
@@ -114,8 +114,11 @@ def run_bench(
     own: OptionsModel | None = None,
     *,
     progress: Callable[[Progress], None] = lambda _: None,
+    planned: Callable[[int], None] = lambda _: None,
 ) -> BenchReport:
     """Bench what ``source`` holds and report; run again after an interruption it does only what is missing.
+
+    ``planned`` gets the number of new cases that have their actions, ``progress`` how far the executions are.
 
     ``source`` is a repo, for the executor replay a folder of tables; ``own`` are the options of the executor's kind
     (default: its defaults). An interrupt, SIGTERM or a closed terminal stops the bench cleanly: it raises
@@ -125,7 +128,7 @@ def run_bench(
     setup = kind.prepare(source, options, own or kind.options())
     recorded = setup.objective
     objective = Objective.of_universe(setup.universe) if recorded is None else Objective.from_document(recorded)
-    selection = make_selection(options)
+    selection = WatchedSelection(make_selection(options), planned)
     copy = place_of(options.ledger_copy) if options.ledger_copy else None
     with (
         Ledger.open(options.ledger or kind.default_ledger(source), take_over=options.take_over) as ledger,

@@ -4,19 +4,21 @@ import contextlib
 import itertools
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.containment.workdirs import own_root, remove_root, remove_stale_roots
 from bench.engine.budget import Account, Budget
+from bench.engine.case_queue import CaseQueue, CaseWork
 from bench.engine.crew import Crew, Worker
 from bench.engine.execution_logs import ExecutionLogs
-from bench.engine.execution_worker import Capping, Done, ExecutionWorker, finished
+from bench.engine.execution_worker import Capping, ExecutionWorker, WorkOrder, finished
 from bench.engine.ray_health import RayHealth
 from bench.engine.remote_deadline import RemoteDeadline
+from bench.engine.tally import Tally
 from bench.executors.outcome import fault
 from bench.executors.places import bench_directory
 from bench.executors.protocol import Executor, TravellingExecutor
@@ -35,23 +37,12 @@ POLL_S = 0.5
 
 
 @dataclass
-class _Case:
-    """What the driver keeps of one case."""
-
-    case: BenchCase
-    document: bytes
-    waiting: list[PlannedExecution] = field(default_factory=list)
-    done: Done = field(default_factory=Done)
-    running: int = 0
-
-
-@dataclass
 class _Running:
     """Executions that a worker is doing."""
 
     worker: Worker
     executions: list[PlannedExecution]
-    case: _Case
+    case: CaseWork
     work_dir: str
     remote_deadline: RemoteDeadline
     started: float
@@ -96,9 +87,13 @@ class WorkerPool:
         self._account = Account(budget, ledger.spent())
         self._max_attempts = max_attempts
         self._numbers = itertools.count()
-        self._cases: dict[str, _Case] = {}
+        self._tally = Tally(ledger.progress())
+        self._queue = CaseQueue(())
+        self._unchecked: list[CaseWork] = []
+        """Cases that have used up something since the budget was looked at."""
         self._running: dict[Any, _Running] = {}
-        self._discarded: list[Any] = []
+        self._leftovers: dict[Worker, str] = {}
+        """Worker -> the work directory of its last executions, which it is yet to remove."""
         self._spread = ToolSpread()
         self.idle_nodes: dict[str, str] = {}
         """Host -> why its node got no work, or no more."""
@@ -126,8 +121,9 @@ class WorkerPool:
             crew = Crew(self._ray, lambda: ExecutionWorker, arguments, self._n_workers, nonce, pack)
             try:
                 self._do_all(crew, raylet)
-                if self._discarded:
-                    self._ray.wait(self._discarded, num_returns=len(self._discarded), timeout=CLEANUP_PATIENCE_S)
+                last = [worker.actor.discard.remote(work_dir) for worker, work_dir in self._leftovers.items()]
+                if last:
+                    self._ray.wait(last, num_returns=len(last), timeout=CLEANUP_PATIENCE_S)
             finally:
                 self.idle_nodes = crew.barred
                 crew.close()
@@ -144,12 +140,11 @@ class WorkerPool:
     def _do_all(self, crew: Crew, raylet: RayHealth) -> None:
         while True:
             self._keep_to_budget()
-            n_waiting = sum(len(case.waiting) for case in self._cases.values())
             unaffordable = self._account.unaffordable(len(self._running))
-            if not self._running and (not n_waiting or unaffordable):
-                self._leave_out(self._cases.values(), unaffordable)
+            if not self._running and (not self._queue.n_waiting or unaffordable):
+                self._leave_out(self._queue.cases.values(), unaffordable)
                 return
-            crew.recruit(n_waiting + len(self._running))
+            crew.recruit(self._queue.n_waiting + len(self._running))
             while (case := self._next_case()) is not None and (worker := crew.take()) is not None:
                 self._start(case, worker)
             ended = self._ray.wait([*self._running, *crew.answers], timeout=POLL_S)[0]
@@ -159,45 +154,53 @@ class WorkerPool:
                     self._collect(reference, crew)
                 else:
                     crew.answered(reference)
-            self._on_progress(self._ledger.progress())
+            self._on_progress(self._tally.progress)
 
     def _gather(self, cases: Sequence[BenchCase]) -> None:
-        self._cases = {case.case_id: _Case(case, case.model_dump_json().encode()) for case in cases}
+        self._queue = CaseQueue(cases)
+        work = self._queue.cases
+        waiting: defaultdict[str, list[PlannedExecution]] = defaultdict(list)
         for execution in self._ledger.planned():
-            if execution.case_id in self._cases:
-                self._cases[execution.case_id].waiting.append(execution)
-        for case in self._cases.values():
-            case.waiting.sort(key=_order)
+            waiting[execution.case_id].append(execution)
+        for case_id, case in work.items():
+            self._queue.add(case, sorted(waiting[case_id], key=_order))
         for known in self._ledger.executions():
-            if known.case_id in self._cases:
-                self._add(self._cases[known.case_id], known)
+            if known.case_id in work:
+                self._add(work[known.case_id], known)
+        self._unchecked = list(work.values())
 
-    def _add(self, case: _Case, execution: BenchExecution) -> None:
+    def _add(self, case: CaseWork, execution: BenchExecution) -> None:
         case.done.add(execution)
         self._spread.add(execution.case_id, execution.outcome)
 
-    def _next_case(self) -> _Case | None:
-        """The case with the fewest running executions among those that wait; of equals the first."""
-        if self._account.unaffordable(len(self._running)):
-            return None
-        return min((case for case in self._cases.values() if case.waiting), key=lambda case: case.running, default=None)
+    def _next_case(self) -> CaseWork | None:
+        return None if self._account.unaffordable(len(self._running)) else self._queue.first()
 
-    def _start(self, case: _Case, worker: Worker) -> None:
-        n_executions = len(case.waiting) if self._executor.instant else 1
-        executions, case.waiting = case.waiting[:n_executions], case.waiting[n_executions:]
+    def _start(self, case: CaseWork, worker: Worker) -> None:
+        executions = self._queue.start(case, len(case.waiting) if self._executor.instant else 1)
         work_dir = str(self._root / str(next(self._numbers)))
         self._ledger.start([execution.execution_id for execution in executions], worker.name)
-        known = [execution.model_dump_json().encode() for execution in case.done.executions]
+        self._tally.start(executions)
+        if not case.document:
+            case.document = case.case.model_dump_json().encode()
         remote_deadline = RemoteDeadline()
-        reference = worker.actor.execute.remote(
-            case.document, executions, known, work_dir, remote_deadline.key, self.spread
+        order = WorkOrder(
+            case=case.document,
+            executions=executions,
+            known=[] if self._capping is None else [one.model_dump_json().encode() for one in case.done.executions],
+            work_dir=work_dir,
+            deadline_key=remote_deadline.key,
+            spread=self.spread,
+            leftover=self._leftovers.pop(worker, None),
         )
+        if not case.waiting:
+            case.document = b""
+        reference = worker.actor.execute.remote(order)
         self._running[reference] = _Running(worker, executions, case, work_dir, remote_deadline, time.monotonic())
-        case.running += 1
 
     def _collect(self, reference: Any, crew: Crew) -> None:
         running = self._running.pop(reference)
-        running.case.running -= 1
+        self._queue.end(running.case)
         running.remote_deadline.close()
         try:
             results = self._ray.get(reference)
@@ -212,21 +215,24 @@ class WorkerPool:
             self._lost(running, error)
             return
         self._record(running, outcomes)
-        self._discarded.append(running.worker.actor.discard.remote(running.work_dir))
+        self._leftovers[running.worker] = running.work_dir
         crew.give_back(running.worker, faulty=any(outcome.status == "fault" for outcome in outcomes))
         self._cap_siblings(running.case)
 
     def _record(self, running: _Running, outcomes: Sequence[BenchOutcome]) -> None:
         """Into the ledger with what counts; a fault is tried again, and what the budget has cut stays planned."""
         final = {}
+        self._unchecked.append(running.case)
         for execution, outcome in zip(running.executions, outcomes, strict=True):
             if outcome.derived_from is None:
                 self._account.add(execution.case_id, outcome.duration_ms, outcome.cost_usd or 0.0)
             if outcome.stopped_by == "cancelled":
                 self._ledger.plan_again(execution.execution_id, "stopped by a cap of the budget", outcome.duration_ms)
+                self._tally.plan_again()
             elif outcome.status == "fault" and execution.attempts + 1 < self._max_attempts:
                 self._ledger.plan_again(execution.execution_id, str(outcome.fault), outcome.duration_ms)
-                running.case.waiting.append(replace(execution, attempts=execution.attempts + 1))
+                self._tally.plan_again()
+                self._queue.add(running.case, [replace(execution, attempts=execution.attempts + 1)])
             else:
                 if outcome.status == "fault" and execution.attempts:
                     reason = f"{outcome.fault} (the last of {execution.attempts + 1} attempts)"
@@ -235,13 +241,14 @@ class WorkerPool:
                 self._add(running.case, finished(execution, outcome))
         if final:
             self._ledger.finish(final)
+            self._tally.finish(final.values())
 
     def _lost(self, running: _Running, error: Exception) -> None:
         """The worker died: its executions are done again, or given up as faults."""
         reason = f"its worker died (out of memory?): {str(error).splitlines()[0]}"
         self._record(running, [fault(reason, duration_ms=running.elapsed_ms) for _ in running.executions])
 
-    def _cap_siblings(self, case: _Case) -> None:
+    def _cap_siblings(self, case: CaseWork) -> None:
         """Shorten what still runs of a case after one of its executions has ended."""
         for running in self._running.values() if self._capping is not None else ():
             if running.case is case and self._capping is not None:
@@ -256,19 +263,22 @@ class WorkerPool:
         for running in self._running.values():
             elapsed[running.case.case.case_id] += running.elapsed_ms
         whole = self._account.exhausted(elapsed.total())
-        for case_id, case in self._cases.items():
+        cases = self._queue.cases
+        used_up = cases.values() if whole else [*self._unchecked, *(cases[case_id] for case_id in elapsed)]
+        for case in used_up:
+            case_id = case.case.case_id
             reason = whole or self._account.case_exhausted(case_id, elapsed[case_id])
             if reason is not None:
                 self._leave_out([case], reason)
                 self._cancel(case, reason)
+        self._unchecked = []
 
-    def _leave_out(self, cases: Iterable[_Case], reason: str | None) -> None:
+    def _leave_out(self, cases: Iterable[CaseWork], reason: str | None) -> None:
         for case in cases:
-            if case.waiting:
-                self.left_out[reason or "not done"] += len(case.waiting)
-                case.waiting = []
+            if count := self._queue.drop(case):
+                self.left_out[reason or "not done"] += count
 
-    def _cancel(self, case: _Case, reason: str) -> None:
+    def _cancel(self, case: CaseWork, reason: str) -> None:
         for running in self._running.values():
             if running.case is case and not running.cancelled:
                 running.cancelled = True

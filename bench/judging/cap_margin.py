@@ -45,24 +45,26 @@ class ToolSpread:
     """How much the time of each tool differs from launch to launch on one case, as executions come in."""
 
     def __init__(self) -> None:
-        self._seen: defaultdict[str, dict[str, tuple[int, float, float]]] = defaultdict(dict)
-        """Tool -> case -> launches, mean of their log times, and sum of squares about it."""
+        self._seen: defaultdict[str, dict[str, tuple[int, float]]] = defaultdict(dict)
+        """Tool -> case -> launches, and mean of their log times."""
+        self._pooled: dict[str, tuple[int, float]] = {}
+        """Tool -> launches beyond the first of each case, and sum of squares about the cases' means."""
 
     def add(self, case_id: str, outcome: BenchOutcome) -> None:
         """Take note of the launches that ended by themselves; a derived outcome has none of its own."""
         for launch in outcome.launches if outcome.derived_from is None else ():
-            n, mean, squares = self._seen[launch.tool].get(case_id, (0, 0.0, 0.0))
+            free, pooled = self._pooled.setdefault(launch.tool, (0, 0.0))
             if launch.exit_code is not None and launch.duration_ms > 0:
+                n, mean = self._seen[launch.tool].get(case_id, (0, 0.0))
                 step = math.log(launch.duration_ms) - mean
                 mean += step / (n + 1)
-                n, squares = n + 1, squares + step * (math.log(launch.duration_ms) - mean)
-            self._seen[launch.tool][case_id] = n, mean, squares
+                self._seen[launch.tool][case_id] = n + 1, mean
+                squares = step * (math.log(launch.duration_ms) - mean)
+                self._pooled[launch.tool] = free + (n > 0), pooled + squares
 
     def of_tools(self) -> dict[str, float]:
         """Tool -> its spread, pooled over cases; drawn to the default the less is known of it."""
-        found = {}
-        for tool, cases in self._seen.items():
-            free = sum(max(0, n - 1) for n, _, _ in cases.values())
-            squares = sum(squares for _, _, squares in cases.values())
-            found[tool] = math.sqrt((squares + PRIOR_LAUNCHES * DEFAULT_SPREAD**2) / (free + PRIOR_LAUNCHES))
-        return found
+        return {
+            tool: math.sqrt((squares + PRIOR_LAUNCHES * DEFAULT_SPREAD**2) / (free + PRIOR_LAUNCHES))
+            for tool, (free, squares) in self._pooled.items()
+        }

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -21,10 +21,11 @@ class PlanLimits:
 
     def effective(self, action: Action) -> Action:
         """The plan as it would run."""
-        return action._replace(
-            max_candidates_bin=_capped(action.max_candidates_bin, self.max_candidates),
-            max_minutes_bin=_capped(action.max_minutes_bin, self.max_minutes),
-        )
+        candidates = _capped(action.max_candidates_bin, self.max_candidates)
+        minutes = _capped(action.max_minutes_bin, self.max_minutes)
+        if (candidates, minutes) == (action.max_candidates_bin, action.max_minutes_bin):
+            return action
+        return action._replace(max_candidates_bin=candidates, max_minutes_bin=minutes)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Choice:
     @property
     def rest(self) -> list[Action]:
         """The pool without what would run like one of the fixed actions, in an order that is always the same."""
-        return self._distinct([*self.fixed, *sorted(self.pool, key=str)])[len(self.fixed) :]
+        fixed = self.fixed
+        return self._distinct([*fixed, *_in_order(tuple(self.pool))])[len(fixed) :]
 
     def _distinct(self, actions: Iterable[Action]) -> list[Action]:
         """The first of each group of actions that would execute identically."""
@@ -75,6 +77,32 @@ class Selection(Protocol):
     def choose(self, choice: Choice, n_actions: int) -> list[Action]:
         """``n_actions`` distinct actions, those of ``choice.fixed`` first; fewer when there are no more."""
         ...
+
+
+@dataclass
+class WatchedSelection:
+    """Another selection, and a word after every case: to plan tens of thousands takes a minute."""
+
+    selection: Selection
+    chosen: Callable[[int], None]
+    """Gets how many cases have their actions."""
+    n_cases: int = 0
+
+    @property
+    def name(self) -> str:
+        """The other's."""
+        return self.selection.name
+
+    def count(self, actions: Iterable[Action]) -> None:
+        """As the other does."""
+        self.selection.count(actions)
+
+    def choose(self, choice: Choice, n_actions: int) -> list[Action]:
+        """What the other chooses."""
+        actions = self.selection.choose(choice, n_actions)
+        self.n_cases += 1
+        self.chosen(self.n_cases)
+        return actions
 
 
 @dataclass
@@ -105,21 +133,21 @@ class Coverage:
         random.Random(f"{self.seed}/{choice.case_id}").shuffle(remaining)
         actions = choice.fixed[:n_actions]
         self.count(actions)
+        strata, minutes = Counter(map(_stratum, actions)), Counter(action.max_minutes_bin for action in actions)
+
+        def weight(action: Action) -> tuple[int, ...]:
+            """How often its stratum was met in this case and in all, then its minutes; the smallest is next."""
+            stratum = _stratum(action)
+            return strata[stratum], self.chosen[stratum], self.chosen[action], minutes[action.max_minutes_bin]
+
         while remaining and len(actions) < n_actions:
-            action = min(remaining, key=lambda candidate: self._weight(candidate, actions))
+            action = min(remaining, key=weight)
             remaining.remove(action)
             actions.append(action)
             self.count([action])
+            strata[_stratum(action)] += 1
+            minutes[action.max_minutes_bin] += 1
         return actions
-
-    def _weight(self, action: Action, taken: list[Action]) -> tuple[int, ...]:
-        """How often the action's stratum was met in this case and in all, then its minutes; the smallest is next."""
-        return (
-            sum(_stratum(other) == _stratum(action) for other in taken),
-            self.chosen[_stratum(action)],
-            self.chosen[action],
-            sum(other.max_minutes_bin == action.max_minutes_bin for other in taken),
-        )
 
 
 class AllActions:
@@ -145,6 +173,12 @@ def concrete_actions(space: ActionSpace, job_type: str) -> list[Action]:
     return [
         action for action in valid if not any(_could_be_concrete(action, head, space, job_type) for head in HEADS[1:])
     ]
+
+
+@lru_cache
+def _in_order(actions: tuple[Action, ...]) -> Sequence[Action]:
+    """In an order that is always the same; most cases of a bench have one pool."""
+    return sorted(actions, key=str)
 
 
 @lru_cache

@@ -119,7 +119,9 @@ def test_an_executor_from_outside_brings_its_options_cases_ledger_and_problems(
     copy = tmp_path / "elsewhere" / "copy.sqlite"
     given = {"executor": "coin", "sides": 6, "n_actions": 8, "ledger_copy": f"file://{copy}"}
     options: Options = resolve("bench", given, tmp_path)
-    report = run_bench(tmp_path, options.of(BenchOptions), options.of(CoinOptions))
+    planned: list[int] = []
+    report = run_bench(tmp_path, options.of(BenchOptions), options.of(CoinOptions), planned=planned.append)
+    assert planned == [1, 2, 3]
     assert (report.ledger_path, report.run, report.faults) == (tmp_path / "coins.sqlite", 24, 0)
     with Ledger.open(copy) as opened, Ledger.read(report.ledger_path) as ledger:
         assert opened.executions() == ledger.executions()

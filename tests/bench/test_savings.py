@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import cast
 
+from bench.engine.case_queue import CaseWork
 from bench.engine.execution_worker import Capping, Done, ExecutionWorker, finished
 from bench.engine.run import CaseReport, _caps
-from bench.engine.workers import WorkerPool, _Case
+from bench.engine.workers import WorkerPool
 from bench.executors.cyntra.kind import KIND
 from bench.executors.kernel_start import record_start
 from bench.executors.protocol import Executor
@@ -63,7 +64,7 @@ def test_a_worker_and_its_pool_leave_a_tools_spread_to_noise_where_runs_take_rea
                 n_workers=1,
                 on_progress=lambda progress: None,
             )
-            pool._add(_Case(case, b""), passed)
+            pool._add(CaseWork(case, 0), passed)
             assert pool.spread == known
 
 

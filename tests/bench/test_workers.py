@@ -90,6 +90,11 @@ def run_pool(
     ledger = Ledger.open(tmp_path / "ledger.sqlite")
     ledger.add_cases(cases)
     seen: list[Progress] = []
+
+    def note(progress: Progress) -> None:
+        assert progress == ledger.progress()
+        seen.append(progress)
+
     executor = ScriptedExecutor(tmp_path / "notes")
     (tmp_path / "work").mkdir(exist_ok=True)
     pool = WorkerPool(
@@ -97,7 +102,7 @@ def run_pool(
         ledger,
         executor,
         work_base=tmp_path / "work",
-        on_progress=seen.append,
+        on_progress=note,
         **{"n_workers": 2, **options},
     )
     pool.run(cases)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ LIGHT = (
 HEAVY = ("torch", "ray", "pyarrow", "pandas", "optuna", "safetensors")
 
 
-def heavy_after(statement: str) -> list[str]:
-    """Which heavy packages a fresh interpreter has loaded after ``statement``."""
-    code = f"{statement}\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"
+def heavy_after(statement: str, heavy: Sequence[str] = HEAVY) -> list[str]:
+    """Which of the ``heavy`` packages a fresh interpreter has loaded after ``statement``."""
+    code = f"{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     return ast.literal_eval(done.stdout.strip().splitlines()[-1])
 
@@ -46,6 +47,11 @@ def test_readers_contexts_tokens_the_rule_and_planner_run_load_neither_torch_nor
 
 def test_the_check_itself_would_notice() -> None:
     assert "safetensors" in heavy_after("import safetensors")
+
+
+def test_the_stand_in_kernel_starts_without_numpy_and_onnxruntime() -> None:
+    kernel = "import bench.testbeds.sandbox.kernel, bench.testbeds.sandbox.planning"
+    assert heavy_after(kernel, ("numpy", "onnxruntime", *HEAVY)) == []
 
 
 def test_help_loads_neither_torch_nor_ray() -> None:

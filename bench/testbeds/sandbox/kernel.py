@@ -120,21 +120,17 @@ class Kernel:
         self, issue: dict[str, Any], ruled: Plan, available: dict[str, str], minutes_cap: float | None
     ) -> tuple[Plan, dict[str, Any]]:
         """What is run, and the planner section that says so: the rule's plan, or with a bundle the planner's."""
-        from bench.testbeds.sandbox.planning import build_context, decided_plan, ruled_section
+        # Imported here: a world job needs none of it, and only a bundle needs onnxruntime.
+        from bench.testbeds.sandbox.planning import build_context, ruled_section
+
+        place = self.repo_root, self.kernel_dir, self.issue_id, self.options.universe, list(available)
+        if not self.options.planner_enabled:
+            return ruled, ruled_section(build_context(*place, datetime.now(UTC)), ruled)
+        from bench.testbeds.sandbox.bundle_plan import builder_of, decided_plan
         from planner.bundle import load_bundle
 
-        bundle = load_bundle(Path(self.options.planner_checkpoint)) if self.options.planner_enabled else None
-        context = build_context(
-            self.repo_root,
-            self.kernel_dir,
-            self.issue_id,
-            self.options.universe,
-            list(available),
-            datetime.now(UTC),
-            bundle,
-        )
-        if bundle is None:
-            return ruled, ruled_section(context, ruled)
+        bundle = load_bundle(Path(self.options.planner_checkpoint))
+        context = build_context(*place, datetime.now(UTC), builder_of(bundle))
         return decided_plan(context, bundle, ruled, self.config, issue, available, minutes_cap)
 
     def _open_cell(

@@ -1,22 +1,14 @@
-"""The planner in the stand-in kernel: what it is asked, what of its answer is run, and what the documents say of both.
-
-What the planner decides here is a run of a code issue, so that iterations, which bound world jobs alone, never apply.
-"""
+"""What the stand-in kernel would ask a planner, and what its documents say of the plan that it ran."""
 
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.testbeds.sandbox.plan import SERIAL, SPECULATE, Plan, planned
+from bench.testbeds.sandbox.plan import Plan
 from planner.artifacts.repo import Repo
-from planner.bundle import Bundle, BundleError
-from planner.caps import Caps
 from planner.context import ContextBuilder
-from planner.contracts.kernel import input_hash
-from planner.decision import decide
-from planner.policies.heuristic import RulePlan
+from planner.contracts.kernel import ContextBuilderName, input_hash
 
-NOT_SCHEDULABLE, UNKNOWN_SWARM = "issue_not_schedulable", "swarm_unknown"
 _MINUTES_BINS = (15, 30, 45, 60, 120)
 
 
@@ -27,10 +19,9 @@ def build_context(
     universe_id: str | None,
     available: list[str],
     now: datetime,
-    bundle: Bundle | BundleError | None,
+    builder: ContextBuilderName = "kernel",
 ) -> dict[str, Any]:
-    """The planner_input.v1 of an issue: as the kernel builds it, unless the bundle learned from the planner's own."""
-    builder = (bundle.context_builder if isinstance(bundle, Bundle) else None) or "kernel"
+    """The planner_input.v1 of an issue, as the kernel builds it or the planner."""
     history = repo_root / ".cyntra"
     repo = Repo(repo_root, history if history.is_dir() else kernel_dir, universe_id)
     return ContextBuilder(repo, builder).build(
@@ -67,46 +58,10 @@ def ruled_section(context: dict[str, Any], plan: Plan) -> dict[str, Any]:
         "model": {"checkpoint_id": "baseline_heuristic_v0"},
         "input_hash": input_hash(context),
     }
-    return _section(context, action, plan, None)
+    return planner_section(context, action, plan, None)
 
 
-def decided_plan(
-    context: dict[str, Any],
-    bundle: Bundle | BundleError,
-    ruled: Plan,
-    config: dict[str, Any],
-    issue: dict[str, Any],
-    available: dict[str, str],
-    minutes_cap: float | None,
-) -> tuple[Plan, dict[str, Any]]:
-    """The plan that the bundle asks for, and the planner section that records it.
-
-    ``ruled`` is the rule's own plan; it is run where the planner has no say: for an issue forced by its id, and for a
-    swarm that the stand-in does not know. What machine and universe allow is a cap that no decision may exceed.
-    """
-    most = int(config.get("speculation", {}).get("max_parallelism", len(available)))
-    caps = Caps(max(1, min(most, len(available))), None if minutes_cap is None else max(1, int(minutes_cap)))
-    limits = [int(candidate.timeout_seconds) for candidate in ruled.candidates]
-    rule_plan = RulePlan(ruled.swarm_id, len(ruled.candidates), min(limits))
-    decision = decide(context, bundle, caps=caps, kernel_config=config, rule_plan=rule_plan)
-    executed = decision.executed_plan
-    if ruled.one_shot or executed["swarm_id_executed"] not in (SERIAL, SPECULATE):
-        reason = NOT_SCHEDULABLE if ruled.one_shot else UNKNOWN_SWARM
-        action = {**decision.planner_action, "abstain_to_default": True, "reason": reason}
-        return ruled, _section(context, action, ruled, reason)
-    plan = planned(
-        config,
-        issue,
-        available,
-        executed["swarm_id_executed"],
-        executed["max_candidates_executed"],
-        executed["timeout_seconds_executed"],
-        minutes_cap,
-    )
-    return plan, _section(context, decision.planner_action, plan, executed["fallback_reason"])
-
-
-def _section(context: dict[str, Any], action: dict[str, Any], plan: Plan, reason: str | None) -> dict[str, Any]:
+def planner_section(context: dict[str, Any], action: dict[str, Any], plan: Plan, reason: str | None) -> dict[str, Any]:
     """What was predicted beside what is run: the executed plan is read off the plan itself."""
     seconds = plan.candidates[0].timeout_seconds
     return {
