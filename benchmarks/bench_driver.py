@@ -32,10 +32,7 @@ WARM_UP = 20
 class OneByOne(SimulateExecutor):
     """Its executions go to the workers one at a time, as those that take real time do."""
 
-    @property
-    def instant(self) -> bool:
-        """Pretended."""
-        return False
+    instant = False  # pretended
 
 
 def plan(repo: Path, directory: Path) -> tuple[list[BenchCase], SimulateExecutor]:
