@@ -14,6 +14,8 @@ from planner.dataset.kept import packed
 from planner.errors import PlannerError
 from planner.gc_pause import collector_paused
 
+FEW = 2
+"""Parts that this process has done before Ray Data has begun."""
 Work = Callable[[Sequence[Any], Any], Iterator[tuple[Any, Any]]]
 """Given consecutive parts and what is the same for all of them: a name and a value for each."""
 
@@ -24,15 +26,15 @@ def fan_out(
     """``work`` over all parts: its names, and its values as :func:`planner.dataset.kept.packed` gives them.
 
     They come in any order, each as soon as it is there. ``nodes`` of Ray's may do it (None: all); where there is none,
-    this process does. Each process gets consecutive parts, so that what it learns from one helps with the next.
+    or little to do, this process does. Each process gets consecutive parts, so that what it learns from one helps with
+    the next.
     """
-    if not parts:
-        return
-    if nodes != [] and connected_ray() is not None:
+    if len(parts) > FEW and nodes != [] and connected_ray() is not None:
         yield from _with_ray(parts, work, common, nodes)
         return
-    for name, value in work(parts, common):
-        yield name, packed(value)
+    if parts:
+        for name, value in work(parts, common):
+            yield name, packed(value)
 
 
 def connected_ray() -> Any:
