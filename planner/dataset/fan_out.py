@@ -1,5 +1,6 @@
 """The parts of a stage, worked on side by side: by Ray Data where Ray is connected, else by this process."""
 
+import bisect
 import itertools
 import logging
 import pickle
@@ -21,16 +22,16 @@ Work = Callable[[Sequence[Any], Any], Iterator[tuple[Any, Any]]]
 
 
 def fan_out(
-    parts: Sequence[Any], work: Work, common: Any, nodes: Sequence[Node] | None
+    parts: Sequence[Any], work: Work, common: Any, nodes: Sequence[Node] | None, sizes: Sequence[int] | None = None
 ) -> Iterator[tuple[Any, list[Any]]]:
     """``work`` over all parts: its names, and its values as :func:`planner.dataset.kept.packed` gives them.
 
     They come in any order, each as soon as it is there. ``nodes`` of Ray's may do it (None: all); where there is none,
     or little to do, this process does. Each process gets consecutive parts, so that what it learns from one helps with
-    the next.
+    the next, and of much the same size together; without ``sizes`` all are alike.
     """
     if len(parts) > FEW and nodes != [] and connected_ray() is not None:
-        yield from _with_ray(parts, work, common, nodes)
+        yield from _with_ray(parts, work, common, nodes, sizes or [1] * len(parts))
         return
     if parts:
         for name, value in work(parts, common):
@@ -44,7 +45,7 @@ def connected_ray() -> Any:
 
 
 def _with_ray(
-    parts: Sequence[Any], work: Work, common: Any, nodes: Sequence[Node] | None
+    parts: Sequence[Any], work: Work, common: Any, nodes: Sequence[Node] | None, sizes: Sequence[int]
 ) -> Iterator[tuple[Any, list[Any]]]:
     """By Ray Data: a row for each CPU's share of the parts, and from it a row for each of them."""
     import ray
@@ -54,7 +55,7 @@ def _with_ray(
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
-    spans = even_spans(len(parts), max(1, int(ray.cluster_resources().get("CPU", 1))))
+    spans = even_spans(sizes, max(1, int(ray.cluster_resources().get("CPU", 1))))
     rows = [{"parts": pickle.dumps(parts[span])} for span in spans]
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _work_on,
@@ -72,9 +73,10 @@ def _with_ray(
         raise
 
 
-def even_spans(n: int, count: int) -> list[slice]:
-    """At most ``count`` spans of nearly the same length, none of them empty."""
-    bounds = [n * i // count for i in range(count + 1)]
+def even_spans(sizes: Sequence[int], count: int) -> list[slice]:
+    """At most ``count`` spans of nearly the same size together, none of them empty."""
+    ends = list(itertools.accumulate(sizes))
+    bounds = [*(bisect.bisect_right(ends, ends[-1] * i // count) for i in range(count)), len(ends)]
     return [slice(start, end) for start, end in itertools.pairwise(bounds) if end > start]
 
 

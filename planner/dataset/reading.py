@@ -71,7 +71,8 @@ def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Ca
             found[number] = records
     progress(len(found), len(chunks))
     missing = [(number, chunk) for number, chunk in enumerate(chunks) if number not in found]
-    for number, parts in fan_out(missing, read_chunks, str(repo.root), nodes):
+    sizes = [len(chunk.paths) for _, chunk in missing]
+    for number, parts in fan_out(missing, read_chunks, str(repo.root), nodes, sizes):
         found[number] = unpacked(parts)
         if (key := chunks[number].key) is not None:
             kept.store(key, parts)
