@@ -31,7 +31,7 @@ wheel:
 	.ci/check_wheel
 
 # Every table of speed in docs/results.md, measured again: some 15 minutes on a quiet machine.
-SPEED := 70-dataset 80-bench 82-training 85-decide 86-structural
+SPEED := 70-dataset 80-bench 81-bench-driver 82-training 83-tune 85-decide 86-structural
 bench: install
 	$(BIN)/python -m benchmarks.write_results $(SPEED:%=--measure %)
 

@@ -6,36 +6,43 @@ import logging
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from cluster.nodes import Node
-from planner.dataset.kept import packed
-from planner.errors import PlannerError
+from planner.dataset.kept import Kept, packed
+from planner.errors import PathError, PlannerError
 from planner.gc_pause import collector_paused
 
 FEW = 2
 """Parts that this process has done before Ray Data has begun."""
-Work = Callable[[Sequence[Any], Any], Iterator[tuple[Any, Any]]]
-"""Given consecutive parts and what is the same for all of them: a name and a value for each."""
+Work = Callable[[Sequence[Any], Any], Iterator[tuple[Any, str | None, Any]]]
+"""Given consecutive parts and what is the same for all of them: of each a name, the key under which it is to be kept,
+and its value."""
 
 
 def fan_out(
-    parts: Sequence[Any], work: Work, common: Any, nodes: Sequence[Node] | None, sizes: Sequence[int] | None = None
-) -> Iterator[tuple[Any, list[Any]]]:
-    """``work`` over all parts: its names, and its values as :func:`planner.dataset.kept.packed` gives them.
+    parts: Sequence[Any],
+    work: Work,
+    common: Any,
+    kept: Kept,
+    nodes: Sequence[Node] | None,
+    sizes: Sequence[int] | None = None,
+) -> Iterator[tuple[Any, Any]]:
+    """``work`` over all parts: their names and values; what has a key is kept, and its arrays are mapped from there.
 
     They come in any order, each as soon as it is there. ``nodes`` of Ray's may do it (None: all); where there is none,
     or little to do, this process does. Each process gets consecutive parts, so that what it learns from one helps with
     the next, and of much the same size together; without ``sizes`` all are alike.
     """
     if len(parts) > FEW and nodes != [] and connected_ray() is not None:
-        yield from _with_ray(parts, work, common, nodes, sizes or [1] * len(parts))
+        yield from _with_ray(parts, work, common, kept, nodes, sizes or [1] * len(parts))
         return
     if parts:
-        for name, value in work(parts, common):
-            yield name, packed(value)
+        for name, key, value in work(parts, common):
+            yield name, kept.keep(key, packed(value))
 
 
 def connected_ray() -> Any:
@@ -44,9 +51,21 @@ def connected_ray() -> Any:
     return ray if ray is not None and ray.is_initialized() else None
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What every process is sent."""
+
+    work: Work
+    common: bytes
+    """Pickled."""
+    kept: Kept
+    node_id: str
+    """The driver's."""
+
+
 def _with_ray(
-    parts: Sequence[Any], work: Work, common: Any, nodes: Sequence[Node] | None, sizes: Sequence[int]
-) -> Iterator[tuple[Any, list[Any]]]:
+    parts: Sequence[Any], work: Work, common: Any, kept: Kept, nodes: Sequence[Node] | None, sizes: Sequence[int]
+) -> Iterator[tuple[Any, Any]]:
     """By Ray Data: a row for each CPU's share of the parts, and from it a row for each of them."""
     import ray
     import ray.data
@@ -55,18 +74,20 @@ def _with_ray(
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
+    task = _Task(work, pickle.dumps(common, protocol=5), kept, ray.get_runtime_context().get_node_id())
     spans = even_spans(sizes, max(1, int(ray.cluster_resources().get("CPU", 1))))
     rows = [{"parts": pickle.dumps(parts[span])} for span in spans]
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _work_on,
         batch_size=1,
         batch_format="pyarrow",
-        fn_kwargs={"work": work, "common": ray.put(pickle.dumps(common, protocol=5))},
+        fn_kwargs={"task": ray.put(task)},
         label_selector=nodes and {"ray.io/node-id": f"in({','.join(node.node_id for node in nodes)})"},
     )
     try:
         for row in done.iter_rows():
-            yield pickle.loads(row["name"]), row["value"]
+            name, key = pickle.loads(row["name"])
+            yield name, kept.load(key) if row["value"] is None else kept.keep(key, row["value"])
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, PlannerError):
             raise error.cause from None
@@ -80,12 +101,33 @@ def even_spans(sizes: Sequence[int], count: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(bounds) if end > start]
 
 
-def _work_on(batch: pa.Table, work: Work, common: Any) -> Iterator[pa.Table]:
-    """One process's share. Pickled by us: as columns of a table, objects would be taken apart and copied."""
+def _work_on(batch: pa.Table, task: Any) -> Iterator[pa.Table]:
+    """One process's share; ``task`` is the reference of a _Task.
+
+    On the driver's machine what is to be kept goes straight to where it is kept, else through the object store.
+    Pickled by us: as columns of a table, objects would be taken apart and copied.
+    """
     import ray
 
+    task = ray.get(task)
+    beside = ray.get_runtime_context().get_node_id() == task.node_id
     with collector_paused():
-        found = work(pickle.loads(batch["parts"][0].as_buffer()), pickle.loads(ray.get(common)))
-        for name, value in found:
-            value = pa.array([[bytes(part) for part in packed(value)]], pa.list_(pa.large_binary()))
-            yield pa.table({"name": pa.array([pickle.dumps(name)], pa.binary()), "value": value})
+        for name, key, value in task.work(pickle.loads(batch["parts"][0].as_buffer()), pickle.loads(task.common)):
+            parts = packed(value)
+            sent = None if key is not None and beside and _stored(task.kept, key, parts) else parts
+            row = None if sent is None else [bytes(part) for part in sent]
+            yield pa.table(
+                {
+                    "name": pa.array([pickle.dumps((name, key))], pa.binary()),
+                    "value": pa.array([row], pa.list_(pa.large_binary())),
+                }
+            )
+
+
+def _stored(kept: Kept, key: str, parts: Sequence[Any]) -> bool:
+    """Whether this process could keep it: it may be another user's."""
+    try:
+        kept.store(key, parts)
+    except PathError:
+        return False
+    return True

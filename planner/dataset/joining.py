@@ -64,32 +64,29 @@ def join(
     blocks = {key: block for key in keys if (block := kept.load(key)) is not None}
     progress(len(blocks), len(keys))
     missing = [(key, span) for key, span in zip(keys, spans, strict=True) if key not in blocks]
-    for key, parts in fan_out(missing, join_blocks, sources, nodes):
-        kept.store(key, parts)
-        blocks[key] = kept.load(key)
+    for key, block in fan_out(missing, join_blocks, sources, kept, nodes):
+        blocks[key] = block
         progress(len(blocks), len(keys))
     return [blocks[key].with_texts() for key in keys]
 
 
-def join_blocks(blocks: Sequence[tuple[str, range]], sources: Sources) -> Iterator[tuple[str, Block]]:
-    """The block of each span of runs, by its key."""
+def join_blocks(blocks: Sequence[tuple[str, range]], sources: Sources) -> Iterator[tuple[str, str, Block]]:
+    """The block of each span of runs; its key is its name."""
     maker = ExampleMaker(sources)
     for key, span in blocks:
         found = maker.make(span)
         texts = [example.text for example in found.examples]
         for example in found.examples:
             example.text = b""
-        yield (
-            key,
-            Block(
-                found.examples,
-                encode(found.documents, N_SIMILAR, sources.builder),
-                np.frombuffer(b"".join(texts), dtype=np.uint8),
-                np.cumsum([0, *map(len, texts)], dtype=np.int64),
-                found.contexts,
-                found.unlabelled,
-            ),
+        block = Block(
+            found.examples,
+            encode(found.documents, N_SIMILAR, sources.builder),
+            np.frombuffer(b"".join(texts), dtype=np.uint8),
+            np.cumsum([0, *map(len, texts)], dtype=np.int64),
+            found.contexts,
+            found.unlabelled,
         )
+        yield key, key, block
 
 
 def _keys(sources: Sources, digests: Mapping[str, bytes], spans: Sequence[range]) -> list[str]:

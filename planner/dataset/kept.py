@@ -81,6 +81,13 @@ class Kept:
         self._used.add(key)
         return value
 
+    def keep(self, key: str | None, parts: Sequence[Any]) -> Any:
+        """The value of :func:`packed`, kept under its key if it has one: then its arrays are mapped from the file."""
+        if key is None:
+            return unpacked(parts)
+        self.store(key, parts)
+        return self.load(key)
+
     def store(self, key: str, parts: Sequence[Any]) -> None:
         """Keep what :func:`packed` gave, whole or not at all; PathError where the disk does not take it."""
         start = 8 + 16 * len(parts)

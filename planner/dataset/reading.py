@@ -20,7 +20,7 @@ from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.repo import Repo, list_archives, read_archives
 from planner.artifacts.versions import UnknownKeys
 from planner.dataset.fan_out import fan_out
-from planner.dataset.kept import Kept, digest_of, unpacked
+from planner.dataset.kept import Kept, digest_of
 from planner.errors import DatasetError
 
 MEAN_CHUNK = 512
@@ -72,10 +72,8 @@ def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Ca
     progress(len(found), len(chunks))
     missing = [(number, chunk) for number, chunk in enumerate(chunks) if number not in found]
     sizes = [len(chunk.paths) for _, chunk in missing]
-    for number, parts in fan_out(missing, read_chunks, str(repo.root), nodes, sizes):
-        found[number] = unpacked(parts)
-        if (key := chunks[number].key) is not None:
-            kept.store(key, parts)
+    for number, records in fan_out(missing, read_chunks, str(repo.root), kept, nodes, sizes):
+        found[number] = records
         progress(len(found), len(chunks))
     result = ReadRuns([], [])
     for number in range(len(chunks)):
@@ -94,8 +92,8 @@ def digest_of_run(run: RunRecord) -> bytes:
     return hashlib.sha256(_MSGPACK.encode([*(getattr(run, name) for name in _PLAIN_FIELDS), pieces])).digest()
 
 
-def read_chunks(chunks: Sequence[tuple[int, Chunk]], root: str) -> Iterator[tuple[int, Records]]:
-    """The records of each chunk, by its number. DatasetError for an archive that this node does not see."""
+def read_chunks(chunks: Sequence[tuple[int, Chunk]], root: str) -> Iterator[tuple[int, str | None, Records]]:
+    """The number, key and records of each chunk. DatasetError for an archive that this node does not see."""
     known = KnownRuns()
     for number, chunk in chunks:
         unseen = [path for path in chunk.paths if not os.path.lexists(path)]
@@ -107,7 +105,7 @@ def read_chunks(chunks: Sequence[tuple[int, Chunk]], root: str) -> Iterator[tupl
         quarantine = Quarantine(Path(root))
         runs = read_archives([Path(path) for path in chunk.paths], chunk.events, quarantine, known)
         digests = [digest_of_run(run) for run in runs]
-        yield number, Records(runs, digests, quarantine.entries, quarantine.unknown_keys)
+        yield number, chunk.key, Records(runs, digests, quarantine.entries, quarantine.unknown_keys)
 
 
 def _chunks(repo: Repo, paths: Sequence[Path]) -> list[Chunk]:

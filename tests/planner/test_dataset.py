@@ -24,7 +24,7 @@ from planner.dataset import build, joining, reading
 from planner.dataset.build import build_dataset
 from planner.dataset.examples import Example
 from planner.dataset.fan_out import fan_out
-from planner.dataset.kept import unpacked
+from planner.dataset.kept import Kept
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.split import time_split
 from planner.dataset.storage import load_dataset
@@ -136,14 +136,14 @@ def test_a_repo_at_a_uri_is_copied_as_far_as_it_is_read_and_makes_the_same_datas
     assert (root / ".beads").is_dir() and not (root / "src").exists() and not (root / ".cyntra/planner/runs").exists()
 
 
-def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself() -> None:
-    done = [(name, unpacked(parts)) for name, parts in fan_out(["one", "two"], _where, "note", nodes=[])]
-    assert done == [(0, ("one", "note", os.getpid())), (1, ("two", "note", os.getpid()))]
+def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself(tmp_path: Path) -> None:
+    done = dict(fan_out(["one", "two", "three"], _where, "note", Kept(tmp_path), nodes=[]))
+    assert done == {number: (part, "note", os.getpid()) for number, part in enumerate(("one", "two", "three"))}
 
 
-def _where(parts: Sequence[str], note: str) -> Iterator[tuple[int, tuple[str, str, int]]]:
+def _where(parts: Sequence[str], note: str) -> Iterator[tuple[int, str | None, tuple[str, str, int]]]:
     for number, part in enumerate(parts):
-        yield number, (part, note, os.getpid())
+        yield number, f"key-{part}" if number else None, (part, note, os.getpid())
 
 
 def test_a_large_repo_is_worth_starting_ray_for(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
