@@ -63,8 +63,7 @@ def _speaking(function: Callable[..., None]) -> Callable[..., None]:
 
 def with_parameters(function: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
     """The function itself, which now declares these parameters: typer makes the command line of them."""
-    # What inspect.signature reads; the type of a function does not declare it.
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # inspect reads it, no type has it
     function.__annotations__ = {p.name: p.annotation for p in parameters}
     return function
 

@@ -22,6 +22,7 @@ from planner.errors import PathError
 from planner.provenance import tool_versions
 
 FORGOTTEN_AFTER_S = 3600
+"""How long a value is left alone that this build does not need: another may."""
 _ALIGNED = 64
 """Where buffers begin: numpy is slower on arrays that lie across its words."""
 

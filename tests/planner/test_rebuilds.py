@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from planner.contracts.dataset import DatasetInfo, TokenProfile
-from planner.dataset import build, joining, kept, reading
+from planner.dataset import joining, kept, reading
 from planner.dataset.build import build_dataset
 from planner.errors import PathError
 from tests.conftest import copy_corpus
@@ -225,11 +225,8 @@ def test_what_no_build_needs_any_more_is_deleted_after_a_while(builds: Builds) -
 
 
 def test_a_cache_that_takes_nothing_ends_the_build_with_a_sentence(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write anywhere")
-    directory = tmp_path / "cache"
-    cache = kept.Kept(directory)
-    directory.chmod(0o500)
+    cache = kept.Kept(tmp_path / "cache")
+    (tmp_path / "cache").rmdir()
     with pytest.raises(PathError, match="make space, or set PLANNER_CACHE"):
         cache.store("key", kept.packed("value"))
 
@@ -237,4 +234,3 @@ def test_a_cache_that_takes_nothing_ends_the_build_with_a_sentence(tmp_path: Pat
 def test_a_build_without_a_cache_leaves_nothing_beside_the_dataset(tmp_path: Path) -> None:
     build_dataset(copy_corpus(tmp_path / "repo"), tmp_path / "out" / "dataset")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["dataset"]
-    assert build.RAY_PAYS_FROM > 100
