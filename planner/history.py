@@ -249,7 +249,7 @@ def _head(known: list[_Entry], taken: int, overlap: float, at_ms: int, similarit
 
 def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:
     """The lists whose best run can be among the ``n`` best: by score, then start, ties included."""
-    candidates = np.flatnonzero(score >= np.partition(score, -n)[-n])
+    (candidates,) = (score >= np.partition(score, -n)[-n]).nonzero()
     if len(candidates) == n:
         return candidates
     score, latest = score[candidates], latest[candidates]
@@ -274,7 +274,7 @@ class _Overlap:
         if not places:
             return np.array([], dtype=np.intp), np.array([])
         shared = np.bincount(np.concatenate([place[: place.searchsorted(stop)] for place in places]))
-        sharing = np.flatnonzero(shared)
+        (sharing,) = shared.nonzero()
         shared = shared[sharing]
         return sharing, shared / (self._sizes[sharing] + len(items) - shared)
 

@@ -41,9 +41,10 @@ def read_archive(
     known = known or KnownRuns()
     manifest = quarantine.read_json(f"{directory}/manifest.json", known.parse_manifest)
     proof = quarantine.read_json(f"{directory}/proof.json")
-    decided = all(section(manifest, "planner", key) for key in ("planner_input", "executed_plan"))
+    decided = section(manifest, "planner")
+    whole = bool(section(decided, "planner_input")) and bool(section(decided, "executed_plan"))
     # What a manifest holds of the decision, its rollout repeats: that is nearly all of it.
-    rollout = quarantine.read_json(f"{directory}/rollout.json", parse_rollout if decided else orjson.loads)
+    rollout = quarantine.read_json(f"{directory}/rollout.json", parse_rollout if whole else orjson.loads)
     if manifest is None and proof is None and rollout is None:
         found = "no readable manifest, proof or rollout" if directory.is_dir() else "stray file among the archives"
         quarantine.dropped(directory, found)
@@ -53,9 +54,12 @@ def read_archive(
         quarantine.dropped(directory, "interrupted: neither a proof, a rollout nor the event log has an outcome")
         return None
     source = directory / "manifest.json"
-    plan = recorded_plan(_planner_section("executed_plan", manifest, rollout), source, quarantine)
+    repeated = section(rollout, "planner")
+    plan = recorded_plan(
+        section(decided, "executed_plan") or section(repeated, "executed_plan") or None, source, quarantine
+    )
     planner_input, packed = recorded_input(
-        _planner_section("planner_input", manifest, rollout), known, source, quarantine
+        section(decided, "planner_input") or section(repeated, "planner_input") or None, known, source, quarantine
     )
     decided_ms = moment(planner_input, "created_at") if planner_input else None
     times = _times(directory, proof, rollout, events, decided_ms, quarantine)
@@ -137,13 +141,6 @@ def _outcome(
     if section(proof, "patch").get("forbidden_path_violations"):
         codes.append("forbidden_path")
     return "failed", codes or [f"status:{status}"]
-
-
-def _planner_section(
-    key: str, manifest: dict[str, Any] | None, rollout: dict[str, Any] | None
-) -> dict[str, Any] | None:
-    """The document called ``key`` in the manifest, else in the rollout."""
-    return section(manifest, "planner", key) or section(rollout, "planner", key) or None
 
 
 def recorded_plan(document: Any, source: Path, quarantine: Quarantine) -> dict[str, Any] | None:

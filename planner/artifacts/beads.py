@@ -4,6 +4,7 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -165,8 +166,14 @@ def words_of(issue: Mapping[str, Any]) -> dict[str, list[str]]:
     The keywords are those of kernel 0.1.0 (docs/kernel-contract.md, section 7).
     """
     parts = (issue.get("title"), issue.get("description"))
-    words = frequent_words("\n".join(part for part in parts if isinstance(part, str)), MAX_WORDS)
-    return {"keywords": words[:MAX_KEYWORDS], "words": words}
+    words = _frequent_words("\n".join(part for part in parts if isinstance(part, str)))
+    return {"keywords": list(words[:MAX_KEYWORDS]), "words": list(words)}
+
+
+@lru_cache(maxsize=4096)
+def _frequent_words(text: str) -> tuple[str, ...]:
+    """An issue has several runs, each with the issue's text."""
+    return tuple(frequent_words(text, MAX_WORDS))
 
 
 def frequent_words(text: str, at_most: int) -> list[str]:

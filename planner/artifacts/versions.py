@@ -48,7 +48,8 @@ def read(kind: str, document: Any) -> tuple[dict[str, Any], "UnknownKeys"]:
 def check(model: type[AnyDocument], document: Any, kind: str, unknown: "UnknownKeys") -> AnyDocument:
     """``document`` as a ``model``, its unknown keys noted in ``unknown``; ContractError for any other defect."""
     found, keys = accept(model, document, kind)
-    unknown.update(f"{kind}.{key}" for key in keys)
+    if keys:
+        unknown.update(f"{kind}.{key}" for key in keys)
     return found
 
 

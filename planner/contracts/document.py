@@ -72,7 +72,9 @@ def accept(model: type[AnyDocument], document: object, source: str) -> tuple[Any
     For reading what others wrote; the model keeps these keys. ContractError as in :func:`validate`.
     """
     found = _accepted(model, document, source)
-    return found, sorted(_unnamed(found, ""))
+    unnamed: set[str] = set()
+    _add_unnamed(found, "", unnamed)
+    return found, sorted(unnamed)
 
 
 def _accepted(model: type[AnyDocument], document: object, source: str) -> AnyDocument:
@@ -82,16 +84,17 @@ def _accepted(model: type[AnyDocument], document: object, source: str) -> AnyDoc
         raise _contract_error(error, source) from None
 
 
-def _unnamed(model: BaseModel, path: str) -> set[str]:
-    """Paths of the keys that ``model`` and those in it hold without naming them; items of a list have one path."""
-    paths = {path + key for key in model.model_extra or ()}
+def _add_unnamed(model: BaseModel, path: str, unnamed: set[str]) -> None:
+    """Add the paths of the keys that ``model`` and those in it hold without naming them; items of a list have one."""
+    if model.model_extra:
+        unnamed.update(path + key for key in model.model_extra)
     for name in _inner_models(type(model)):
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            paths |= _unnamed(value, f"{path}{name}.")
-        for item in value if isinstance(value, list) else ():
-            paths |= _unnamed(item, f"{path}{name}[].")
-    return paths
+            _add_unnamed(value, f"{path}{name}.", unnamed)
+        elif isinstance(value, list):
+            for item in value:
+                _add_unnamed(item, f"{path}{name}[].", unnamed)
 
 
 @lru_cache(maxsize=256)

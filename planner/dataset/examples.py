@@ -134,17 +134,17 @@ class ExampleMaker:
         self._sources = sources
         self._rebuild = _Rebuild(Past(sources.runs, sources.start_failures), sources.issues, sources.universes)
         self._known_ms = {run.run_id: run.known_ms for run in sources.runs}
+        self._parsed: dict[bytes, dict[str, Any]] = {}
+        """The runs in recorded histories so far, by their text."""
 
     def make(self, span: range) -> ExampleSet:
         """The examples of the runs at ``span``. Calls must come in order of time."""
         result = ExampleSet()
-        parsed: dict[bytes, dict[str, Any]] = {}
         for run in self._sources.runs[span.start : span.stop]:
-            self._add(run, result, parsed)
+            self._add(run, result)
         return result
 
-    def _add(self, run: RunRecord, result: ExampleSet, parsed: dict[bytes, dict[str, Any]]) -> None:
-        """``parsed`` are the runs in recorded histories so far, by their text."""
+    def _add(self, run: RunRecord, result: ExampleSet) -> None:
         builder, recorded = self._sources.builder, run.planner_input
         if run.run_id in self._sources.checked:
             result.contexts["checked"] += 1
@@ -166,7 +166,7 @@ class ExampleMaker:
             result.unlabelled[reason] += 1
             return
         result.contexts["recorded" if kept else "rebuilt"] += 1
-        result.documents.append(document if document is not None else context.parsed(parsed))
+        result.documents.append(document if document is not None else context.parsed(self._parsed))
         result.examples.append(_example(run, context, label))
 
     def _known_part(self, recorded: PackedContext, at_ms: int, counts: Counter[str]) -> PackedContext:

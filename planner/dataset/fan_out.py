@@ -74,6 +74,7 @@ def _with_ray(
     settings = ray.data.DataContext.get_current()
     settings.enable_progress_bars = False
     settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
+    settings.target_max_block_size = 1  # else a process's parts come all at once, when it has done the last one
     task = _Task(work, pickle.dumps(common, protocol=5), kept, ray.get_runtime_context().get_node_id())
     spans = even_spans(sizes, max(1, int(ray.cluster_resources().get("CPU", 1))))
     rows = [{"parts": pickle.dumps(parts[span])} for span in spans]

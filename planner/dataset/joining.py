@@ -22,7 +22,7 @@ from planner.dataset.examples import Example, ExampleMaker, Sources
 from planner.dataset.fan_out import fan_out
 from planner.dataset.kept import Kept, digest_of
 from planner.encoding.encode import Encoded
-from planner.encoding.profiles import encode
+from planner.encoding.profiles import Encoder
 
 BLOCK = 512
 """Decisions joined together."""
@@ -72,7 +72,7 @@ def join(
 
 def join_blocks(blocks: Sequence[tuple[str, range]], sources: Sources) -> Iterator[tuple[str, str, Block]]:
     """The block of each span of runs; its key is its name."""
-    maker = ExampleMaker(sources)
+    maker, encoder = ExampleMaker(sources), Encoder(N_SIMILAR, sources.builder)
     for key, span in blocks:
         found = maker.make(span)
         texts = [example.text for example in found.examples]
@@ -80,7 +80,7 @@ def join_blocks(blocks: Sequence[tuple[str, range]], sources: Sources) -> Iterat
             example.text = b""
         block = Block(
             found.examples,
-            encode(found.documents, N_SIMILAR, sources.builder),
+            encoder.encode(found.documents),
             np.frombuffer(b"".join(texts), dtype=np.uint8),
             np.cumsum([0, *map(len, texts)], dtype=np.int64),
             found.contexts,

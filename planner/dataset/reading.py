@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -114,15 +114,16 @@ def _chunks(repo: Repo, paths: Sequence[Path]) -> list[Chunk]:
     A chunk ends after a name whose digest says so: whatever comes or goes, all other chunks stay as they are.
     """
     events = repo.events
-    paths = sorted(paths, key=lambda path: (events[path.name].started_ms or 0) if path.name in events else 0)
+    named = [(path.name, str(path)) for path in paths]
+    named.sort(key=lambda archive: (events[archive[0]].started_ms or 0) if archive[0] in events else 0)
     settled_ns = time.time_ns() - SETTLED_NS
     chunks: list[Chunk] = []
     start = 0
-    for end, path in enumerate(paths, start=1):
-        if end == len(paths) or _ends_chunk(path.name):
-            part = paths[start:end]
-            own = {path.name: events[path.name] for path in part if path.name in events}
-            chunks.append(Chunk([str(path) for path in part], own, _key(part, own, settled_ns)))
+    for end, (name, _) in enumerate(named, start=1):
+        if end == len(named) or _ends_chunk(name):
+            part = dict(named[start:end])
+            own = {name: events[name] for name in part if name in events}
+            chunks.append(Chunk(list(part.values()), own, _key(part, own, settled_ns)))
             start = end
     return chunks
 
@@ -131,11 +132,12 @@ def _ends_chunk(name: str) -> bool:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") % MEAN_CHUNK == 0
 
 
-def _key(paths: Sequence[Path], events: dict[str, WorkcellEvents], settled_ns: int) -> str | None:
+def _key(paths: Mapping[str, str], events: dict[str, WorkcellEvents], settled_ns: int) -> str | None:
+    """``paths`` are the archives' own, by their names."""
     states: dict[str, list[tuple[int, ...] | None]] = {}
-    for path in paths:
-        own = [_state(f"{path}/{name}") for name in ARTIFACTS]
-        states[path.name] = own if any(own) else [_state(str(path))]
+    for name, path in paths.items():
+        own = [_state(f"{path}/{artifact}") for artifact in ARTIFACTS]
+        states[name] = own if any(own) else [_state(path)]
     if any(state is not None and max(state[:2]) > settled_ns for own in states.values() for state in own):
         return None
     return digest_of(orjson.dumps([states, events], option=orjson.OPT_SORT_KEYS))

@@ -52,59 +52,76 @@ def encode_contexts(contexts: Iterable[Mapping[str, Any]], n_similar: int) -> En
 
     A run that is in several contexts as one and the same object is looked at once.
     """
-    pieces, runs, tag_bits = _Pieces(), _Runs(), _Bits()
-    openings = [pieces.add((RUN, *asked_tokens(age, same))) for same in (False, True) for age in range(AGES)]
-    own_pieces: list[int] = []
-    counts, issues, tag_counts = array("q"), array("q"), array("q")
-    created_ms, context_rows = array("d"), array("d")
-    row, shared = array("q"), array("q")
-    """Of each run of each context: its number in ``runs``, and how many tags it has in common with the context."""
-    for context in contexts:
-        issue = context["issue"]
-        asked = context["history"]["last_n_similar_runs"][:n_similar]
-        rows = runs.numbers(asked, pieces, tag_bits)
-        tags = tag_bits.of(issue["tags"])
-        created_ms.append(timestamp_to_ms(context["created_at"]))
-        issues.append(runs.issue_numbers[issue["issue_id"]])
-        tag_counts.append(tags.bit_count())
-        counts.append(len(rows))
-        row.extend(rows)
-        shared.extend([(tags & runs.tags[number]).bit_count() for number in rows])
-        own_pieces.append(pieces.add(own_segment(context)))
-        context_rows.extend(context_features(context))
+    return ContextEncoder(n_similar).encode(contexts)
 
-    # What is left is the same for every context and every run, so numpy does it for all at once.
-    count, row_of, shared_tags = np.array(counts), np.array(row), np.array(shared)
-    asking: NDArray[np.intp] = np.repeat(np.arange(len(count)), count)
-    """The context that each run belongs to."""
-    age = recency_buckets(np.array(created_ms)[asking] - np.array(runs.started_ms)[row_of])
-    same = np.array(issues)[asking] == np.array(runs.issues)[row_of]
-    joint_tags = np.array(tag_counts)[asking] + np.array(runs.tag_counts)[row_of] - shared_tags
-    first = np.cumsum(count + 1) - count - 1
-    """Of each context, the number of its own segment among all segments."""
-    halves = np.full((len(row_of) + len(count), 2), _Pieces.EMPTY)
-    is_own: NDArray[np.bool_] = np.zeros(len(halves), dtype=bool)
-    is_own[first] = True
-    halves[is_own, 1] = own_pieces
-    halves[~is_own, 0] = np.array(openings)[age + AGES * same]
-    halves[~is_own, 1] = np.array(runs.pieces)[row_of]
-    tokens, ends = pieces.join(halves.ravel())
-    nth = np.minimum(np.arange(n_similar + 1), count[:, None])
-    segments: NDArray[np.int64] = np.zeros((len(count), n_similar + 2), dtype=np.int64)
-    segments[:, 1:] = ends[1::2][first[:, None] + nth]
-    segments[1:, 0] = segments[:-1, -1]
-    run_rows: NDArray[np.float32] = np.zeros((len(segments), n_similar, len(RUN_FEATURES)), dtype=np.float32)
-    if len(row_of):
-        own = np.array(runs.features).reshape(len(runs.pieces), -1)[row_of]
-        overlap = shared_tags / np.maximum(joint_tags, 1)
-        run_rows[np.arange(n_similar) < count[:, None]] = asked_features(own, age, same, overlap)
-    return Encoded(
-        strings=pieces.strings,
-        tokens=tokens,
-        segments=segments,
-        context_features=np.array(context_rows).astype(np.float32).reshape(-1, len(CONTEXT_FEATURES)),
-        run_features=run_rows,
-    )
+
+class ContextEncoder:
+    """Encodes contexts, some at a time, and looks at a run once, however many of them it is in.
+
+    It keeps every run that it has seen.
+    """
+
+    def __init__(self, n_similar: int) -> None:
+        self._n_similar = n_similar
+        self._pieces, self._runs, self._tag_bits = _Pieces(), _Runs(), _Bits()
+        self._openings = np.array(
+            [self._pieces.add((RUN, *asked_tokens(age, same))) for same in (False, True) for age in range(AGES)]
+        )
+
+    def encode(self, contexts: Iterable[Mapping[str, Any]]) -> Encoded:
+        """These planner_input.v1 documents; ``strings`` also holds those of all that came before."""
+        n_similar, pieces, runs, tag_bits = self._n_similar, self._pieces, self._runs, self._tag_bits
+        own_pieces: list[int] = []
+        counts, issues, tag_counts = array("q"), array("q"), array("q")
+        created_ms, context_rows = array("d"), array("d")
+        row, shared = array("q"), array("q")
+        """Of each run of each context: its number in ``runs``, and how many tags it has in common with the context."""
+        for context in contexts:
+            issue = context["issue"]
+            asked = context["history"]["last_n_similar_runs"][:n_similar]
+            rows = runs.numbers(asked, pieces, tag_bits)
+            tags = tag_bits.of(issue["tags"])
+            created_ms.append(timestamp_to_ms(context["created_at"]))
+            issues.append(runs.issue_numbers[issue["issue_id"]])
+            tag_counts.append(tags.bit_count())
+            counts.append(len(rows))
+            row.extend(rows)
+            shared.extend([(tags & runs.tags[number]).bit_count() for number in rows])
+            own_pieces.append(pieces.add(own_segment(context)))
+            context_rows.extend(context_features(context))
+
+        # What is left is the same for every context and every run, so numpy does it for all at once.
+        count, row_of, shared_tags = np.array(counts), np.array(row), np.array(shared)
+        asking: NDArray[np.intp] = np.repeat(np.arange(len(count)), count)
+        """The context that each run belongs to."""
+        age = recency_buckets(np.array(created_ms)[asking] - np.asarray(runs.started_ms)[row_of])
+        same = np.array(issues)[asking] == np.asarray(runs.issues)[row_of]
+        joint_tags = np.array(tag_counts)[asking] + np.asarray(runs.tag_counts)[row_of] - shared_tags
+        first = np.cumsum(count + 1) - count - 1
+        """Of each context, the number of its own segment among all segments."""
+        halves = np.full((len(row_of) + len(count), 2), _Pieces.EMPTY)
+        is_own: NDArray[np.bool_] = np.zeros(len(halves), dtype=bool)
+        is_own[first] = True
+        halves[is_own, 1] = own_pieces
+        halves[~is_own, 0] = self._openings[age + AGES * same]
+        halves[~is_own, 1] = np.asarray(runs.pieces)[row_of]
+        tokens, ends = pieces.join(halves.ravel())
+        nth = np.minimum(np.arange(n_similar + 1), count[:, None])
+        segments: NDArray[np.int64] = np.zeros((len(count), n_similar + 2), dtype=np.int64)
+        segments[:, 1:] = ends[1::2][first[:, None] + nth]
+        segments[1:, 0] = segments[:-1, -1]
+        run_rows: NDArray[np.float32] = np.zeros((len(segments), n_similar, len(RUN_FEATURES)), dtype=np.float32)
+        if len(row_of):
+            own = np.asarray(runs.features).reshape(len(runs.pieces), -1)[row_of]
+            overlap = shared_tags / np.maximum(joint_tags, 1)
+            run_rows[np.arange(n_similar) < count[:, None]] = asked_features(own, age, same, overlap)
+        return Encoded(
+            strings=pieces.strings,
+            tokens=tokens,
+            segments=segments,
+            context_features=np.array(context_rows).astype(np.float32).reshape(-1, len(CONTEXT_FEATURES)),
+            run_features=run_rows,
+        )
 
 
 class _Runs:
@@ -149,7 +166,7 @@ class _Pieces:
 
     def __init__(self) -> None:
         self._table = _Table()
-        self._tokens: list[int] = []
+        self._tokens = array("i")
         self._ends = array("q", [0])
 
     @property
@@ -165,9 +182,10 @@ class _Pieces:
 
     def join(self, numbers: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The pieces of these numbers one after another, and where each of them ends."""
-        ends = np.array(self._ends)
-        lengths = np.diff(ends, prepend=0)
-        return _spans(np.array(self._tokens, dtype=np.int32), (ends - lengths)[numbers], lengths[numbers])
+        # Views, gone before any more is added: an array that is looked at cannot grow.
+        ends = np.asarray(self._ends)
+        starts = np.concatenate([[0], ends[:-1]])[numbers]
+        return _spans(np.asarray(self._tokens), starts, ends[numbers] - starts)
 
 
 def _spans(

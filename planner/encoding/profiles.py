@@ -1,13 +1,13 @@
 """The two token profiles of a dataset, and the one place that knows which encoder belongs to which."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from planner.contracts.dataset import TokenProfile
-from planner.encoding.encode import Encoded, encode_contexts
+from planner.encoding.encode import ContextEncoder, Encoded
 from planner.encoding.kernel_tokens import (
     KERNEL_SEQUENCE,
     KERNEL_SPECIALS,
@@ -33,15 +33,28 @@ def encode(contexts: Iterable[Mapping[str, Any]], n_similar: int, profile: Token
 
     Under the kernel's profile runs come most recent first and an example ends after 512 tokens, as in the kernel.
     """
-    return (
-        _encode_for_kernel(list(contexts), n_similar) if profile == "kernel" else encode_contexts(contexts, n_similar)
-    )
+    return Encoder(n_similar, profile).encode(contexts)
 
 
-def _encode_for_kernel(contexts: list[Mapping[str, Any]], n_similar: int) -> Encoded:
-    # Features are the same in both profiles, of the runs that the stream holds, in its order.
-    seen = [{**context, "history": {"last_n_similar_runs": kernel_runs(context)}} for context in contexts]
-    features = encode_contexts(seen, n_similar)
+class Encoder:
+    """:func:`encode` for contexts that come some at a time: a run that was in earlier ones is not looked at again."""
+
+    def __init__(self, n_similar: int, profile: TokenProfile) -> None:
+        self._n_similar = n_similar
+        self._profile = profile
+        self._contexts = ContextEncoder(n_similar)
+
+    def encode(self, contexts: Iterable[Mapping[str, Any]]) -> Encoded:
+        """These contexts."""
+        if self._profile == "planner":
+            return self._contexts.encode(contexts)
+        contexts = list(contexts)
+        # Features are the same in both profiles, of the runs that the stream holds, in its order.
+        seen = [{**context, "history": {"last_n_similar_runs": kernel_runs(context)}} for context in contexts]
+        return _with_kernel_tokens(self._contexts.encode(seen), contexts, self._n_similar)
+
+
+def _with_kernel_tokens(features: Encoded, contexts: Sequence[Mapping[str, Any]], n_similar: int) -> Encoded:
     table: dict[str, int] = {}
     tokens: list[int] = []
     bounds: list[list[int]] = []

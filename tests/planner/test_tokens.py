@@ -1,5 +1,6 @@
 """Tokens and features: bounded, the same in training and serving, hashed as docs/kernel-contract.md says."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from planner.artifacts.summaries import run_summary
 from planner.contracts.document import ms_to_timestamp
 from planner.dataset.storage import inputs_of_split, load_dataset
-from planner.encoding.encode import encode_contexts
+from planner.encoding.encode import ContextEncoder, encode_contexts
 from planner.encoding.features import CONTEXT_FEATURES, RUN_FEATURES, context_features
 from planner.encoding.inputs import inputs_of_contexts
 from planner.encoding.tokens import TOKENS_PER_RUN, context_segments, hash_bucket, log_bucket
@@ -125,6 +126,20 @@ def test_the_encoded_arrays_hold_the_tokens_of_every_segment() -> None:
         for place in range(17):
             words = [encoded.strings[i] for i in encoded.tokens[bounds[place] : bounds[place + 1]]]
             assert words == (segments[place] if place < len(segments) else [])
+
+
+def test_contexts_that_come_some_at_a_time_are_encoded_as_those_that_come_at_once() -> None:
+    runs = [summary(i) for i in range(5)]
+    contexts = [context(runs[: i + 1], dk_attempts=i) for i in range(5)]
+    whole, encoder = encode_contexts(contexts, 3), ContextEncoder(3)
+    parts = [encoder.encode(part) for part in (contexts[:2], [], contexts[2:])]
+    words = [[part.strings[token] for token in part.tokens] for part in parts]
+    assert list(itertools.chain(*words)) == [whole.strings[token] for token in whole.tokens]
+    for name in ("context_features", "run_features"):
+        assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
+    assert np.array_equal(
+        np.concatenate([np.diff(part.segments, axis=1) for part in parts]), np.diff(whole.segments, axis=1)
+    )
 
 
 def test_two_summaries_with_one_name_do_not_lend_each_other_their_tokens() -> None:
