@@ -3,9 +3,11 @@
     python -m benchmarks.bench --cases 24 --k 4
 
 Makes a sandbox, benches it twice (few cases, then all), each time as a process of its own with an embedded Ray, and
-prints: busy-core efficiency = CPU time of the runs / (cores * wall time), over the whole command and between the first
-start and the last end in the ledger; and the overhead, which is all CPU time that is not the runs' (driver, Ray,
-clones, supervisors), per execution: its slope between the two benches, for Ray's own start costs the same in both.
+prints: how busy the workers were = time of the runs / (workers * wall time), over the whole command and between the
+first start and the last end in the ledger, and the same of the runs' CPU time and the cores (the sandbox's tools think
+longer than they compute, as agents wait for their models); and the overhead, which is all CPU time that is not that
+of the runs (driver, Ray, clones, supervisors), per execution: its slope between the two benches, for Ray's own start
+costs the same in both.
 What Ray's processes take by merely being there is measured beside it and told apart: it grows with time alone.
 """
 
@@ -22,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.ledger import Ledger
+from bench.ledger import Ledger, time_spent_ms
 from bench.testbeds.sandbox.create import create_sandbox
 from cluster.connect import connect
 
@@ -37,6 +39,8 @@ class Measured:
     wall: float
     busy_wall: float
     """From the first start of an execution to the last end."""
+    runs_wall: float
+    """Of all executions together."""
     runs_cpu: float
     all_cpu: float
 
@@ -64,6 +68,7 @@ def measure(repo: Path, ledger_path: Path, cases: int, k: int, options: list[str
         executions=len(outcomes),
         wall=wall,
         busy_wall=(last_ms - first_ms) / 1000,
+        runs_wall=sum(time_spent_ms(outcome) for outcome in outcomes) / 1000,
         runs_cpu=sum(outcome.cpu_ms or 0 for outcome in outcomes) / 1000,
         all_cpu=children_cpu() - before,
     )
@@ -148,8 +153,11 @@ def main() -> None:
     print(f"{cores} cores, {options.cases} cases x {options.k} actions: {many.executions} executions, no faults")
     print(f"wall {many.wall:.1f} s, of which executions {many.busy_wall:.1f} s")
     print(f"CPU of the runs {many.runs_cpu:.1f} s, of everything {many.all_cpu:.1f} s")
-    print(f"busy-core efficiency while executing: {many.runs_cpu / (cores * many.busy_wall):.2f}")
-    print(f"busy-core efficiency of the whole command: {many.runs_cpu / (cores * many.wall):.2f}")
+    workers = options.workers or cores
+    for part, wall in (("while executing", many.busy_wall), ("of the whole command", many.wall)):
+        print(
+            f"busy {part}: workers {many.runs_wall / (workers * wall):.2f}, cores {many.runs_cpu / (cores * wall):.2f}"
+        )
     idle = idle_ray(cores)
     of_ray = idle * (many.wall - few.wall) / (many.executions - few.executions)
     print(

@@ -4,10 +4,12 @@
 
 First planning: the CPU time per issue of making cases of a simulated repo and of storing them. Then executing: a bench
 in which every execution is drawn at once but sent to a worker by itself, as a real run is, and the CPU time of the
-driver's process per execution, its ledger included, the start and the end of the crew not.
+driver's process per execution, its ledger included, the start and the end of the crew not. Last the floor: what as
+many bare calls of an actor take, and two commits to an SQLite file for each.
 """
 
 import argparse
+import sqlite3
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ from cluster.connect import connect
 from planner.contracts.bench import BenchCase
 
 N_ACTIONS = 4
+FLOOR_CALLS, ORDER_BYTES, OUTCOME_CHARACTERS = 1000, 3000, 500
 WARM_UP = 20
 """Executions before the clock starts: the crew has to come first."""
 
@@ -81,6 +84,39 @@ def execute(ray: Any, cases: Sequence[BenchCase], executor: SimulateExecutor, di
     )
 
 
+def floor(ray: Any, directory: Path) -> None:
+    """Print what cannot be saved: calls of two actors that do nothing, and commits as the ledger makes them."""
+
+    class Nothing:
+        def answer(self, order: bytes) -> bytes:
+            return order
+
+    actor_class: Any = ray.remote(num_cpus=1)(Nothing)
+    actors = [actor_class.remote() for _ in range(2)]
+    ray.get([actor.answer.remote(b"") for actor in actors])
+    began = time.process_time()
+    running = {actor.answer.remote(bytes(ORDER_BYTES)): actor for actor in actors}
+    for _ in range(FLOOR_CALLS):
+        (reference,), _ = ray.wait(list(running))
+        actor = running.pop(reference)
+        ray.get(reference)
+        running[actor.answer.remote(bytes(ORDER_BYTES))] = actor
+    calls = time.process_time() - began
+    connection = sqlite3.connect(directory / "floor.sqlite", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE executions (execution_id INTEGER PRIMARY KEY, outcome TEXT)")
+    began = time.process_time()
+    for number in range(2 * FLOOR_CALLS):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO executions VALUES (?, ?)", (number, "x" * OUTCOME_CHARACTERS))
+        connection.execute("COMMIT")
+    commits = time.process_time() - began
+    connection.close()
+    each = 1000 / FLOOR_CALLS
+    print(f"floor: {calls * each:.2f} ms for a bare call of an actor, {commits * each:.2f} for two commits")
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,6 +131,7 @@ def main() -> None:
         with connect() as ray:
             for count in options.cases:
                 execute(ray, cases[:count], executor, directory)
+            floor(ray, directory)
 
 
 if __name__ == "__main__":
