@@ -92,13 +92,13 @@ def as_the_kernel_knows(runs: Sequence[RunRecord]) -> list[RunRecord]:
     return [
         replace(
             run,
-            summary=run.kernel_summary,
-            started_ms=run.kernel_summary["started_ms"],
+            summary_text=run.kernel_summary_text,
+            status=summary["outcome"]["status"],
+            started_ms=summary["started_ms"],
             ended_ms=run.archived_ms + 1,
-            _packed=None,
         )
         for run in runs
-        if run.kernel_summary is not None
+        if run.kernel_summary_text is not None and (summary := run.kernel_summary) is not None
     ]
 
 

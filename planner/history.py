@@ -11,7 +11,7 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
@@ -93,10 +93,18 @@ class HistoryIndex:
         self._attempts: defaultdict[str, int] = defaultdict(int)
         self._issue_failures: defaultdict[str, set[str]] = defaultdict(set)
         self._start_failures = deque(sorted(start_failures, key=lambda failure: failure.ended_ms))
-        members: defaultdict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
-        keys = [self._key(run.summary, run.world_id, run.objective_id) for run in self._by_end]
-        for key, run in zip(keys, self._by_end, strict=True):
-            members[key].append(run)
+        members: defaultdict[tuple[Any, ...], list[_Member]] = defaultdict(list)
+        keys = []
+        self._failures: list[frozenset[str]] = []
+        sets: dict[frozenset[str], frozenset[str]] = {}
+        """Equal sets are one object: there are few, and runs are many."""
+        for run in self._by_end:
+            summary = run.summary
+            tags, failed = frozenset(summary.get("tags") or ()), failures(summary)
+            tags, failed = sets.setdefault(tags, tags), sets.setdefault(failed, failed)
+            keys.append(self._key(summary, run.world_id, run.objective_id))
+            self._failures.append(failed)
+            members[keys[-1]].append(_Member(run, tags, failed if similarity.failures else frozenset()))
         self._groups = {key: _Group(group, similarity) for key, group in members.items()}
         self._group_of = [self._groups[key] for key in keys]
 
@@ -106,12 +114,12 @@ class HistoryIndex:
             raise ValueError(f"history was already at {self._now} ms, it cannot go back to {at_ms} ms")
         self._now = at_ms
         while self._next < len(self._by_end) and self._by_end[self._next].ended_ms <= at_ms:
-            run = self._by_end[self._next]
+            run, failed = self._by_end[self._next], self._failures[self._next]
             self._group_of[self._next].reveal_next()
             self._next += 1
             if run.issue_id is not None and not run.passed:
                 self._attempts[run.issue_id] += 1
-                self._issue_failures[run.issue_id] |= failures(run.summary)
+                self._issue_failures[run.issue_id] |= failed
         while self._start_failures and self._start_failures[0].ended_ms <= at_ms:
             self._attempts[self._start_failures.popleft().issue_id] += 1
 
@@ -138,6 +146,14 @@ class HistoryIndex:
         return (asked["job_type"], asked["domain"], *world)
 
 
+class _Member(NamedTuple):
+    """A run of a group, with what makes it similar."""
+
+    run: RunRecord
+    tags: frozenset[str]
+    failures: frozenset[str]
+
+
 class _Group:
     """The runs that pass the filter of the same queries, in lists of equal overlap.
 
@@ -146,19 +162,18 @@ class _Group:
     kinds, lists are numbered in the order in which they get their first run: those with any are the first ones.
     """
 
-    def __init__(self, runs: Sequence[RunRecord], similarity: Similarity) -> None:
-        """``runs`` in the order in which they will be revealed."""
+    def __init__(self, members: Sequence[_Member], similarity: Similarity) -> None:
+        """``members`` in the order in which they will be revealed."""
         self._similarity = similarity
-        by_name = sorted(range(len(runs)), key=lambda i: runs[i].run_id)
-        self._runs = [runs[i] for i in by_name]
+        by_name = sorted(range(len(members)), key=lambda i: members[i].run.run_id)
+        self._runs = [members[i].run for i in by_name]
         number = {i: number for number, i in enumerate(by_name)}
         failure_sets: dict[frozenset[str], int] = {}
         signatures: dict[tuple[frozenset[str], int], int] = {}
         coming: list[tuple[_Entry, int, int]] = []
-        for i, run in enumerate(runs):
-            looked_at = failures(run.summary) if similarity.failures else frozenset()
+        for i, (run, tags, looked_at) in enumerate(members):
             failed = failure_sets.setdefault(looked_at, len(failure_sets))
-            signature = frozenset(run.summary.get("tags") or ()), failed
+            signature = tags, failed
             entry = run.started_ms, -number[i]
             coming.append((entry, signatures.setdefault(signature, len(signatures)), failed))
         self._coming = iter(coming)

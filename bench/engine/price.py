@@ -66,9 +66,9 @@ def price_bench(bench: PreparedBench, source: Path, ledger_path: Path, options: 
 def dearest_rate(repo: Path) -> float | None:
     """The largest cost per hour of one agent among the repo's recorded runs, US dollars."""
     rates = [
-        run.summary["cost_usd_est"] / (run.summary["runtime"]["duration_ms"] / 3_600_000)
-        for run in Repo(repo).runs
-        if run.summary.get("cost_usd_est") and run.summary["runtime"]["duration_ms"]
+        summary["cost_usd_est"] / (summary["runtime"]["duration_ms"] / 3_600_000)
+        for summary in (run.summary for run in Repo(repo).runs)
+        if summary.get("cost_usd_est") and summary["runtime"]["duration_ms"]
     ]
     return max(rates, default=None)
 

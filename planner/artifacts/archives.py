@@ -17,7 +17,7 @@ from planner.artifacts.recorded_context import KnownRuns, PackedContext, parse_r
 from planner.artifacts.records import Quarantine, RunRecord
 from planner.artifacts.summaries import run_summary
 from planner.artifacts.versions import read, upgraded
-from planner.contracts.document import ms_to_timestamp
+from planner.contracts.document import canonical_json, ms_to_timestamp
 from planner.errors import ActionError, ContractError
 
 ARTIFACTS = ("manifest.json", "proof.json", "rollout.json")
@@ -76,23 +76,37 @@ def read_archive(
     cost = number(section(proof, "metadata"), "cost_usd")
     tags = strings(issue.get("tags"))
     archived_ms = max(ended_ms, events.ended_ms or 0) if events else ended_ms
+    of_kernel = kernel_summary(
+        directory.name,
+        manifest=manifest,
+        proof=proof,
+        rollout=rollout,
+        plan=plan,
+        tags=[tag for tag in tags if tag],
+        issue_id=issue_id,
+        job_type=job_type,
+        archived_ms=archived_ms,
+    )
     return RunRecord(
         run_id=directory.name,
         kind="archive",
-        summary=run_summary(
-            run_id=directory.name,
-            started_ms=started_ms,
-            job_type=job_type,
-            domain=DOMAIN_OF_JOB_TYPE.get(job_type, "code"),
-            plan=plan,
-            status=status,
-            fail_codes=fail_codes,
-            gates=_gates(proof),
-            duration_ms=int(duration) if duration is not None else ended_ms - started_ms,
-            tags=tags,
-            issue_id=issue_id,
-            cost_usd=cost if cost is not None else number(section(rollout, "scores"), "cost_usd"),
+        summary_text=canonical_json(
+            run_summary(
+                run_id=directory.name,
+                started_ms=started_ms,
+                job_type=job_type,
+                domain=DOMAIN_OF_JOB_TYPE.get(job_type, "code"),
+                plan=plan,
+                status=status,
+                fail_codes=fail_codes,
+                gates=_gates(proof),
+                duration_ms=int(duration) if duration is not None else ended_ms - started_ms,
+                tags=tags,
+                issue_id=issue_id,
+                cost_usd=cost if cost is not None else number(section(rollout, "scores"), "cost_usd"),
+            )
         ),
+        status=status,
         issue_id=issue_id,
         started_ms=started_ms,
         ended_ms=ended_ms,
@@ -106,17 +120,7 @@ def read_archive(
         ),
         agent_ms=int(duration) if duration is not None else None,
         archived_ms=archived_ms,
-        kernel_summary=kernel_summary(
-            directory.name,
-            manifest=manifest,
-            proof=proof,
-            rollout=rollout,
-            plan=plan,
-            tags=[tag for tag in tags if tag],
-            issue_id=issue_id,
-            job_type=job_type,
-            archived_ms=archived_ms,
-        ),
+        kernel_summary_text=None if of_kernel is None else canonical_json(of_kernel),
         words=words_of(section(manifest, "issue")) if section(manifest, "issue") else None,
     )
 

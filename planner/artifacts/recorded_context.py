@@ -1,7 +1,7 @@
 """Recorded planner_inputs, parsed and kept as little as will do: most of each is runs that others hold as well."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,11 +51,7 @@ class PackedContext:
     def parsed(self, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
         """The whole, parsed; a run whose text is in ``known`` is the object there, and others are added to it."""
         document = self.facts
-        for run in self.runs:
-            if run.text not in known:
-                known[run.text] = orjson.loads(run.text)
-        runs = [known[run.text] for run in self.runs]
-        return {**document, "history": {**document["history"], "last_n_similar_runs": runs}}
+        return {**document, "history": {**document["history"], "last_n_similar_runs": parsed_runs(self.runs, known)}}
 
     def pieces(self) -> list[bytes]:
         """What :attr:`text` consists of, in order."""
@@ -100,6 +96,17 @@ def _beside(mapping: dict[str, Any], key: str) -> tuple[bytes, bytes]:
     before = canonical_json({name: value for name, value in mapping.items() if name < key})[1:-1]
     after = canonical_json({name: value for name, value in mapping.items() if name > key})[1:-1]
     return before + b"," if before else before, b"," + after if after else after
+
+
+def parsed_runs(runs: Iterable[PackedRun], known: dict[bytes, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The summaries of ``runs``; one whose text is in ``known`` is the object there, and others are added to it."""
+    found = []
+    for run in runs:
+        summary = known.get(run.text)
+        if summary is None:
+            summary = known[run.text] = orjson.loads(run.text)
+        found.append(summary)
+    return found
 
 
 def pack_run(summary: dict[str, Any]) -> PackedRun:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from planner.artifacts.recorded_context import PackedContext, PackedRun, pack_run
+from planner.artifacts.recorded_context import PackedContext, PackedRun
 from planner.artifacts.versions import UnknownKeys
 from planner.errors import ContractError
 
@@ -27,8 +27,10 @@ class RunRecord:
 
     run_id: str
     kind: Literal["archive", "evolution", "world_run"]
-    summary: dict[str, Any]
-    """run_summary.v1"""
+    summary_text: bytes
+    """Its run_summary.v1 as canonical JSON: as objects, those of a large repo take several times the memory."""
+    status: str
+    """That of its outcome."""
     issue_id: str | None
     started_ms: int
     ended_ms: int
@@ -47,18 +49,25 @@ class RunRecord:
     """The overall score of an evolution's selected candidate."""
     archived_ms: int = 0
     """When an archive was complete, by the event log where that says so: the kernel knows it from then on."""
-    kernel_summary: dict[str, Any] | None = None
-    """The run_summary.v1 that the kernel itself makes of an archive; None where it makes none."""
+    kernel_summary_text: bytes | None = None
+    """The run_summary.v1 that the kernel itself makes of an archive, likewise; None where it makes none."""
     words: dict[str, list[str]] | None = None
     """Those of the issue's text as the run's manifest has it, see words_of; None without a manifest."""
-    _packed: PackedRun | None = None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The run_summary.v1, parsed anew."""
+        return orjson.loads(self.summary_text)
+
+    @property
+    def kernel_summary(self) -> dict[str, Any] | None:
+        """The kernel's run_summary.v1, parsed anew."""
+        return None if self.kernel_summary_text is None else orjson.loads(self.kernel_summary_text)
 
     @property
     def packed(self) -> PackedRun:
-        """The summary as text, made when first asked for: a run is in the contexts of many."""
-        if self._packed is None:
-            self._packed = pack_run(self.summary)
-        return self._packed
+        """The run as a context holds it."""
+        return PackedRun(self.run_id, self.started_ms, self.summary_text)
 
     @property
     def known_ms(self) -> int:
@@ -68,7 +77,7 @@ class RunRecord:
     @property
     def passed(self) -> bool:
         """Whether the run's gates passed."""
-        return self.summary["outcome"]["status"] == "success"
+        return self.status == "success"
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from planner.artifacts.lenient import mappings, moment, number, section, string,
 from planner.artifacts.recorded_context import KnownRuns, PackedContext
 from planner.artifacts.records import Quarantine, RunRecord, list_entries, load_json_object
 from planner.artifacts.summaries import run_summary
+from planner.contracts.document import canonical_json
 from planner.errors import ContractError
 
 EVOLUTION = "evolve_world.json"
@@ -204,23 +205,27 @@ def _record(
     decided_ms: int | None = None,
 ) -> RunRecord:
     issue_id = string(context, "issue_id") or (planner_input and planner_input.issue_id) or None
+    status = "success" if passed else "failed"
     return RunRecord(
         run_id=path.name,
         kind=kind,
-        summary=run_summary(
-            run_id=path.name,
-            started_ms=started_ms,
-            job_type="fab-world",
-            domain="fab_world",
-            plan=plan,
-            status="success" if passed else "failed",
-            fail_codes=fail_codes,
-            gates=gates,
-            duration_ms=duration_ms,
-            tags=tags,
-            issue_id=issue_id,
-            generation=generation,
+        summary_text=canonical_json(
+            run_summary(
+                run_id=path.name,
+                started_ms=started_ms,
+                job_type="fab-world",
+                domain="fab_world",
+                plan=plan,
+                status=status,
+                fail_codes=fail_codes,
+                gates=gates,
+                duration_ms=duration_ms,
+                tags=tags,
+                issue_id=issue_id,
+                generation=generation,
+            )
         ),
+        status=status,
         issue_id=issue_id,
         started_ms=started_ms,
         ended_ms=ended_ms,

@@ -17,7 +17,7 @@ import orjson
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.beads import world_of
 from planner.artifacts.events import StartFailure
-from planner.artifacts.recorded_context import PackedContext
+from planner.artifacts.recorded_context import PackedContext, parsed_runs
 from planner.artifacts.records import RunRecord
 from planner.artifacts.universe import NO_UNIVERSE, Universe
 from planner.context import Past, issue_of_run, planner_input, query_of, signed
@@ -132,10 +132,11 @@ class ExampleMaker:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._rebuild = _Rebuild(Past(sources.runs, sources.start_failures), sources.issues, sources.universes)
-        self._known_ms = {run.run_id: run.known_ms for run in sources.runs}
         self._parsed: dict[bytes, dict[str, Any]] = {}
-        """The runs in recorded histories so far, by their text."""
+        """The runs in histories so far, by their text."""
+        past = Past(sources.runs, sources.start_failures)
+        self._rebuild = _Rebuild(past, sources.issues, sources.universes, self._parsed)
+        self._known_ms = {run.run_id: run.known_ms for run in sources.runs}
 
     def make(self, span: range) -> ExampleSet:
         """The examples of the runs at ``span``. Calls must come in order of time."""
@@ -198,8 +199,16 @@ def _example(run: RunRecord, context: PackedContext, label: Action) -> Example:
 class _Rebuild:
     """Contexts as they were when runs were decided, built of the artifacts. Calls must come in order of time."""
 
-    def __init__(self, past: Past, issues: Mapping[str, dict[str, Any]], universes: Mapping[str, Universe]) -> None:
+    def __init__(
+        self,
+        past: Past,
+        issues: Mapping[str, dict[str, Any]],
+        universes: Mapping[str, Universe],
+        parsed: dict[bytes, dict[str, Any]],
+    ) -> None:
+        """``parsed`` are summaries of runs by their text; what is parsed here is added."""
         self._past = past
+        self._parsed = parsed
         self._issues = issues
         self._universes = universes
 
@@ -214,9 +223,9 @@ class _Rebuild:
         similar_runs = self._past.similar_runs(
             query_of(issue, job_type, run.decided_ms, world_id, objective_id), builder
         )
-        document["history"] = {"last_n_similar_runs": [similar.summary for similar in similar_runs]}
-        # Each run's text is made once and not for every context that it is in.
-        return PackedContext.of(document, [similar.packed for similar in similar_runs]), document
+        packed = [similar.packed for similar in similar_runs]
+        document["history"] = {"last_n_similar_runs": parsed_runs(packed, self._parsed)}
+        return PackedContext.of(document, packed), document
 
     def agrees(self, run: RunRecord) -> bool:
         """Whether the context that the run recorded has the tokens of the one that we build in its builder's way."""

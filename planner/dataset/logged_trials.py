@@ -36,7 +36,7 @@ def logged_trials(
         subject = _subject(run, issues)
         if subject is None:
             continue
-        cut = run.summary["outcome"]["status"] == "timeout"
+        cut = run.status == "timeout"
         own = Trial(
             trial_id=run.run_id,
             source="archive",

@@ -28,7 +28,7 @@ MEAN_CHUNK = 512
 SETTLED_NS = 5 * 10**9
 """How old a change must be for a file's times and size to say that it is still the same."""
 _MSGPACK = msgspec.msgpack.Encoder()
-_PLAIN_FIELDS = [field.name for field in fields(RunRecord) if field.name not in ("planner_input", "_packed")]
+_PLAIN_FIELDS = [field.name for field in fields(RunRecord) if field.name != "planner_input"]
 
 
 @dataclass(frozen=True)

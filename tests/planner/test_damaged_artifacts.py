@@ -246,7 +246,7 @@ def test_a_damaged_evolution_never_breaks_the_reader(tmp_path: Path, data: st.Da
     quarantine = Quarantine(root)
     for run in read_world_runs(root / "runs", quarantine, {}):
         RunSummary.model_validate(run.summary)
-        orjson.dumps(run)
+        orjson.dumps(run, default=bytes.decode)
         hash((run.world_id, run.objective_id, run.universe_id))
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
 from planner.artifacts.summaries import run_summary
+from planner.contracts.document import canonical_json
 from planner.history import KERNELS, HistoryIndex, Query
 
 HOUR = 3_600_000
@@ -61,7 +62,8 @@ def run_record(number: int, **changes: Any) -> RunRecord:
     return RunRecord(
         run_id=summary["run_id"],
         kind="archive",
-        summary=summary,
+        summary_text=canonical_json(summary),
+        status=summary["outcome"]["status"],
         issue_id=fields["issue_id"],
         started_ms=fields["started_ms"],
         ended_ms=fields["started_ms"] + fields["duration_ms"],
