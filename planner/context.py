@@ -7,7 +7,6 @@ There are two builders, one for each way of serving: the planner's own, and the 
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,12 +89,17 @@ def as_the_kernel_knows(runs: Sequence[RunRecord]) -> list[RunRecord]:
     It looks for them where they are archived, and only for starts before the moment of the decision.
     """
     return [
-        replace(
-            run,
+        RunRecord(
+            run_id=run.run_id,
+            kind=run.kind,
             summary_text=run.kernel_summary_text,
             status=summary["outcome"]["status"],
+            issue_id=run.issue_id,
             started_ms=summary["started_ms"],
             ended_ms=run.archived_ms + 1,
+            decided_ms=run.decided_ms,
+            executed_plan=None,
+            planner_input=None,
         )
         for run in runs
         if run.kernel_summary_text is not None and (summary := run.kernel_summary) is not None
