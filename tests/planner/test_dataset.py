@@ -5,8 +5,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,6 @@ from planner.contracts.kernel import PlannerInput, context_builder, input_hash
 from planner.dataset import build, joining, reading
 from planner.dataset.build import build_dataset
 from planner.dataset.examples import Example
-from planner.dataset.fan_out import fan_out
-from planner.dataset.kept import Kept
 from planner.dataset.outcomes import ActionOutcome
 from planner.dataset.split import time_split
 from planner.dataset.storage import load_dataset
@@ -135,35 +131,6 @@ def test_a_repo_at_a_uri_is_copied_as_far_as_it_is_read_and_makes_the_same_datas
     info = build_dataset(root, tmp_path / "dataset")
     assert info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
     assert (root / ".beads").is_dir() and not (root / "src").exists() and not (root / ".cyntra/planner/runs").exists()
-
-
-def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself(tmp_path: Path) -> None:
-    done = dict(fan_out(["one", "two", "three"], _where, "note", Kept(tmp_path), nodes=[]))
-    assert done == {number: (part, "note", os.getpid()) for number, part in enumerate(("one", "two", "three"))}
-
-
-def _where(parts: Sequence[str], note: str) -> Iterator[tuple[int, str | None, tuple[str, str, int]]]:
-    for number, part in enumerate(parts):
-        yield number, f"key-{part}" if number else None, (part, note, os.getpid())
-
-
-def test_a_part_is_there_before_the_process_has_done_the_ones_after_it(tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-    for name, _ in fan_out(["one", "two", "three", "four"], _waits_for_it, str(seen), Kept(tmp_path / "kept"), None):
-        if name == "one":
-            seen.touch()
-    assert seen.exists()
-
-
-def _waits_for_it(parts: Sequence[str], file: str) -> Iterator[tuple[str, str | None, None]]:
-    """Whoever has the first part goes on when the driver has it."""
-    for part in parts:
-        yield part, None, None
-        if part == "one":
-            deadline_s = time.monotonic() + 20
-            while not Path(file).exists():
-                assert time.monotonic() < deadline_s, "the driver has nothing of the first part"
-                time.sleep(0.01)
 
 
 def test_a_large_repo_is_worth_starting_ray_for(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,42 @@
+"""The parts of a stage: each is done once, by whoever can, and is there as soon as it is done."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from planner.dataset.fan_out import fan_out
+from planner.dataset.kept import Kept
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself(tmp_path: Path) -> None:
+    done = dict(fan_out(["one", "two", "three"], _where, "note", Kept(tmp_path), nodes=[]))
+    assert done == {number: (part, "note", os.getpid()) for number, part in enumerate(("one", "two", "three"))}
+
+
+def _where(parts: Sequence[str], note: str) -> Iterator[tuple[int, str | None, tuple[str, str, int]]]:
+    for number, part in enumerate(parts):
+        yield number, f"key-{part}" if number else None, (part, note, os.getpid())
+
+
+def test_a_part_is_there_before_the_process_has_done_the_ones_after_it(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    for name, _ in fan_out(["one", "two", "three", "four"], _waits_for_it, str(seen), Kept(tmp_path / "kept"), None):
+        if name == "one":
+            seen.touch()
+    assert seen.exists()
+
+
+def _waits_for_it(parts: Sequence[str], file: str) -> Iterator[tuple[str, str | None, None]]:
+    """Whoever has the first part goes on when the driver has it."""
+    for part in parts:
+        yield part, None, None
+        if part == "one":
+            deadline_s = time.monotonic() + 20
+            while not Path(file).exists():
+                assert time.monotonic() < deadline_s, "the driver has nothing of the first part"
+                time.sleep(0.01)
