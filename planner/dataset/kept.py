@@ -98,8 +98,10 @@ class Kept:
             bounds += [start, start + len(part)]
             start += len(part)
         self._used.add(key)
+        unfinished = None
         try:
             with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as file:
+                unfinished = Path(file.name)
                 file.write(struct.pack(f"<{1 + len(bounds)}Q", len(parts), *bounds))
                 for part, begin in zip(parts, bounds[::2], strict=True):
                     file.write(bytes(begin - file.tell()))
@@ -107,8 +109,10 @@ class Kept:
                 if self._durable:
                     file.flush()
                     os.fsync(file.fileno())
-            Path(file.name).replace(self._directory / key)
+            unfinished.replace(self._directory / key)
         except OSError as error:
+            if unfinished is not None:
+                unfinished.unlink(missing_ok=True)
             raise PathError(
                 f"{self._directory}: cannot be written to ({error.strerror}): make space, or set PLANNER_CACHE to "
                 "another directory"

@@ -1,6 +1,7 @@
 """A second build of a dataset: the bytes of a first one, and no more work than what has changed makes."""
 
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -229,6 +230,18 @@ def test_a_cache_that_takes_nothing_ends_the_build_with_a_sentence(tmp_path: Pat
     (tmp_path / "cache").rmdir()
     with pytest.raises(PathError, match="make space, or set PLANNER_CACHE"):
         cache.store("key", kept.packed("value"))
+
+
+def test_a_value_that_the_disk_does_not_take_whole_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    cache = kept.Kept(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(PathError, match="File too large"):
+            cache.store("key", kept.packed(bytes(100_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_build_without_a_cache_leaves_nothing_beside_the_dataset(tmp_path: Path) -> None:
