@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from planner.config import TrainConfig
+from planner.errors import ClusterError
 from planner.places import Place, place_of
 from planner.runs.checkpoint import read_run
 from planner.training.courier import Courier, courier
@@ -23,7 +24,10 @@ Progress = Callable[[str, int, int], None]
 def train_many(
     dataset: Place, runs: Mapping[Path, TrainConfig], progress: Progress, *, track: Sequence[str] = ()
 ) -> None:
-    """Train every run (directory -> settings) that is not finished. Ray must be connected; ``track`` as in train."""
+    """Train every run (directory -> settings) that is not finished. Ray must be connected; ``track`` as in train.
+
+    ClusterError when workers or nodes have died too often.
+    """
     import ray
 
     if not runs:
@@ -38,7 +42,15 @@ def train_many(
         while waiting:
             progress("train", total - len(waiting), total)
             finished, waiting = ray.wait(waiting)
-            ray.get(finished)
+            try:
+                ray.get(finished)
+            except ray.exceptions.RayTaskError:
+                raise  # an error of the training itself
+            except ray.exceptions.RayError as error:
+                raise ClusterError(
+                    f"a run's worker or node has died {MAX_DEATHS + 1} times: {str(error).splitlines()[0]}; what was "
+                    "finished is kept, the same command goes on"
+                ) from None
         progress("train", total, total)
 
 

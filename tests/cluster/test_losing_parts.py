@@ -1,4 +1,4 @@
-"""What a bench makes of a cluster whose parts come and go: nothing is lost, nothing hangs, nothing is kept silent."""
+"""What commands make of a cluster whose parts come and go: nothing is lost, nothing hangs, nothing is kept silent."""
 
 import os
 import signal
@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from bench.ledger import Ledger, Progress
+from planner.runs.checkpoint import read_run
+from planner.training.loop import train
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.cluster.heads import CAN_MOUNT, CANNOT_MOUNT, Head, hiding, ray_head, ray_node
+from tests.cluster.waiting_tracker import WAITS, go_on
+from tests.conftest import FIXTURES
+from tests.planner.recording_tracker import HEARD, heard
+from tests.planner.small_runs import REPO, SMALL, begin, curve, weights
 from tests.tune.processes import run_planner, start_planner, wait_until
 
 SLOW_TOOL = "#!/bin/sh\n[ -e {hurry} ] || sleep 2\ntouch solved.txt\n"
@@ -98,6 +104,33 @@ def test_a_node_that_dies_during_a_bench_takes_nothing_with_it(repo: KernelRepo,
     assert process.returncode == 0, output
     found = progress(repo)
     assert (found.finished, found.passed, found.faults, found.planned) == (8, 8, 0, 0)
+
+
+def test_a_node_that_dies_during_an_ablation_has_its_runs_trained_elsewhere_to_the_same_weights(
+    lasting_head: Head, tmp_path: Path
+) -> None:
+    dataset, out = FIXTURES / "frozen/dataset-v1", tmp_path / "ablation"
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    words = ("ablate", dataset, "--arch", "mlp_planner", "--axes", "decoding", "--seeds", 2, *settings, "--out", out)
+    environment = {**lasting_head.environment, "PYTHONPATH": str(REPO)}
+
+    def starts() -> list[list[int]]:
+        """By run, the epochs at which its training began."""
+        calls = [heard(path.parent) for path in out.glob(f"runs/*/{HEARD}")]
+        return sorted([call["start"]["next_epoch"] for call in one if "start" in call] for one in calls)
+
+    process = start_planner(environment, *words, "--track", WAITS, "--address", lasting_head.address)
+    with ray_node(lasting_head) as kill:
+        wait_until(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 2, 90, "an epoch on both nodes")
+        kill()
+        go_on(out / "runs/any")
+        output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    assert starts() == [[0], [0, 1]], "the run of the lost node went on from its epoch"
+    for run in out.glob("runs/*/"):
+        alone = begin(tmp_path / run.name, dataset, f"seed={read_run(run).config['seed']}")
+        train(alone)
+        assert (weights(run), curve(run)) == (weights(alone), curve(alone))
 
 
 @pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)

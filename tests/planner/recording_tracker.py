@@ -1,6 +1,7 @@
-"""Trackers from outside: one writes down what it hears, one breaks after its first epoch."""
+"""Trackers from outside: one writes down what it hears, one breaks after its first epoch, one is killed."""
 
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ class CannotStart(Recorder):
 
     def run_starts(self, start: RunStart) -> None:
         raise ConnectionError("refused")
+
+
+class Kills(Recorder):
+    """Out of memory, say: its process is killed."""
+
+    def run_starts(self, start: RunStart) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def heard(run: Path) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from planner.errors import ConfigError
+from planner.errors import ClusterError, ConfigError
 from planner.runs.checkpoint import read_run
+from planner.training import many
 from tune.ablate import ablate
 
 
@@ -34,6 +35,15 @@ def test_every_variant_is_trained_once_and_judged(ray_cluster: Any, corpus_datas
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/run.json")}
     assert ablate(corpus_dataset, tmp_path, **settings).to_json()["rows"] == report["rows"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_run_whose_worker_always_dies_ends_it_with_a_sentence(
+    ray_cluster: Any, corpus_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "MAX_DEATHS", 0)
+    kills = ["tests.planner.recording_tracker:Kills"]
+    with pytest.raises(ClusterError, match=r"^a run's worker or node has died 1 times: .*; what was finished is kept"):
+        ablate(corpus_dataset, tmp_path, arch="mlp_planner", axes=["decoding"], seeds=1, track=kills)
 
 
 def test_an_axis_that_the_architecture_lacks_is_named(corpus_dataset: Path, tmp_path: Path) -> None:

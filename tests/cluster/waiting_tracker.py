@@ -1,0 +1,32 @@
+"""A tracker that holds a training after each epoch until the test has done what is to happen meanwhile."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from planner.training.trackers import RunStart
+from tests.planner.recording_tracker import Recorder
+
+WAITS = f"{__name__}:Waits"
+
+
+class Waits(Recorder):
+    """Writes down what it hears, and lets no epoch but the first begin before :func:`go_on`."""
+
+    def run_starts(self, start: RunStart) -> None:
+        super().run_starts(start)
+        self._sign = _sign(start.run)
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float], is_best: bool) -> None:
+        super().epoch(epoch, metrics, is_best)
+        while not self._sign.exists():
+            time.sleep(0.05)
+
+
+def go_on(run: Path) -> None:
+    """Hold neither ``run`` nor those beside it any longer."""
+    _sign(run).touch()
+
+
+def _sign(run: Path) -> Path:
+    return run.with_name("go-on")
