@@ -16,6 +16,7 @@ from planner.decision import Mode, decide
 from planner.errors import PathError
 from planner.places import Place, fetched
 from planner.policies.heuristic import HeuristicPolicy, RulePlan
+from planner.standard_output import interrupted_afterwards
 
 MAX_REPORTED = 100
 """Unknown keys that are named; a caller that makes up keys for ever does not fill a log."""
@@ -33,8 +34,8 @@ def decide_stream(
 
     An answer is ``{"planner_action": ..., "executed_plan": ...}``. What is not JSON is answered with a fallback too, so
     that answers and questions stay in step; blank lines are no questions. ``{"ping": X}`` is answered with
-    ``{"ping": X, "bundle": ...}``. A bundle that was replaced is loaded before the next answer. Each key that no
-    contract names is reported on stderr when it first comes.
+    ``{"ping": X, "bundle": ...}``. An answer that Ctrl-C meets is written whole, and once. A bundle that was replaced
+    is loaded before the next answer. Each key that no contract names is reported on stderr when it first comes.
     """
     served = _Served(bundle_path)
     reported: set[str] = set()
@@ -43,13 +44,10 @@ def decide_stream(
             continue
         question = _parse(text)
         if lines and isinstance(question, dict) and question.keys() == {"ping"}:
-            pong = {"ping": question["ping"], "bundle": served.state}
-            sink.write(orjson.dumps(pong, option=orjson.OPT_APPEND_NEWLINE))
-            sink.flush()
+            _write(sink, {"ping": question["ping"], "bundle": served.state})
             continue
         decision = decide(question, served.bundle, mode=cast(Mode, mode), caps=Caps(*caps))
-        sink.write(orjson.dumps(decision.answer, option=orjson.OPT_APPEND_NEWLINE))
-        sink.flush()
+        _write(sink, decision.answer)
         for key in sorted(decision.unknown_keys.keys() - reported)[: MAX_REPORTED - len(reported)]:
             print(said_of(key), file=sys.stderr, flush=True)
             reported.add(key)
@@ -79,8 +77,7 @@ def decide_issue(
         kernel_config=repo.config,
         rule_plan=_rule_plan(repo, issue_id),
     )
-    answer = {"planner_input": context, **decision.answer}
-    sink.write(orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE))
+    _write(sink, {"planner_input": context, **decision.answer})
 
 
 class _Served:
@@ -139,6 +136,13 @@ def _rule_plan(repo: Repo, issue_id: str) -> RulePlan | None:
     tools = [tool.name for tool in find_toolchains(repo.config, repo.root)]
     rule = HeuristicPolicy.of_repo(repo)
     return rule.plan(issues[issue_id], tools, neighbourhoods.is_on_critical_path(issue_id))
+
+
+def _write(sink: BinaryIO, answer: Any) -> None:
+    line = orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
+    with interrupted_afterwards():
+        sink.write(line)
+        sink.flush()
 
 
 def _parse(text: bytes) -> Any:

@@ -2,8 +2,13 @@
 
 import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 
@@ -55,3 +60,28 @@ def survive_closed_stdout() -> None:
         errors=sys.stdout.errors,
         line_buffering=sys.stdout.isatty(),
     )
+
+
+@contextmanager
+def interrupted_afterwards() -> Iterator[None]:
+    """Ctrl-C in the block is heeded at its end, so that what it writes and flushes comes once and whole; a second one
+    is heeded at once, for a reader that has stopped reading."""
+    is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_heeded or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = False
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt

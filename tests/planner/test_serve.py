@@ -1,16 +1,26 @@
-"""`planner decide`: no bundle is an error at start; --serve skips blank lines, keeps the order, pings and reloads."""
+"""`planner decide`: no bundle is an error at start; --serve skips blank lines, keeps the order, pings, reloads, and
+neither doubles nor cuts an answer when Ctrl-C comes."""
 
+import fcntl
+import random
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from planner.errors import INTERRUPTED_EXIT_CODE
 from planner.files import staged_directory
 from tests.conftest import FIXTURES
+from tests.tune.processes import wait_until
 
 PLANNER = Path(sys.executable).with_name("planner")
 FROZEN = FIXTURES / "frozen" / "bundle-v1"
@@ -84,6 +94,59 @@ def test_a_bundle_that_was_replaced_decides_the_next_answer_and_a_broken_one_rep
     (answer,) = server.ask(QUESTION)
     assert answer["planner_action"]["model"]["checkpoint_id"] == "newer"
     assert server.end().count(b"kept as it was: what replaced it cannot be loaded") == 1
+
+
+def start_server(bundle: Path) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([PLANNER, "decide", bundle, "--serve"], stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def ping(number: int, length: int) -> bytes:
+    return orjson.dumps({"ping": [number, "x" * length]}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def pinged(answers: bytes) -> list[int]:
+    """The numbers of pings that were answered; every line must be whole."""
+    assert answers.endswith(b"\n")
+    return [orjson.loads(line)["ping"][0] for line in answers.splitlines()]
+
+
+def test_ctrl_c_while_an_answer_is_half_written_lets_it_be_finished(bundle: Path) -> None:
+    with start_server(bundle) as server:
+        assert server.stdin is not None and server.stdout is not None
+        capacity, answers = fcntl.fcntl(server.stdout, fcntl.F_GETPIPE_SZ), server.stdout
+
+        def lies_there() -> int:
+            return int(struct.unpack("i", fcntl.ioctl(answers, termios.FIONREAD, b"1234"))[0])
+
+        # Of the second answer not all has room in a pipe that nobody reads.
+        length = capacity * 2 // 3
+        server.stdin.writelines(ping(number, length) for number in range(2))
+        server.stdin.flush()
+        wait_until(lambda: lies_there() > length + 1000, 60, "a part of the second answer")
+        server.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(0.5)
+        assert pinged(answers.read()) == [0, 1]
+    assert server.returncode == INTERRUPTED_EXIT_CODE
+
+
+def test_ctrl_c_at_any_moment_of_many_answers_doubles_and_cuts_none(bundle: Path) -> None:
+    draw = random.Random(0)
+
+    def interrupted_after(seconds: float) -> tuple[int | None, list[int]]:
+        with start_server(bundle) as server:
+            assert server.stdin is not None and server.stdout is not None
+            server.stdin.write(b"".join(ping(number, 9) for number in range(2000)))
+            server.stdin.flush()
+            first = server.stdout.readline()
+            threading.Timer(seconds, server.send_signal, [signal.SIGINT]).start()
+            numbers = pinged(first + server.stdout.read())
+        return server.returncode, numbers
+
+    with ThreadPoolExecutor(4) as at_once:
+        for code, numbers in at_once.map(interrupted_after, [draw.uniform(0, 0.03) for _ in range(6)]):
+            assert code == INTERRUPTED_EXIT_CODE and numbers == list(range(len(numbers)))
 
 
 def test_without_a_bundle_it_ends_with_two_unless_the_default_is_asked_for(tmp_path: Path) -> None:
