@@ -46,6 +46,7 @@ _EMBEDDED = {
     "RAY_event_stats": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_memory_monitor_refresh_ms": "1000",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "AUTOSCALER_UPDATE_INTERVAL_S": "60",
     "LOG_NAME_UPDATE_INTERVAL_S": "60",
     "METRICS_RECORD_INTERVAL_S": "60",
@@ -53,7 +54,8 @@ _EMBEDDED = {
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
 }
 """The same for a Ray that only this process sees: without its dashboard nobody asks for metrics, task events and logs,
-and collecting them takes 3 % of a core for as long as Ray is there."""
+and collecting them takes 3 % of a core for as long as Ray is there; nobody reclaims its one node, for which each group
+of Ray Train's workers would have a process that watches (2 s of CPU)."""
 
 
 @contextmanager

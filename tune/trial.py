@@ -45,8 +45,8 @@ def _train(mirror: Mirror, config: TrainConfig, carried: Courier, track: Sequenc
     if run.exists() and not (run / "run.json").exists():
         # Killed while the run was being made; there is nothing in it yet.
         shutil.rmtree(run)
-    opened = carried.open_dataset()
-    state = start_run(run, config, place_of(carried.dataset), init_from=None, workers=1, resume=True, opened=opened)
+    dataset, opened = place_of(carried.dataset.place), carried.open_dataset()
+    state = start_run(run, config, dataset, init_from=None, workers=1, resume=True, opened=opened)
     if state.finished:
         ray.tune.report(_result(state))
     report = mirror.pushing_after(lambda metrics: ray.tune.report(_result(read_run(run))))

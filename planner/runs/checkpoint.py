@@ -37,6 +37,8 @@ Selection = Literal["log_likelihood", "pass_log_likelihood", "trial_log_likeliho
 """What the best epoch of a run is best in, on validation."""
 
 
+WEIGHTS = ("model.safetensors", "policy.json")
+"""Of a checkpoint's files, those that another run can begin from."""
 LESSONS = "lessons"
 """A pupil's dataset, in its run's directory: planner.training.lessons."""
 FITTED = "fitted_policy"

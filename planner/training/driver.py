@@ -1,5 +1,6 @@
 """Starting the training loop: here for one worker, else with Ray Train, DDP over gloo on CPUs, over nccl on GPUs."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,14 +10,20 @@ from typing import Any
 
 import orjson
 
+from cluster.nodes import alive_nodes
 from planner.errors import ClusterError, PlannerError, UsageError
 from planner.places import place_of
-from planner.runs.checkpoint import RunState, read_run
+from planner.runs.checkpoint import RunState, checkpoint_path, read_run
 from planner.training.courier import RAY, Courier, courier
 
 ROOM_WITHIN_S = "10"
 """How long an elastic attempt waits for room for its workers, before it counts again what there is: a node that has
 just died may have been counted. Ray waits for a minute."""
+GROWS_EVERY_S = 60.0
+"""How often an elastic training looks whether there is room for more workers: for each time that it finds some, all
+start anew from the last epoch."""
+COUNT_S = 1.0
+"""How often it looks whether nodes have come or gone."""
 MAX_DEATHS = 2
 """How often workers may die before another epoch is finished."""
 Progress = Callable[[dict[str, Any]], None]
@@ -107,9 +114,14 @@ def train_with_ray(
             )
     if least < workers:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", ROOM_WITHIN_S)
-    dataset = place_of(read_run(run).dataset)
-    with _Follower(run / "metrics.jsonl", progress), courier(ray, dataset, (run / RAY).resolve()) as carried:
-        deaths, reached = 0, read_run(run).epoch
+    state = read_run(run)
+    weights = checkpoint_path(Path(state.init_from)) if state.init_from and state.last is None else None
+    with (
+        _Follower(run / "metrics.jsonl", progress),
+        _counting_nodes(ray) if least < workers else contextlib.nullcontext(),
+        courier(ray, place_of(state.dataset), (run / RAY).resolve(), weights) as carried,
+    ):
+        deaths, reached = 0, state.epoch
         while True:
             try:
                 _fit(run, workers if least == workers else (least, workers), gpu, carried, track)
@@ -135,7 +147,7 @@ def _fit(run: Path, workers: int | tuple[int, int], gpu: bool, carried: Courier,
     TorchTrainer(
         _worker,
         train_loop_config={"run": run.resolve(), "gpu": gpu, "courier": carried, "track": list(track)},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, elastic_resize_monitor_interval_s=GROWS_EVERY_S),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / RAY).resolve())),
     ).fit()
@@ -164,6 +176,7 @@ def _worker(settings: dict[str, Any]) -> None:
             gpu=settings["gpu"],
             report=mirror.pushing_after(lambda metrics: ray.train.report(metrics)),
             opened=carried.open_dataset(),
+            weights=carried.open_weights(),
             track=settings["track"],
         )
 
@@ -180,6 +193,33 @@ def _cause(error: BaseException) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines()
     return lines[-1] if lines else type(error).__name__
+
+
+@contextmanager
+def _counting_nodes(ray: Any) -> Iterator[None]:
+    """Let Ray Train count the nodes whenever one has come or gone.
+
+    By itself it does so every 20 s, and waits meanwhile for room on a node that has died (Ray 2.60, measured).
+    """
+    over = threading.Event()
+
+    def count() -> None:
+        counted = None
+        while not over.wait(COUNT_S):
+            with contextlib.suppress(Exception):  # not there yet, or another Ray's: it counts every 20 s all the same
+                nodes = alive_nodes(ray)
+                if nodes != counted:
+                    coordinator = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
+                    ray.get(coordinator.get_reserved_resources.remote("", recompute=True), timeout=COUNT_S)
+                    counted = nodes
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class _Follower:

@@ -44,8 +44,16 @@ class Learner:
     loss: Loss | TrialLoss
 
     @classmethod
-    def start(cls, run: Path, state: RunState, config: TrainConfig, dataset: Dataset, worker: Worker) -> "Learner":
-        """As the run's last checkpoint left it, or at the start of a new run."""
+    def start(
+        cls,
+        run: Path,
+        state: RunState,
+        config: TrainConfig,
+        dataset: Dataset,
+        worker: Worker,
+        weights: Path | None = None,
+    ) -> "Learner":
+        """As the last checkpoint left the run, or at its start; ``weights``: see planner.training.loop.train."""
         check_precision(config.precision, worker.device)
         torch.set_num_threads(1)
         torch.manual_seed(config.seed)
@@ -57,7 +65,7 @@ class Learner:
             if isinstance(model.heads, TrialHead):
                 start_from_trials(model.heads, trials_of_examples(dataset, "train"))
             if state.init_from is not None:
-                load_weights(checkpoint_path(Path(state.init_from)), model, may_lack="value.")
+                load_weights(checkpoint_path(weights or Path(state.init_from)), model, may_lack="value.")
             count_tried(model, outcomes)
         average = MovingAverage(model, config.ema)
         optimizer = build_optimizer(model, config)

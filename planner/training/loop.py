@@ -126,18 +126,20 @@ def train(
     gpu: bool = False,
     report: Report = lambda metrics: None,
     opened: Dataset | None = None,
+    weights: Path | None = None,
     track: Sequence[str] = (),
 ) -> RunState:
     """Train the run in ``run`` from its last checkpoint, or from the start, to its end.
 
     The directory must hold a run.json (see start_run). Every worker calls this; rank 0 alone writes, and alone has
     trackers: TensorBoard, and those of ``track`` (see planner.training.trackers).
+    ``weights`` is the checkpoint that the run begins from, where it does not lie on this machine as the run says.
     """
     state = read_run(run)
     config = _config_of(run, state)
     worker = Worker.current(gpu)
     dataset = opened or load_dataset(place_of(state.dataset))
-    learner = Learner.start(run, state, config, dataset, worker)
+    learner = Learner.start(run, state, config, dataset, worker, weights)
     policy = PolicyDocument.of(config, dataset.info, learner.model.tools)
     with RunLog(run, state, config, worker.rank, track) as log:
         for epoch in range(state.epoch + 1, config.epochs):

@@ -66,8 +66,8 @@ def _train_one(config: dict[str, Any], carried: Courier, run: Path, track: Seque
         resume = (path / "run.json").exists()
         if resume and read_run(path).finished:
             return
-        opened = carried.open_dataset()
-        start_run(path, settings, place_of(carried.dataset), init_from=None, workers=1, resume=resume, opened=opened)
+        dataset, opened = place_of(carried.dataset.place), carried.open_dataset()
+        start_run(path, settings, dataset, init_from=None, workers=1, resume=resume, opened=opened)
         started = time.monotonic()
         train(path, report=mirror.pushing_after(lambda metrics: None), opened=opened, track=track)
         if not resume:

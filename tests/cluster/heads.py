@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.tune.processes import BIN, assert_nothing_left, new_environment, processes_with, wait_until
 
 START_S = 90.0
-TERM_S = 5.0
+TERM_S = 3.0
 """How long a head may take to end by itself."""
 UNSHARE = shutil.which("unshare")
 CAN_MOUNT = UNSHARE is not None and subprocess.run([UNSHARE, "-m", "true"], capture_output=True).returncode == 0
@@ -42,7 +42,13 @@ def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
     directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     # RAY_TMPDIR is where `auto` looks first for a head; without it, it might find somebody else's.
     # A node that is gone is seen after five looks that find nothing: by default three seconds apart.
-    environment = {**new_environment(), "RAY_TMPDIR": str(directory), "RAY_health_check_period_ms": "500"}
+    # Workers would be nice to the tests beside this one, and wait.
+    environment = {
+        **new_environment(),
+        "RAY_TMPDIR": str(directory),
+        "RAY_health_check_period_ms": "500",
+        "RAY_worker_niceness": "0",
+    }
     port, dashboard, client, agent = free_ports(4)
     command = f"""{BIN / "ray"} start --head --block --num-cpus {cpus} --object-store-memory 100000000
         --disable-usage-stats --temp-dir {directory / "ray"} --port {port} --include-dashboard {with_dashboard}

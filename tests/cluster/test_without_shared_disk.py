@@ -1,19 +1,27 @@
 """Two nodes, of which one does not see the disk of the other: every command works on both all the same."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import orjson
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from bench.ledger import Ledger
 from planner.dataset.storage import load_dataset
 from planner.runs.checkpoint import read_run
 from tests.bench.conftest import SMALL_KERNEL, KernelRepo
 from tests.cluster.heads import CAN_MOUNT, CANNOT_MOUNT, Head, hiding, ray_head, ray_node
+from tests.cluster.waiting_tracker import WAITS_ALONE
 from tests.conftest import copy_corpus
+from tests.planner.small_runs import REPO, SMALL, curve
+from tests.trained_runs import trained
 from tests.tune.processes import run_planner, start_planner, wait_until
 
 pytestmark = pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)
@@ -24,6 +32,15 @@ sleep 1
 touch solved.txt
 """
 EPOCHS = 20
+QUICK_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+"""An epoch lasts until Ray Train looks again, by default two seconds; and each group of its workers has a process that
+watches for nodes that are about to be taken away, which takes two seconds of a core to start."""
+GROWS_QUICKLY = (
+    sys.executable,
+    "-c",
+    "from planner.training import driver; driver.GROWS_EVERY_S = 1.0; from planner.cli import main; main()",
+)
+"""`planner`, but that an elastic training does not wait for a minute to look for more nodes."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,8 @@ class Machines:
     tools: Path
     cache: Path
     kill_second: Callable[[], None]
+    another: Callable[[], AbstractContextManager[Any]]
+    """Starts the second again."""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +67,9 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         path = f"{tools}{os.pathsep}{started.environment['PATH']}"
         environment = {**started.environment, "PATH": path, "PLANNER_CACHE": str(directory / "cache-here")}
         head = Head(started.address, started.dashboard, environment, started.pid)
-        with ray_node(head, *hiding(disk, f"PLANNER_CACHE={directory / 'cache-there'}")) as kill:
-            yield Machines(head, disk, tools, directory / "cache-there", kill)
+        blind = partial(ray_node, head, *hiding(disk, f"PLANNER_CACHE={directory / 'cache-there'}"))
+        with blind() as kill:
+            yield Machines(head, disk, tools, directory / "cache-there", kill, blind)
 
 
 def test_a_bench_works_on_both_nodes_and_brings_every_log_back(machines: Machines) -> None:
@@ -72,7 +92,7 @@ def test_a_bench_works_on_both_nodes_and_brings_every_log_back(machines: Machine
     assert {words[0] for words in logs.values()} == {"here", "there"}
 
 
-def test_a_dataset_is_built_and_trained_on_by_two_workers_and_by_one_when_a_node_dies(
+def test_a_dataset_is_built_and_trained_on_while_a_node_goes_and_comes_back(
     machines: Machines, corpus_dataset: Path
 ) -> None:
     repo, run = copy_corpus(machines.disk / "corpus"), machines.disk / "run"
@@ -81,19 +101,37 @@ def test_a_dataset_is_built_and_trained_on_by_two_workers_and_by_one_when_a_node
     assert code == 0, output
     dataset = repo / ".cyntra/planner/dataset"
     assert load_dataset(dataset).info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
-    elastic = ("--min-workers", "1", "--workers", "2", "--set", f"epochs={EPOCHS}", "--set", f"patience={EPOCHS}")
-    # An epoch lasts until Ray Train looks again: by default two seconds.
-    environment = {**machines.head.environment, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-    process = start_planner(environment, "train", dataset, *cluster, "--out", run, *elastic)
-    log = run / "metrics.jsonl"
-    wait_until(lambda: process.poll() is not None or log.exists(), 120, "epochs on the driver's disk")
-    assert list((machines.cache / "datasets").glob("*/dataset/dataset.json")), "it came by way of the object store"
+    settings = (*SMALL, f"epochs={EPOCHS}", f"patience={EPOCHS}")
+    first = trained(dataset, machines.disk / "first", *settings)
+    words = [word for setting in settings for word in ("--set", setting)]
+    elastic = ("--min-workers", "1", "--workers", "2", "--init-from", first, *words, "--track", WAITS_ALONE)
+    environment = {**machines.head.environment, **QUICK_TRAIN, "PYTHONPATH": str(REPO)}
+    process = start_planner(environment, "train", dataset, *cluster, "--out", run, *elastic, program=GROWS_QUICKLY)
+
+    def workers() -> list[int]:
+        """With how many each epoch was made."""
+        return [epoch["workers"] for epoch in curve(run)] if (run / "metrics.jsonl").exists() else []
+
+    wait_until(lambda: process.poll() is not None or bool(workers()), 120, "epochs on the driver's disk")
+    for name in ("datasets/*/dataset/dataset.json", "weights/*/checkpoint/model.safetensors"):
+        assert list(machines.cache.glob(name)), "it came by way of the object store"
     machines.kill_second()
-    output, _ = process.communicate(timeout=240)
+    wait_until(lambda: process.poll() is not None or workers()[-1] == 1, 120, "an epoch on one node")
+    with machines.another():
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    state, epochs = read_run(run), [orjson.loads(line) for line in log.read_bytes().splitlines()]
-    assert state.finished and (state.epoch, state.workers) == (EPOCHS - 1, 1)
-    assert [epoch["epoch"] for epoch in epochs] == list(range(EPOCHS))
-    assert [epoch["workers"] for epoch in epochs] == sorted((epoch["workers"] for epoch in epochs), reverse=True)
-    assert epochs[0]["workers"] == 2
-    assert state.last is not None and (run / state.last / "model.safetensors").exists()
+    state, made = read_run(run), workers()
+    assert state.finished and (state.epoch, state.workers) == (EPOCHS - 1, 2)
+    assert [epoch["epoch"] for epoch in curve(run)] == list(range(EPOCHS))
+    alone = made.index(1)
+    assert made == [2] * alone + [1] + [2] * (EPOCHS - alone - 1) and alone > 0
+    constant = trained(dataset, machines.disk / "constant", *settings, init_from=first)
+    for tensor, same in zip(*(last_weights(one).values() for one in (run, constant)), strict=True):
+        assert np.allclose(tensor, same, atol=1e-5)
+
+
+def last_weights(run: Path) -> dict[str, Any]:
+    """Name -> tensor of the last checkpoint's model."""
+    state = read_run(run)
+    assert state.last is not None
+    return dict(sorted(load_file(run / state.last / "model.safetensors").items()))

@@ -1,4 +1,4 @@
-"""A tracker that holds a training after each epoch until the test has done what is to happen meanwhile."""
+"""Trackers that hold a training after an epoch until what is to happen meanwhile has happened."""
 
 import time
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from planner.training.trackers import RunStart
 from tests.planner.recording_tracker import Recorder
 
 WAITS = f"{__name__}:Waits"
+WAITS_ALONE = f"{__name__}:WaitsAlone"
 
 
 class Waits(Recorder):
@@ -20,6 +21,15 @@ class Waits(Recorder):
     def epoch(self, epoch: int, metrics: Mapping[str, float], is_best: bool) -> None:
         super().epoch(epoch, metrics, is_best)
         while not self._sign.exists():
+            time.sleep(0.05)
+
+
+class WaitsAlone(Recorder):
+    """Lets no epoch follow one that a single worker made: more workers start anew."""
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float], is_best: bool) -> None:
+        super().epoch(epoch, metrics, is_best)
+        while metrics["workers"] == 1:
             time.sleep(0.05)
 
 

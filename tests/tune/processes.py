@@ -31,10 +31,12 @@ def new_environment() -> dict[str, str]:
     }
 
 
-def start_planner(environment: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
+def start_planner(
+    environment: dict[str, str], *arguments: object, program: tuple[str, ...] = (str(BIN / "planner"),)
+) -> subprocess.Popen[str]:
     """`planner ARGUMENTS` in a process group of its own."""
     return subprocess.Popen(
-        [str(BIN / "planner"), *map(str, arguments)],
+        [*program, *map(str, arguments)],
         env=environment,
         start_new_session=True,
         stdout=subprocess.PIPE,
