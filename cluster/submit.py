@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 LOST_FOR_S = 600.0
 """How long a head may be out of reach before following a job is given up."""
 RETRY_S = 2.0
+AGENT_WITHIN_S = 120.0
+"""How long a head may have no agent yet, which starts jobs: one that has just been started, on a busy machine."""
+NO_AGENT = "No available agent"
+"""What Ray answers then, after ten seconds (2.60, dashboard/modules/job/job_head.py)."""
 SILENT_FOR_S = 60.0
 """After so long without a line the connection is made anew: a broken one may be silent for ever."""
 STOPPED_EXIT_CODE = 143
@@ -110,17 +115,38 @@ def submit(command: Sequence[str], directory: Path, excludes: Sequence[str], add
     client, address = _client(address)
     job = Job(client, address, f"planner-{secrets.token_hex(6)}")
     runtime = {"working_dir": str(directory.absolute()), "excludes": list(excludes)}
+    start = partial(client.submit_job, entrypoint=shlex.join(command), submission_id=job.job_id, runtime_env=runtime)
+    last_try_s = time.monotonic() + AGENT_WITHIN_S
+    if not _is_started(start, job, address):
+        note_on_stderr(f"the head at {address} has no agent yet that starts jobs: trying again")
+        while not _is_started(start, job, address):
+            if time.monotonic() > last_try_s:
+                raise ClusterError(
+                    f"Ray at {address}: for {AGENT_WITHIN_S:.0f} s its head has had no agent that starts jobs: give "
+                    "the command again when that machine is less busy; dashboard_agent.log, of Ray's logs there, says "
+                    "what became of the agent"
+                )
+            time.sleep(RETRY_S)
+    return job
+
+
+def _is_started(start: Callable[[], Any], job: Job, address: str) -> bool:
+    """Start a job; False while the head has no agent yet."""
     try:
-        client.submit_job(entrypoint=shlex.join(command), submission_id=job.job_id, runtime_env=runtime)
+        start()
     except OSError as error:
         if not _was_received(job):
             raise ClusterError(f"Ray at {address}: the job could not be submitted: {_first_line(error)}") from None
     except (RuntimeError, ValueError) as error:
+        if _was_received(job):  # by an earlier try, which was not answered
+            return True
+        if NO_AGENT in str(error):
+            return False
         raise ClusterError(
             f"Ray at {address}: the job could not be submitted: {_first_line(error)}; what it need not have can be "
             "left here with --exclude"
         ) from None
-    return job
+    return True
 
 
 def attach(job_id: str, address: str | None) -> Job:

@@ -7,10 +7,13 @@ from types import TracebackType
 
 
 class Proxy:
-    """Forwards what comes to :attr:`address` to ``port``, until it is cut."""
+    """Forwards what comes to :attr:`address` to ``port``, until it is cut.
 
-    def __init__(self, port: int) -> None:
-        self._to, self._open = port, True
+    The first ``refused`` jobs are refused as Ray 2.60 refuses them while a head's agent has not started.
+    """
+
+    def __init__(self, port: int, *, refused: int = 0) -> None:
+        self._to, self._open, self._refused = port, True, refused
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -44,10 +47,22 @@ class Proxy:
                 if not self._open:
                     near.close()
                     continue
+                if self._refused and near.recv(65536, socket.MSG_PEEK).startswith(b"POST /api/jobs/ "):
+                    self._refused -= 1
+                    _refuse(near)
+                    continue
                 far = socket.create_connection(("127.0.0.1", self._to))
                 self._sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _refuse(near: socket.socket) -> None:
+    near.recv(65536)
+    text = b"No available agent to submit job, please try again later."
+    near.sendall(b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(text))
+    near.sendall(text)
+    near.shutdown(socket.SHUT_WR)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -133,11 +133,12 @@ def test_a_submitted_command_is_followed_over_a_lost_connection_to_its_own_exit_
     (here / "huge.bin").touch()
     (here / "secret.key").touch()
     (here / ".gitignore").write_text("*.key\n")
-    with Proxy(int(head.dashboard.rpartition(":")[2])) as proxy:
+    with Proxy(int(head.dashboard.rpartition(":")[2]), refused=1) as proxy:
         words = ("--exclude", "*.bin", "--", "python", "job.py", go)
         following = start(here, "submit", "--address", proxy.address, *words)
         wait_until(lambda: "begun" in following.output(), 120, "the job's first line")
         assert following.output().endswith("\nbegun with .gitignore job.py\n")
+        assert following.notes().count("has no agent yet that starts jobs: trying again") == 1
         proxy.cut()
         wait_until(lambda: "is lost" in following.notes(), 30, "a word of the lost connection")
         proxy.restore()
