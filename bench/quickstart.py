@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ of the others."""
 RUNS_PER_ISSUE = 2
 RUNS_PER_CPU = 2
 """Runs of the history that go on at once: agents wait more than they compute."""
+EXECUTIONS_PER_CPU = 1.5
+"""Executions of the bench that go on at once."""
 ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
 FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
 STAGES = 9
@@ -98,15 +101,17 @@ def run_quickstart(
     started = time.monotonic()
     settings = {"issues": issues, "n_actions": n_actions, "seed": seed}
     _check_settings(places.root, settings)
-    with _stage(1, "sandbox: a git repo with injected bugs, one issue each"):
-        if not (places.repo / ".beads").exists():
-            create_sandbox(places.repo, issues=issues, seed=seed)
-    ids = sorted(Repo(places.repo).issues, key=int)
-    past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
-    with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues"):
-        _record(places, past, seed)
-    note("      connecting to Ray ...")
-    with connect(address):
+    with ExitStack() as stack:
+        with _stage(1, "sandbox: a git repo with injected bugs, one issue each"), ThreadPoolExecutor(1) as beside:
+            made = beside.submit(_create, places, issues, seed)
+            # Each takes some seconds and leaves a core idle.
+            note("      connecting to Ray ...")
+            ray = stack.enter_context(connect(address))
+            made.result()
+        ids = sorted(Repo(places.repo).issues, key=int)
+        past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
+        with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues"):
+            _record(places, past, seed)
         with _stage(3, "dataset: executed plans as labels, split by time"):
             if not (places.dataset / "dataset.json").exists():
                 with StageBars() as bars:
@@ -117,7 +122,8 @@ def run_quickstart(
         with _stage(5, "train: a model of single launches on the same history (no bench needed)"):
             from_logs = _fit(places)
         with _stage(6, f"bench: {len(future)} later issues x {n_actions} actions, each a bounded run in its own clone"):
-            _bench(places, future, n_actions, seed)
+            cpus = int(ray.cluster_resources().get("CPU", 1))
+            _bench(places, future, n_actions, seed, workers=max(1, round(EXECUTIONS_PER_CPU * cpus)))
         with _stage(7, "relabel: the winners of the earlier cases as a dataset"):
             if not (places.winners / "dataset.json").exists():
                 print_dataset(relabel(places.ledger, places.dataset, places.winners, holdout=HOLDOUT), places.winners)
@@ -168,6 +174,11 @@ def _check_settings(root: Path, settings: dict[str, Any]) -> None:
     path.write_bytes(orjson.dumps(settings))
 
 
+def _create(places: Places, issues: int, seed: int) -> None:
+    if not (places.repo / ".beads").exists():
+        create_sandbox(places.repo, issues=issues, seed=seed)
+
+
 def _record(places: Places, issues: list[str], seed: int) -> None:
     marker = places.root / "history.done"
     if marker.exists():
@@ -185,12 +196,13 @@ def _record(places: Places, issues: list[str], seed: int) -> None:
     marker.touch()
 
 
-def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None:
+def _bench(places: Places, issues: list[str], n_actions: int, seed: int, workers: int) -> None:
     with StageBars() as bars:
         report = run_bench(
             places.repo,
-            # One execution per CPU: with two, twice as many came to their limits.
-            BenchOptions(ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed),
+            BenchOptions(
+                ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed, workers=workers
+            ),
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
