@@ -41,8 +41,6 @@ of the others."""
 RUNS_PER_ISSUE = 2
 RUNS_PER_CPU = 2
 """Runs of the history that go on at once: agents wait more than they compute."""
-EXECUTIONS_PER_CPU = 1.5
-"""Executions of the bench that go on at once."""
 ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
 FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
 STAGES = 9
@@ -106,7 +104,7 @@ def run_quickstart(
             made = beside.submit(_create, places, issues, seed)
             # Each takes some seconds and leaves a core idle.
             note("      connecting to Ray ...")
-            ray = stack.enter_context(connect(address))
+            stack.enter_context(connect(address))
             made.result()
         ids = sorted(Repo(places.repo).issues, key=int)
         past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
@@ -122,8 +120,7 @@ def run_quickstart(
         with _stage(5, "train: a model of single launches on the same history (no bench needed)"):
             from_logs = _fit(places)
         with _stage(6, f"bench: {len(future)} later issues x {n_actions} actions, each a bounded run in its own clone"):
-            cpus = int(ray.cluster_resources().get("CPU", 1))
-            _bench(places, future, n_actions, seed, workers=max(1, round(EXECUTIONS_PER_CPU * cpus)))
+            _bench(places, future, n_actions, seed)
         with _stage(7, "relabel: the winners of the earlier cases as a dataset"):
             if not (places.winners / "dataset.json").exists():
                 print_dataset(relabel(places.ledger, places.dataset, places.winners, holdout=HOLDOUT), places.winners)
@@ -196,13 +193,12 @@ def _record(places: Places, issues: list[str], seed: int) -> None:
     marker.touch()
 
 
-def _bench(places: Places, issues: list[str], n_actions: int, seed: int, workers: int) -> None:
+def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None:
     with StageBars() as bars:
         report = run_bench(
             places.repo,
-            BenchOptions(
-                ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed, workers=workers
-            ),
+            # One execution per CPU, for it computes most of its time: with two, twice as many came to their limits.
+            BenchOptions(ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed),
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )

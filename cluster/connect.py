@@ -50,10 +50,12 @@ _EMBEDDED = {
     "LOG_NAME_UPDATE_INTERVAL_S": "60",
     "METRICS_RECORD_INTERVAL_S": "60",
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
 }
 """The same for a Ray that only this process sees: without its dashboard nobody asks for metrics, task events and logs,
-and collecting them takes 3 % of a core for as long as Ray is there."""
+and collecting them takes 3 % of a core for as long as Ray is there. Nobody takes this one node away with a notice,
+either; to watch for that is one more process in every training."""
 
 
 @contextmanager
