@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,17 @@ def run_quickstart(
     started = time.monotonic()
     settings = {"issues": issues, "n_actions": n_actions, "seed": seed}
     _check_settings(places.root, settings)
-    with _stage(1, "sandbox: a git repo with injected bugs, one issue each"):
-        if not (places.repo / ".beads").exists():
-            create_sandbox(places.repo, issues=issues, seed=seed)
-    ids = sorted(Repo(places.repo).issues, key=int)
-    past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
-    with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues"):
-        _record(places, past, seed)
-    note("      connecting to Ray ...")
-    with connect(address):
+    with ExitStack() as stack:
+        with _stage(1, "sandbox: a git repo with injected bugs, one issue each"), ThreadPoolExecutor(1) as beside:
+            made = beside.submit(_create, places, issues, seed)
+            # Each takes some seconds and leaves a core idle.
+            note("      connecting to Ray ...")
+            stack.enter_context(connect(address))
+            made.result()
+        ids = sorted(Repo(places.repo).issues, key=int)
+        past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
+        with _stage(2, f"history: {len(past) * RUNS_PER_ISSUE} runs of {len(past)} issues"):
+            _record(places, past, seed)
         with _stage(3, "dataset: executed plans as labels, split by time"):
             if not (places.dataset / "dataset.json").exists():
                 with StageBars() as bars:
@@ -168,6 +171,11 @@ def _check_settings(root: Path, settings: dict[str, Any]) -> None:
     path.write_bytes(orjson.dumps(settings))
 
 
+def _create(places: Places, issues: int, seed: int) -> None:
+    if not (places.repo / ".beads").exists():
+        create_sandbox(places.repo, issues=issues, seed=seed)
+
+
 def _record(places: Places, issues: list[str], seed: int) -> None:
     marker = places.root / "history.done"
     if marker.exists():
@@ -189,7 +197,7 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
     with StageBars() as bars:
         report = run_bench(
             places.repo,
-            # One execution per CPU: with two, twice as many came to their limits.
+            # One execution per CPU, for it computes most of its time: with two, twice as many came to their limits.
             BenchOptions(ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed),
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),

@@ -46,16 +46,16 @@ _EMBEDDED = {
     "RAY_event_stats": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_memory_monitor_refresh_ms": "1000",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "AUTOSCALER_UPDATE_INTERVAL_S": "60",
     "LOG_NAME_UPDATE_INTERVAL_S": "60",
     "METRICS_RECORD_INTERVAL_S": "60",
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
 }
 """The same for a Ray that only this process sees: without its dashboard nobody asks for metrics, task events and logs,
-and collecting them takes 3 % of a core for as long as Ray is there; nobody reclaims its one node, for which each group
-of Ray Train's workers would have a process that watches (2 s of CPU)."""
+and collecting them takes 3 % of a core for as long as Ray is there. Nobody takes this one node away with a notice,
+either; to watch for that is one more process in every training."""
 
 
 @contextmanager

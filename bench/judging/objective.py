@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import cache
 from statistics import NormalDist, fmean, stdev
 from typing import Any, Literal, Protocol, get_args
 
@@ -192,9 +193,10 @@ def _judge(
     contenders = [action for action in passes if action not in capped]
     if not contenders:
         return None
-    passing = left = [
-        a for a in contenders if not any(_passes_more(passes[b], passes[a], objective.certainty) for b in contenders)
-    ]
+    # Of thousands of actions most came to the same.
+    kinds = {passes[action] for action in contenders}
+    beaten = {a for a in kinds if any(_passes_more(b, a, objective.certainty) for b in kinds)}
+    passing = left = [action for action in contenders if passes[action] not in beaten]
     for name, goal in objective.metrics:
         values = {action: values_of(action, name, goal) for action in left}
         bounds = [beaten_beyond(group, goal, objective) for group in values.values()]
@@ -303,6 +305,7 @@ def plan_size(action: Action) -> float:
     return math.prod([_amount(value) for value in factors])
 
 
+@cache
 def chance_to_pass_more(a: tuple[int, int], b: tuple[int, int]) -> Fraction:
     """How likely the pass rate behind ``a`` = (passes, executions) exceeds that behind ``b``, under uniform priors.
 

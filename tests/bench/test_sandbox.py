@@ -117,3 +117,7 @@ def test_history_is_recorded_in_order_and_failures_are_reopened(
     assert {issue["status"] for issue in read_issues(repo)} <= {"open", "done"}
     assert not list((repo / ".workcells").iterdir())
     assert not list((repo / ".cyntra").glob("history*"))
+    events = [json.loads(line) for line in (repo / ".cyntra" / "logs" / "events.jsonl").read_text().splitlines()]
+    for issue in ("1", "2"):
+        of_issue = [event["type"] for event in events if event["issue_id"] == issue]
+        assert [kind for kind in of_issue if kind.startswith("issue.")][::2] == ["issue.started"] * 2

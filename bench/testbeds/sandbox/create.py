@@ -6,7 +6,9 @@ import random
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import yaml
@@ -14,6 +16,7 @@ import yaml
 from bench.testbeds.sandbox.bugs import PACKAGE, Bug, Function, buggy_sources, choose_bugs, library_sources
 from bench.testbeds.sandbox.triage import issue_document
 from bench.testbeds.sandbox.world.catalogue import SandboxWorld, sandbox_world
+from cluster.connect import usable_cpus
 from planner.errors import BenchError
 
 MAX_ISSUES = 180
@@ -104,20 +107,36 @@ def _write(path: Path, text: str) -> None:
 
 def _verify(bugs: list[Bug], originals: dict[str, str], sources: dict[str, str]) -> None:
     """Run each gate with all bugs present and with all but its own: it must fail, and then pass."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        _write_code(directory, bugs, sources)
-        for bug in bugs:
-            function = bug.function
+    workers = min(usable_cpus(), len(bugs))
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(workers) as pool:
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(workers):
+            _write_code(Path(name) / str(number), bugs, sources)
+            copies.put(Path(name) / str(number))
+
+        def tells(bug: Bug) -> bool:
+            copy = copies.get()
             others = [other for other in bugs if other is not bug]
-            repaired = buggy_sources(originals, others)[function.module]
-            module = directory / PACKAGE / f"{function.module}.py"
-            failed = not _gate_passes(directory, function)
-            _write(module, repaired)
-            passes = _gate_passes(directory, function)
-            _write(module, sources[function.module])
-            if not (failed and passes):
+            repaired = buggy_sources(originals, others)[bug.function.module]
+            found = _tells_buggy_from_repaired(copy, bug.function, sources[bug.function.module], repaired)
+            copies.put(copy)
+            return found
+
+        for bug, found in zip(bugs, pool.map(tells, bugs), strict=True):
+            if not found:
+                function = bug.function
                 raise RuntimeError(f"the gate of {function.module}.{function.name} does not tell buggy from repaired")
+
+
+def _tells_buggy_from_repaired(directory: Path, function: Function, buggy: str, repaired: str) -> bool:
+    """Whether a function's gate fails in ``directory`` and passes with its module repaired; the code stays buggy."""
+    module = directory / PACKAGE / f"{function.module}.py"
+    if _gate_passes(directory, function):
+        return False
+    _write(module, repaired)
+    passes = _gate_passes(directory, function)
+    _write(module, buggy)
+    return passes
 
 
 def _gate_passes(directory: Path, function: Function) -> bool:

@@ -6,18 +6,19 @@ Where there are world jobs, every third run is an evolution.
 import itertools
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import yaml
 
 from bench.testbeds.sandbox.beads import read_issues, update_issue
 from bench.testbeds.sandbox.create import UNIVERSE_ID
+from bench.testbeds.sandbox.kept_kernel import KeptKernel
 from bench.testbeds.sandbox.plan import SERIAL, SPECULATE, TOOLCHAINS
 from bench.testbeds.sandbox.toolchains.launchers import toolchain_dir
 from bench.testbeds.sandbox.world.definition import WORLD_JOB_TAG, WORLD_TAG_PREFIX
@@ -62,9 +63,9 @@ def record_history(
     jobs = [_drawn_job(repo, issue, known, rng) for issue in itertools.islice(_turns(chosen, known), runs)]
     recorded: list[str] = []
     done = 0
-    with ThreadPoolExecutor(workers) as pool:
+    with closing(_Kernels(repo, min(workers, runs))) as kernels, ThreadPoolExecutor(workers) as pool:
         for batch in _batches(jobs):
-            for ids in pool.map(lambda job: job.run(), batch):
+            for ids in _results(pool, batch, kernels):
                 recorded += ids
                 done += 1
                 if progress is not None:
@@ -72,12 +73,38 @@ def record_history(
     return recorded
 
 
+class _Kernels:
+    """Kernels of one repo, each kept for many runs; from any thread."""
+
+    def __init__(self, repo: Path, count: int) -> None:
+        self._repo = repo
+        environment = _environment()
+        self._idle: SimpleQueue[KeptKernel] = SimpleQueue()
+        for _ in range(count):
+            self._idle.put(KeptKernel(environment))
+
+    def run(self, config: Path, *arguments: str) -> None:
+        """One run to its end, once a kernel is idle; BenchError when it fails."""
+        kernel = self._idle.get()
+        try:
+            code, errors = kernel.run(["--config", str(config), *arguments])
+        finally:
+            self._idle.put(kernel)
+        if code != 0:
+            raise BenchError(f"{self._repo}: `{' '.join(arguments)}` ended with {code}: {errors.strip()}")
+
+    def close(self) -> None:
+        """Let all of them end."""
+        while not self._idle.empty():
+            self._idle.get().close()
+
+
 class _Job(NamedTuple):
     """One run to record."""
 
     issue: str
     is_world: bool
-    run: Callable[[], list[str]]
+    run: Callable[[_Kernels], list[str]]
     """The new run ids."""
 
 
@@ -89,20 +116,36 @@ def _drawn_job(repo: Path, issue: str, known: Mapping[str, Mapping[str, Any]], r
 
 
 def _batches(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-    """Jobs in their order, together as long as no issue comes twice; a world job is alone."""
-    batch: list[_Job] = []
+    """Jobs in their order, together but for a world job, which is alone."""
+    for _, group in itertools.groupby(jobs, key=lambda job: job.is_world):
+        batch = list(group)
+        yield from ([job] for job in batch) if batch[0].is_world else [batch]
+
+
+def _results(pool: Executor, jobs: Sequence[_Job], kernels: _Kernels) -> Iterator[list[str]]:
+    """The jobs' new run ids in their order; those of one issue run one after another."""
+    futures: list[Future[list[str]]] = []
+    latest: dict[str, Future[list[str]]] = {}
     for job in jobs:
-        if batch and (job.is_world or batch[0].is_world or job.issue in {other.issue for other in batch}):
-            yield batch
-            batch = []
-        batch.append(job)
-    if batch:
-        yield batch
+        # The pool starts them in their order, so that none waits for one that is not running yet.
+        futures.append(pool.submit(_run_after, latest.get(job.issue), job, kernels))
+        latest[job.issue] = futures[-1]
+    try:
+        yield from (future.result() for future in futures)
+    finally:
+        for future in futures:
+            future.cancel()
 
 
-def _reopen_and_run(repo: Path, issue: str, action: ForcedAction | None) -> list[str]:
+def _run_after(earlier: Future[list[str]] | None, job: _Job, kernels: _Kernels) -> list[str]:
+    if earlier is not None:
+        wait([earlier])
+    return job.run(kernels)
+
+
+def _reopen_and_run(repo: Path, issue: str, action: ForcedAction | None, kernels: _Kernels) -> list[str]:
     _reopen(repo, issue)
-    ids = run_once(repo, issue, action)
+    ids = _run_once(repo, issue, action, kernels)
     _reopen(repo, issue, only_failed=True)
     return ids
 
@@ -133,8 +176,8 @@ def forcing_config(action: ForcedAction, base: str = "config.yaml") -> dict[str,
     return forced
 
 
-def run_once(repo: Path, issue: str, action: ForcedAction | None) -> list[str]:
-    """One run of the stand-in kernel with its own tools on PATH; the ids of the archives it left."""
+def _run_once(repo: Path, issue: str, action: ForcedAction | None, kernels: _Kernels) -> list[str]:
+    """One run of the stand-in kernel; the ids of the archives it left."""
     folder = repo / ".cyntra"
     config = folder / "config.yaml"
     if action is not None:
@@ -142,7 +185,7 @@ def run_once(repo: Path, issue: str, action: ForcedAction | None) -> list[str]:
         config.write_text(yaml.safe_dump(forcing_config(action), sort_keys=False), encoding="utf-8")
     before = _entries(folder / "archives")
     try:
-        _kernel(repo, config, "run", "--once", "--issue", issue, "--universe", UNIVERSE_ID)
+        kernels.run(config, "run", "--once", "--issue", issue, "--universe", UNIVERSE_ID)
     finally:
         if action is not None:
             config.unlink()
@@ -160,10 +203,10 @@ def _drawn_evolution(world_id: str, rng: random.Random) -> list[str]:
     return arguments
 
 
-def _evolve(repo: Path, arguments: Sequence[str]) -> list[str]:
+def _evolve(repo: Path, arguments: Sequence[str], kernels: _Kernels) -> list[str]:
     runs = repo / ".cyntra" / "runs"
     before = _entries(runs)
-    _kernel(repo, repo / ".cyntra" / "config.yaml", "evolve", *arguments)
+    kernels.run(repo / ".cyntra" / "config.yaml", "evolve", *arguments)
     return sorted(name for name in _entries(runs) - before if name.startswith("evolve_world_"))
 
 
@@ -183,16 +226,9 @@ def _world_of(issue: Mapping[str, Any]) -> str | None:
     return worlds[0] if WORLD_JOB_TAG in tags else None
 
 
-def _kernel(repo: Path, config: Path, *arguments: str) -> None:
+def _environment() -> dict[str, str]:
+    """The kernel's own tools are on PATH, and it must be found wherever this package was imported from."""
     path = os.pathsep.join((str(toolchain_dir()), os.environ.get("PATH", os.defpath)))
-    command = [sys.executable, "-m", "bench.testbeds.sandbox.kernel", "--config", str(config), *arguments]
-    done = subprocess.run(command, env=_environment(path), capture_output=True, text=True)
-    if done.returncode != 0:
-        raise BenchError(f"{repo}: `{' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")
-
-
-def _environment(path: str) -> dict[str, str]:
-    """The stand-in must be found wherever this package was imported from."""
     root = str(Path(__file__).resolve().parents[3])
     return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join((root, os.environ.get("PYTHONPATH", "")))}
 

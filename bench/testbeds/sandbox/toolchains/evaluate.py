@@ -1,4 +1,4 @@
-"""Ways to find out whether a candidate passes a gate: the gate itself, and a quick check in this process or a child."""
+"""Two ways to find out whether a candidate passes a gate: the gate itself, and a quick check in this process."""
 
 import contextlib
 import io
@@ -74,14 +74,6 @@ class FunctionEvaluator:
         return "\n".join(lines[self._first : end])
 
 
-class ForkedFunctionEvaluator(FunctionEvaluator):
-    """Each candidate in a forked child: nothing one candidate does can leak into the next."""
-
-    def passes(self, source: str) -> bool:
-        """Whether the child ends well."""
-        return _child_says_yes(lambda: super(ForkedFunctionEvaluator, self).passes(source))
-
-
 def _ends_well(work: Callable[[], None]) -> bool:
     """Whether candidate code returns or exits with 0; whatever else it raises is its own bug."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -95,14 +87,3 @@ def _ends_well(work: Callable[[], None]) -> bool:
             # An alarm of the check may arrive a moment too late to be caught there.
             return False
     return True
-
-
-def _child_says_yes(question: Callable[[], bool]) -> bool:
-    child = os.fork()
-    if child == 0:
-        verdict = 1
-        try:
-            verdict = 0 if question() else 1
-        finally:
-            os._exit(verdict)
-    return os.waitpid(child, 0)[1] == 0

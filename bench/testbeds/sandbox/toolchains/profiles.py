@@ -6,11 +6,6 @@ limit depends little on what else the machine does.
 
 from typing import NamedTuple
 
-from bench.testbeds.sandbox.toolchains.evaluate import (
-    ForkedFunctionEvaluator,
-    FunctionEvaluator,
-)
-
 
 class Profile(NamedTuple):
     """One tool's way to search."""
@@ -19,8 +14,6 @@ class Profile(NamedTuple):
     """Families of single edits, in the order in which they are tried."""
     pair_families: tuple[str, ...]
     """Families from which two edits are combined once no single edit helps; empty for none."""
-    evaluator: type[FunctionEvaluator]
-    """How a candidate is checked."""
     candidate_seconds: float
     """How long it thinks about each candidate, the check included."""
     max_candidates: int
@@ -38,7 +31,6 @@ PROFILES = {
     "codex": Profile(
         families=("boundary", "off_by_one", "comparison", "arithmetic", "boolean"),
         pair_families=("boundary", "off_by_one", "comparison", "arithmetic", "boolean"),
-        evaluator=ForkedFunctionEvaluator,
         candidate_seconds=0.009,
         max_candidates=1000,
         base_tokens=5000,
@@ -60,7 +52,6 @@ PROFILES = {
             "arithmetic",
         ),
         pair_families=(),
-        evaluator=ForkedFunctionEvaluator,
         candidate_seconds=0.06,
         max_candidates=300,
         base_tokens=6000,
@@ -71,7 +62,6 @@ PROFILES = {
     "opencode": Profile(
         families=("default", "constant", "off_by_one", "index"),
         pair_families=("default", "constant", "index", "call", "arguments"),
-        evaluator=FunctionEvaluator,
         candidate_seconds=0.001,
         max_candidates=1200,
         base_tokens=4000,
@@ -82,7 +72,6 @@ PROFILES = {
     "crush": Profile(
         families=("arguments", "default", "boundary", "boolean", "negation", "comparison", "arithmetic", "variable"),
         pair_families=(),
-        evaluator=ForkedFunctionEvaluator,
         candidate_seconds=0.009,
         max_candidates=250,
         base_tokens=4500,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.testbeds.sandbox.toolchains.edits import Edit, apply_edits, enumerate_edits
-from bench.testbeds.sandbox.toolchains.evaluate import run_gate
+from bench.testbeds.sandbox.toolchains.evaluate import FunctionEvaluator, run_gate
 from bench.testbeds.sandbox.toolchains.profiles import PROFILES, Profile
 
 VERSION = "1.0.0-sandbox"
@@ -107,7 +107,7 @@ def repair(task: Task, profile: Profile, directory: Path, tool: str) -> Result:
         return Result(False, 0)
     path = directory / file
     source = path.read_text(encoding="utf-8")
-    evaluator = profile.evaluator(directory, file, function, task.gates[next(iter(failing))])
+    evaluator = FunctionEvaluator(directory, file, function, task.gates[next(iter(failing))])
     tried = 0
     began = time.monotonic()
     for edits in candidates(source, function, profile, tool):
