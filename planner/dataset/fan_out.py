@@ -86,9 +86,11 @@ def _with_ray(
         label_selector=nodes and {"ray.io/node-id": f"in({','.join(node.node_id for node in nodes)})"},
     )
     try:
-        for row in done.iter_rows():
-            name, key = pickle.loads(row["name"])
-            yield name, kept.load(key) if row["value"] is None else kept.keep(key, row["value"])
+        # By rows, Ray would hold each one back until the next is there.
+        for batch in done.iter_batches(prefetch_batches=0, batch_size=None, batch_format="pyarrow"):
+            for row in batch.to_pylist():
+                name, key = pickle.loads(row["name"])
+                yield name, kept.load(key) if row["value"] is None else kept.keep(key, row["value"])
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, PlannerError):
             raise error.cause from None

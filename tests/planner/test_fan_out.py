@@ -24,15 +24,16 @@ def _where(parts: Sequence[str], note: str) -> Iterator[tuple[int, str | None, t
 
 
 def test_a_part_is_there_before_the_process_has_done_the_ones_after_it(tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-    for name, _ in fan_out(["one", "two", "three", "four"], _waits_for_it, str(seen), Kept(tmp_path / "kept"), None):
+    seen, parts = tmp_path / "seen", ["one", "two", "three"]
+    in_one_share = [10, 1, 1]
+    for name, _ in fan_out(parts, _waits_for_it, str(seen), Kept(tmp_path / "kept"), None, in_one_share):
         if name == "one":
             seen.touch()
     assert seen.exists()
 
 
 def _waits_for_it(parts: Sequence[str], file: str) -> Iterator[tuple[str, str | None, None]]:
-    """Whoever has the first part goes on when the driver has it."""
+    """The second part is made when the driver has the first."""
     for part in parts:
         yield part, None, None
         if part == "one":
