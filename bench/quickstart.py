@@ -197,7 +197,7 @@ def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None
     with StageBars() as bars:
         report = run_bench(
             places.repo,
-            # One execution per CPU, for it computes most of its time: with two, twice as many came to their limits.
+            # One execution per CPU: with two, twice as many came to their limits.
             BenchOptions(ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed),
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),

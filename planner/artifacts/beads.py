@@ -170,13 +170,8 @@ def words_of(issue: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"keywords": list(words[:MAX_KEYWORDS]), "words": list(words)}
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # an issue has several runs, each with the issue's text
 def _frequent_words(text: str) -> tuple[str, ...]:
-    """An issue has several runs, each with the issue's text."""
-    return tuple(frequent_words(text, MAX_WORDS))
-
-
-def frequent_words(text: str, at_most: int) -> list[str]:
     """The most frequent words of three characters and more, of equals the alphabet's first."""
     counts = Counter(word for word in map(str.lower, _WORD.findall(text)) if word not in _STOP_WORDS)
-    return sorted(counts, key=lambda word: (-counts[word], word))[:at_most]
+    return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:MAX_WORDS])
