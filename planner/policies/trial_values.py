@@ -17,7 +17,7 @@ from planner.errors import DatasetError
 from planner.policies.case_trials import CaseTrials, sum_trials
 from planner.policies.case_vocabulary import CaseVocabulary
 from planner.policies.questions import Question
-from planner.policies.readings import Gate, Logged, Reading, judge_from_logs, judge_gate, settled
+from planner.policies.readings import MIN_GROUPS, Gate, Logged, Reading, judge_from_logs, judge_gate, settled
 from planner.policies.structural import FOLDS, MODES, Mode, StructuralFit, StructuralModel, fit_structural
 from planner.policies.trial_forest import TrialForest
 from planner.policies.trial_plans import scores_of_rule
@@ -32,7 +32,6 @@ cases took 81 s and 42 s of CPU with two of them, 7 s and 4 s with one."""
 Member = Literal["structural", "trial_forest"]
 MINUTE_MS = 60_000.0
 MIN_TRIALS = 4
-MIN_GROUPS = 8
 SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
 """Shares of the first of two members that are tried; of equals the first is taken."""
 MIN_JUDGED = 10

@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from planner.dataset.trials import Trial, trials_of
+from planner.display.training import describe_gate
 from planner.encoding.subject import Subject
 from planner.policies.case_trials import sum_trials
 from planner.policies.latent_calibration import calibrate_passes
 from planner.policies.questions import Question
-from planner.policies.readings import TODAYS_RULE, by_utility, judge_gate
+from planner.policies.readings import TODAYS_RULE, Gate, Logged, by_utility, judge_from_logs, judge_gate
 from planner.policies.trial_values import Judged, Known, Member, TrialValues, fit_trial_values
 from planner.policies.unseen_candidates import pass_shares
 from planner.scoring.orders import expected_outcomes
@@ -182,10 +183,36 @@ def test_from_logs_alone_the_rule_is_left_only_for_a_gain_beyond_what_the_model_
     assert (many.scores(known_many.questions, reading, known_many.rule).argmax(axis=1) != known_many.rule).any()
 
 
-def test_one_group_alone_never_opens_a_gate() -> None:
+def gate_of_logs(other: float, foreseen: float, n: int = 16, n_groups: int | None = None) -> Gate:
+    """The gate over n runs of the rule, of which every other one passed and a model foresaw so many passes; the plan
+    that it would choose is believed to pass with the chance ``other``."""
+    came = np.stack([np.arange(n) % 2.0, np.full(n, other)], axis=1)
+    expected = np.stack([np.full(n, foreseen), np.full(n, 1.0)], axis=1)
+    rule: NDArray[np.intp] = np.full(n, 0, dtype=np.intp)
+    believed_of, foreseen_of = (
+        PlanOutcomes(kind, np.zeros_like(kind), np.zeros_like(kind)) for kind in (came, expected)
+    )
+    groups: NDArray[np.int64] = np.arange(n) % (n_groups or n)
+    return judge_from_logs(by_utility(LIMIT), foreseen_of, believed_of, Logged(rule, rule, groups))
+
+
+def test_from_logs_a_gain_counts_beyond_one_standard_error_and_the_error_about_what_was_run() -> None:
+    # The gain and the passes that came each have a standard error of .5 / 4, together .18.
+    assert gate_of_logs(0.7, 0.5).open
+    assert not gate_of_logs(0.65, 0.5).open
+    assert gate_of_logs(0.65, 0.5, n=64).open
+    # Who is wrong about the plans that were run, one way or the other, may be wrong about the others.
+    assert not gate_of_logs(0.7, 0.7, n=64).open
+    assert not gate_of_logs(0.7, 0.3, n=64).open
+
+
+def test_a_few_groups_never_open_a_gate() -> None:
     came = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]] * 10)
     assert judge_gate(came, came, np.arange(30)).open
-    assert not judge_gate(came, came, np.zeros(30, dtype=np.int64)).open
+    few = judge_gate(came, came, np.arange(30) % 7)
+    assert not few.open and "nothing to compare" in describe_gate(few)
+    assert gate_of_logs(1.0, 0.5, n_groups=8).open
+    assert not gate_of_logs(1.0, 0.5, n_groups=7).open
 
 
 def judged_of(*members: NDArray[np.float64], came: NDArray[np.float64], tried: bool) -> Judged:
