@@ -48,7 +48,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def quickstart(
     directory: Annotated[Path, typer.Argument(help="Where everything goes.")] = Path("planner-quickstart"),
-    issues: Annotated[int, typer.Option(min=10, help="Issues in the sandbox repo.")] = 70,
+    issues: Annotated[int, typer.Option(min=10, help="Issues in the sandbox repo.")] = 90,
     k: Annotated[int, typer.Option("--k", min=2, help="Different actions tried per issue.")] = 4,
     seed: Annotated[int, typer.Option(help="Seeds the sandbox, the history and the bench.")] = 0,
     address: Annotated[

@@ -33,7 +33,7 @@ from planner.runs.fitted import fit_run
 from planner.training.driver import train_here, train_with_ray
 from planner.training.loop import start_run
 
-HISTORY_SHARE = 4 / 7
+HISTORY_SHARE = 2 / 3
 """Share of the issues, the earliest, in which the history is made; the others go on the bench."""
 HOLDOUT = 2 / 3
 """Share of the benched issues, the latest, on which is judged: the policy that learns from the history alone needs none
@@ -41,6 +41,9 @@ of the others."""
 RUNS_PER_ISSUE = 2
 RUNS_PER_CPU = 2
 """Runs of the history that go on at once: agents wait more than they compute."""
+EXECUTIONS_PER_CPU = 1.5
+"""Executions that go on at once: with two, their clones and gates wait for a CPU, and twice as many come to their
+limits."""
 ARCH, FROM_LOGS_ARCH = "mlp_planner", "structural"
 FROM_LOGS, BEFORE, AFTER = "learned from logs alone", "mlp before retraining", "mlp after retraining"
 STAGES = 9
@@ -104,7 +107,7 @@ def run_quickstart(
             made = beside.submit(_create, places, issues, seed)
             # Each takes some seconds and leaves a core idle.
             note("      connecting to Ray ...")
-            stack.enter_context(connect(address))
+            ray = stack.enter_context(connect(address))
             made.result()
         ids = sorted(Repo(places.repo).issues, key=int)
         past, future = ids[: round(len(ids) * HISTORY_SHARE)], ids[round(len(ids) * HISTORY_SHARE) :]
@@ -120,7 +123,8 @@ def run_quickstart(
         with _stage(5, "train: a model of single launches on the same history (no bench needed)"):
             from_logs = _fit(places)
         with _stage(6, f"bench: {len(future)} later issues x {n_actions} actions, each a bounded run in its own clone"):
-            _bench(places, future, n_actions, seed)
+            at_once = max(1, int(EXECUTIONS_PER_CPU * ray.cluster_resources().get("CPU", 1)))
+            _bench(places, future, n_actions, seed, at_once)
         with _stage(7, "relabel: the winners of the earlier cases as a dataset"):
             if not (places.winners / "dataset.json").exists():
                 print_dataset(relabel(places.ledger, places.dataset, places.winners, holdout=HOLDOUT), places.winners)
@@ -193,12 +197,18 @@ def _record(places: Places, issues: list[str], seed: int) -> None:
     marker.touch()
 
 
-def _bench(places: Places, issues: list[str], n_actions: int, seed: int) -> None:
+def _bench(places: Places, issues: list[str], n_actions: int, seed: int, at_once: int) -> None:
     with StageBars() as bars:
         report = run_bench(
             places.repo,
-            # One execution per CPU: with two, twice as many came to their limits.
-            BenchOptions(ledger=places.ledger, n_actions=n_actions, full=True, issue_ids=issues, seed=seed),
+            BenchOptions(
+                ledger=places.ledger,
+                n_actions=n_actions,
+                full=True,
+                issue_ids=issues,
+                seed=seed,
+                workers=at_once,
+            ),
             CyntraOptions(cyntra=SANDBOX_COMMAND),
             progress=lambda p: bars.update("executions", p.finished, p.total),
         )
