@@ -24,6 +24,7 @@ from bench.planning.selections import Coverage
 from bench.testbeds.simulation.executor import SimulateExecutor
 from bench.testbeds.simulation.repo import simulate_repo
 from cluster.connect import connect
+from planner.artifacts.repo import Repo
 from planner.contracts.bench import BenchCase
 
 N_ACTIONS = 4
@@ -50,10 +51,14 @@ def plan(repo: Path, directory: Path) -> tuple[list[BenchCase], SimulateExecutor
         opened = time.process_time()
         ledger.add_cases(cases)
         stored = time.process_time() - opened
+    began_again = time.process_time()
+    n_runs = len(Repo(repo).runs)
+    history = time.process_time() - began_again
     each = 1000 / len(cases)
     print(
         f"planning {len(cases)} cases of {N_ACTIONS} actions: {(read - began) * each:.2f} ms of CPU each to read, "
-        f"{(made - read) * each:.2f} to make, {stored * each:.2f} to store"
+        f"{(made - read) * each:.2f} to make, {stored * each:.2f} to store; "
+        f"to read {n_runs} past runs, a part of making, takes {history * each:.2f}"
     )
     executor = setup.executor
     assert isinstance(executor, SimulateExecutor)

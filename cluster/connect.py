@@ -46,7 +46,8 @@ _EMBEDDED = {
     "RAY_event_stats": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_memory_monitor_refresh_ms": "1000",
-    "AUTOSCALER_UPDATE_INTERVAL_S": "60",
+    "RAY_raylet_client_connect_timeout_milliseconds": "20",
+    "RAY_raylet_client_num_connect_attempts": "500",
     "LOG_NAME_UPDATE_INTERVAL_S": "60",
     "METRICS_RECORD_INTERVAL_S": "60",
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
@@ -55,7 +56,8 @@ _EMBEDDED = {
 }
 """The same for a Ray that only this process sees: without its dashboard nobody asks for metrics, task events and logs,
 and collecting them takes 3 % of a core for as long as Ray is there. Nobody takes this one node away with a notice,
-either; to watch for that is one more process in every training."""
+either; to watch for that is one more process in every training. Ray's raylet tries to connect to its own object store
+before that listens, and tries again after a second by default, ten times: a second of every start."""
 
 
 @contextmanager
@@ -131,6 +133,7 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
                     log_to_driver=MANNER.verbose,
                     _temp_dir=directory,
                 )
+            _end_autoscaler(ray)
             return
         except Exception as error:  # Ray raises a bare Exception when its processes do not come up in time
             ray.shutdown()
@@ -139,6 +142,11 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
                     f"Ray did not start inside this command, tried {STARTS} times: {_first_line(error)}: give the "
                     "command again when the machine is less busy, or name a running head with --address"
                 ) from None
+
+
+def _end_autoscaler(ray: Any) -> None:
+    """It has no nodes to add. At the end it would wait for what ended before it, until Ray kills it a second later."""
+    ray._private.worker.global_worker.node.kill_monitor(check_alive=False)
 
 
 def _require_token() -> None:

@@ -51,8 +51,8 @@ class Choice:
     @property
     def rest(self) -> list[Action]:
         """The pool without what would run like one of the fixed actions, in an order that is always the same."""
-        fixed = self.fixed
-        return self._distinct([*fixed, *_in_order(tuple(self.pool))])[len(fixed) :]
+        fixed = set(map(self.limits.effective, self.fixed))
+        return [action for action in _in_order(tuple(self.pool)) if action not in fixed]
 
     def _distinct(self, actions: Iterable[Action]) -> list[Action]:
         """The first of each group of actions that would execute identically."""
