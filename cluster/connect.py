@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +145,12 @@ def _start_embedded(ray: Any, num_cpus: int) -> None:
 
 
 def _end_autoscaler(ray: Any) -> None:
-    """It has no nodes to add. At the end it would wait for what ended before it, until Ray kills it a second later."""
-    ray._private.worker.global_worker.node.kill_monitor(check_alive=False)
+    """It has no nodes to add. At the end it would wait for what ended before it, until Ray kills it a second later.
+
+    The way to it is Ray's own (2.60): where it is another one, the end takes the second.
+    """
+    with suppress(Exception):
+        ray._private.worker.global_worker.node.kill_monitor(check_alive=False)
 
 
 def _require_token() -> None:
