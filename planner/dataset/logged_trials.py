@@ -13,10 +13,11 @@ from planner.artifacts.records import RunRecord
 from planner.context import issue_of_run
 from planner.dataset.trials import Trial, split_of
 from planner.encoding.subject import Subject, subject_of
+from planner.past_runs import Runs
 
 
 def logged_trials(
-    runs: Sequence[RunRecord],
+    runs: Runs,
     events: Mapping[str, WorkcellEvents],
     issues: Mapping[str, dict[str, Any]],
     firsts_ms: Mapping[str, int | None],
@@ -28,76 +29,76 @@ def logged_trials(
     Of a loser nobody recorded how long it worked. That it failed is known where the chosen candidate failed too, for
     the kernel chooses one that passed if there is any; otherwise it is known that one of the candidates passed.
     """
-    archived = [run for run in runs if run.kind == "archive" and run.toolchain and run.issue_id]
-    attempts = _attempts(archived, start_failures)
-    losers = _losers(archived, events)
-    trials = []
-    for run in archived:
-        subject = _subject(run, issues)
-        if subject is None:
+    found: list[tuple[str, int, Trial]] = []
+    known: set[str] = set()
+    failures_ms: defaultdict[str, list[int]] = defaultdict(list)
+    """Issue id -> the ends of attempts that did not pass."""
+    for failure in start_failures:
+        failures_ms[failure.issue_id].append(failure.ended_ms)
+    for run in runs:
+        if run.kind != "archive" or not run.toolchain or not run.issue_id:
             continue
-        cut = run.status == "timeout"
-        own = Trial(
-            trial_id=run.run_id,
-            source="archive",
-            job_type=run.summary["job_type"],
-            tool=str(run.toolchain),
-            subject=subject,
-            attempt=attempts[run.run_id],
-            passed=None if cut else run.passed,
-            # A run that was cut has no gates: it ended with its agent.
-            duration_ms=run.ended_ms - run.started_ms if cut and run.agent_ms is None else run.agent_ms,
-            cut=cut,
-            ended_ms=run.ended_ms,
-            split=split_of(run.ended_ms, firsts_ms),
-        )
+        known.add(run.run_id)
+        if not run.passed:
+            failures_ms[run.issue_id].append(run.ended_ms)
+        subject = _subject(run, issues)
+        if subject is not None:
+            found.append((run.issue_id, run.decided_ms, _own_trial(run, subject, firsts_ms)))
+    losers = _losers(known, events)
+    trials = []
+    for issue_id, decided_ms, own in found:
+        own = own._replace(attempt=sum(end_ms <= decided_ms for end_ms in failures_ms[issue_id]))
         trials.append(own)
-        for cell_id, tool in losers.get(run.run_id, ()):
-            failed = not run.passed
+        speculation = events.get(own.trial_id)
+        if speculation is None or not speculation.speculative:
+            continue
+        others = [
+            (cell_id, tool)
+            for cell_id, tool, started_ms in losers[issue_id]
+            if decided_ms <= started_ms <= own.ended_ms
+        ]
+        for cell_id, tool in others:
             trials.append(
                 own._replace(
                     trial_id=cell_id,
                     source="event",
                     tool=tool,
-                    passed=False if failed and not cut else None,
+                    passed=False if own.passed is False else None,
                     duration_ms=None,
                     cut=False,
-                    candidates=0 if failed else 1 + len(losers[run.run_id]),
-                    known_passers=0 if failed else 1,
+                    candidates=1 + len(others) if own.passed else 0,
+                    known_passers=1 if own.passed else 0,
                 )
             )
     return trials
 
 
-def _attempts(runs: Sequence[RunRecord], start_failures: Sequence[StartFailure]) -> dict[str, int]:
-    """Run id -> attempts at its issue that had ended without passing when it was decided."""
-    ends_ms: defaultdict[str, list[int]] = defaultdict(list)
-    for run in runs:
-        if not run.passed:
-            ends_ms[str(run.issue_id)].append(run.ended_ms)
-    for failure in start_failures:
-        ends_ms[failure.issue_id].append(failure.ended_ms)
-    return {run.run_id: sum(end_ms <= run.decided_ms for end_ms in ends_ms[str(run.issue_id)]) for run in runs}
+def _own_trial(run: RunRecord, subject: Subject, firsts_ms: Mapping[str, int | None]) -> Trial:
+    """That of the run's archive, its attempt not yet counted."""
+    cut = run.status == "timeout"
+    return Trial(
+        trial_id=run.run_id,
+        source="archive",
+        job_type=run.summary["job_type"],
+        tool=str(run.toolchain),
+        subject=subject,
+        attempt=0,
+        passed=None if cut else run.passed,
+        # A run that was cut has no gates: it ended with its agent.
+        duration_ms=run.ended_ms - run.started_ms if cut and run.agent_ms is None else run.agent_ms,
+        cut=cut,
+        ended_ms=run.ended_ms,
+        split=split_of(run.ended_ms, firsts_ms),
+    )
 
 
-def _losers(runs: Sequence[RunRecord], events: Mapping[str, WorkcellEvents]) -> dict[str, list[tuple[str, str]]]:
-    """Run id -> workcell and tool of every other candidate: of the same issue, started within the run's time."""
-    known = {run.run_id for run in runs}
-    of_issue: defaultdict[str, list[tuple[str, WorkcellEvents]]] = defaultdict(list)
+def _losers(known: set[str], events: Mapping[str, WorkcellEvents]) -> Mapping[str, list[tuple[str, str, int]]]:
+    """Issue id -> id, tool and start of every candidate's workcell that left no run; ``known`` are those that did."""
+    of_issue: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for cell_id, cell in events.items():
         if cell.speculative and cell.toolchain and cell.issue_id and cell.started_ms and cell_id not in known:
-            of_issue[cell.issue_id].append((cell_id, cell))
-    found: dict[str, list[tuple[str, str]]] = {}
-    for run in runs:
-        own = events.get(run.run_id)
-        if own is None or not own.speculative:
-            continue
-        found[run.run_id] = [
-            (cell_id, str(cell.toolchain))
-            for cell_id, cell in of_issue[str(run.issue_id)]
-            if cell.started_ms is not None and run.decided_ms <= cell.started_ms <= run.ended_ms
-        ]
-    return found
+            of_issue[cell.issue_id].append((cell_id, cell.toolchain, cell.started_ms))
+    return of_issue
 
 
 def _subject(run: RunRecord, issues: Mapping[str, dict[str, Any]]) -> Subject | None:

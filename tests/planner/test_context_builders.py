@@ -24,6 +24,7 @@ from planner.encoding.kernel_tokens import kernel_segments
 from planner.encoding.profiles import token_segments
 from planner.encoding.subject import subject_of
 from planner.errors import ArtifactError
+from planner.past_runs import Runs
 from tests.conftest import FIXTURES
 
 BUNDLE = FIXTURES / "frozen" / "bundle-v1" / "bundle"
@@ -255,7 +256,7 @@ def trials_of(root: Path) -> list[Trial]:
     """What a dataset of the repo would hold of single launches."""
     repo = Repo(root)
     archived = [run for run in repo.runs if run.kind == "archive"]
-    return logged_trials(archived, repo.events, repo.issues, {"train": 0, "val": None, "test": None})
+    return logged_trials(Runs.of(archived), repo.events, repo.issues, {"train": 0, "val": None, "test": None})
 
 
 def test_a_command_for_an_issue_that_is_not_there_says_so(first_runs: Path) -> None:
