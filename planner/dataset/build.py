@@ -134,13 +134,13 @@ class _Joined:
 def _joined(repo: Repo, profile: TokenProfile, kept: Kept, progress: Progress) -> _Joined:
     ray = connected_ray()
     nodes = None if ray is None else nodes_that_see(ray, repo.kernel / "planner")
-    runs, digests = read_runs(repo, kept, nodes, lambda done, total: progress("read archives", done, total))
+    runs, digests, drafts = read_runs(repo, kept, nodes, lambda done, total: progress("read archives", done, total))
     sources = Sources(runs, repo.issues, repo.universes, profile, repo.start_failures)
     blocks = join(sources, digests, kept, None, lambda done, total: progress("join with history", done, total))
     examples = [example for block in blocks for example in block.examples]
     splits = time_split([example.decided_ms for example in examples])
     firsts_ms = {name: examples[span.start].decided_ms if span else None for name, span in splits.items()}
-    trials = logged_trials(runs, repo.events, repo.issues, firsts_ms, repo.start_failures)
+    trials = logged_trials(runs, drafts, repo.events, repo.issues, firsts_ms, repo.start_failures)
     return _Joined(len(runs), blocks, examples, splits, trials)
 
 

@@ -2,22 +2,50 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-import orjson
-
 from planner.artifacts.events import StartFailure, WorkcellEvents
-from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
 from planner.context import issue_of_run
 from planner.dataset.trials import Trial, split_of
 from planner.encoding.subject import Subject, subject_of
 from planner.past_runs import Runs
 
+NO_SUBJECT = Subject("", "", 0.0, "")
+"""Of a draft whose run recorded no context."""
+
+
+def drafts_of(runs: Sequence[RunRecord]) -> list[Trial | None]:
+    """Of each run what it says itself of the trial that it was, and None where it was none.
+
+    What depends on other runs is missing: attempt and split, and without a recorded context the subject.
+    """
+    return [
+        _draft(run, run.issue_id) if run.kind == "archive" and run.toolchain and run.issue_id else None for run in runs
+    ]
+
+
+def _draft(run: RunRecord, issue_id: str) -> Trial:
+    cut = run.status == "timeout"
+    return Trial(
+        trial_id=run.run_id,
+        source="archive",
+        job_type=run.summary["job_type"],
+        tool=str(run.toolchain),
+        subject=NO_SUBJECT if run.planner_input is None else subject_of(run.planner_input.facts),
+        attempt=0,
+        passed=None if cut else run.passed,
+        # A run that was cut has no gates: it ended with its agent.
+        duration_ms=run.ended_ms - run.started_ms if cut and run.agent_ms is None else run.agent_ms,
+        cut=cut,
+        ended_ms=run.ended_ms,
+        split="",
+    )
+
 
 def logged_trials(
     runs: Runs,
+    drafts: Sequence[Trial | None],
     events: Mapping[str, WorkcellEvents],
     issues: Mapping[str, dict[str, Any]],
     firsts_ms: Mapping[str, int | None],
@@ -25,29 +53,39 @@ def logged_trials(
 ) -> list[Trial]:
     """A trial for every run of an agent; ``firsts_ms`` is the first decision of each split (dataset.trials.split_of).
 
-    ``start_failures`` are attempts that no agent worked on: later trials count them.
+    ``drafts`` are those of the runs, see :func:`drafts_of`. ``start_failures`` are attempts that no agent worked on:
+    later trials count them.
     Of a loser nobody recorded how long it worked. That it failed is known where the chosen candidate failed too, for
     the kernel chooses one that passed if there is any; otherwise it is known that one of the candidates passed.
     """
-    found: list[tuple[str, int, Trial]] = []
-    known: set[str] = set()
-    failures_ms: defaultdict[str, list[int]] = defaultdict(list)
+    known = {draft.trial_id for draft in drafts if draft is not None}
+    failures_ms: defaultdict[str | None, list[int]] = defaultdict(list)
     """Issue id -> the ends of attempts that did not pass."""
     for failure in start_failures:
         failures_ms[failure.issue_id].append(failure.ended_ms)
-    for run in runs:
-        if run.kind != "archive" or not run.toolchain or not run.issue_id:
-            continue
-        known.add(run.run_id)
-        if not run.passed:
-            failures_ms[run.issue_id].append(run.ended_ms)
-        subject = _subject(run, issues)
-        if subject is not None:
-            found.append((run.issue_id, run.decided_ms, _own_trial(run, subject, firsts_ms)))
+    for draft, issue_id in zip(drafts, runs.issue_ids, strict=True):
+        if draft is not None and not draft.passed:
+            failures_ms[issue_id].append(draft.ended_ms)
     losers = _losers(known, events)
+    subjects: dict[Subject, Subject] = {}
+    """Equal ones are one object."""
     trials = []
-    for issue_id, decided_ms, own in found:
-        own = own._replace(attempt=sum(end_ms <= decided_ms for end_ms in failures_ms[issue_id]))
+    decisions = zip(drafts, runs.issue_ids, runs.decided_ms.tolist(), strict=True)
+    for number, (draft, issue_id, decided_ms) in enumerate(decisions):
+        if draft is None or issue_id is None:
+            continue
+        subject = draft.subject
+        if subject == NO_SUBJECT:
+            issue = issues.get(issue_id)
+            if issue is None:
+                continue
+            # As far as the tracker's part does not change.
+            subject = subject_of({"issue": issue_of_run(issue, runs[number], 0)})
+        own = draft._replace(
+            subject=subjects.setdefault(subject, subject),
+            attempt=sum(end_ms <= decided_ms for end_ms in failures_ms[issue_id]),
+            split=split_of(draft.ended_ms, firsts_ms),
+        )
         trials.append(own)
         speculation = events.get(own.trial_id)
         if speculation is None or not speculation.speculative:
@@ -73,25 +111,6 @@ def logged_trials(
     return trials
 
 
-def _own_trial(run: RunRecord, subject: Subject, firsts_ms: Mapping[str, int | None]) -> Trial:
-    """That of the run's archive, its attempt not yet counted."""
-    cut = run.status == "timeout"
-    return Trial(
-        trial_id=run.run_id,
-        source="archive",
-        job_type=run.summary["job_type"],
-        tool=str(run.toolchain),
-        subject=subject,
-        attempt=0,
-        passed=None if cut else run.passed,
-        # A run that was cut has no gates: it ended with its agent.
-        duration_ms=run.ended_ms - run.started_ms if cut and run.agent_ms is None else run.agent_ms,
-        cut=cut,
-        ended_ms=run.ended_ms,
-        split=split_of(run.ended_ms, firsts_ms),
-    )
-
-
 def _losers(known: set[str], events: Mapping[str, WorkcellEvents]) -> Mapping[str, list[tuple[str, str, int]]]:
     """Issue id -> id, tool and start of every candidate's workcell that left no run; ``known`` are those that did."""
     of_issue: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
@@ -99,21 +118,3 @@ def _losers(known: set[str], events: Mapping[str, WorkcellEvents]) -> Mapping[st
         if cell.speculative and cell.toolchain and cell.issue_id and cell.started_ms and cell_id not in known:
             of_issue[cell.issue_id].append((cell_id, cell.toolchain, cell.started_ms))
     return of_issue
-
-
-def _subject(run: RunRecord, issues: Mapping[str, dict[str, Any]]) -> Subject | None:
-    """From what the run recorded, else from the issue tracker, as far as that does not change; None without either."""
-    if run.planner_input is not None:
-        return _recorded_subject(run.planner_input)
-    issue = issues.get(str(run.issue_id))
-    return None if issue is None else subject_of({"issue": issue_of_run(issue, run, 0)})
-
-
-def _recorded_subject(context: PackedContext) -> Subject:
-    return _subject_after(context.after)
-
-
-@lru_cache(maxsize=65536)
-def _subject_after(after: bytes) -> Subject:
-    """From the part of a packed context that follows the runs of its history, where the issue is."""
-    return subject_of(orjson.loads(b'{"history":{"runs":[' + after))

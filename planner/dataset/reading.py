@@ -23,6 +23,8 @@ from planner.artifacts.repo import Repo, list_archives, read_archives
 from planner.artifacts.versions import UnknownKeys
 from planner.dataset.fan_out import fan_out
 from planner.dataset.kept import Kept, digest_of
+from planner.dataset.logged_trials import drafts_of
+from planner.dataset.trials import Trial
 from planner.errors import DatasetError
 from planner.past_runs import PackedRuns, Runs
 
@@ -53,15 +55,18 @@ class Records:
     runs: PackedRuns
     digests: NDArray[np.uint8]
     """Of each run, of all that is in it, (r, 32)."""
+    trials: list[Trial | None]
+    """Of each run, see drafts_of."""
     quarantine: list[dict[str, str]]
     unknown_keys: UnknownKeys
 
 
 class ReadRuns(NamedTuple):
-    """Every run of a repo, and the digest of each, (r, 32)."""
+    """Every run of a repo, and of each its digest, (r, 32), and the draft of its trial."""
 
     runs: Runs
     digests: NDArray[np.uint8]
+    trials: list[Trial | None]
 
 
 def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Callable[[int, int], None]) -> ReadRuns:
@@ -81,14 +86,16 @@ def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Ca
         found[number] = records
         progress(len(found), len(chunks))
     parts, digests = [PackedRuns.of(repo.world_runs)], [digests_of(repo.world_runs)]
+    trials = drafts_of(repo.world_runs)
     for number in range(len(chunks)):
         records = found[number]
         parts.append(records.runs)
         digests.append(records.digests)
+        trials += records.trials
         repo.quarantine.entries += records.quarantine
         repo.quarantine.unknown_keys.update(records.unknown_keys)
     runs = Runs(parts)
-    return ReadRuns(runs, np.concatenate(digests)[runs.order])
+    return ReadRuns(runs, np.concatenate(digests)[runs.order], [trials[place] for place in runs.order.tolist()])
 
 
 def digests_of(runs: Sequence[RunRecord]) -> NDArray[np.uint8]:
@@ -117,8 +124,8 @@ def read_chunks(chunks: Sequence[tuple[int, Chunk]], root: str) -> Iterator[tupl
             )
         quarantine = Quarantine(Path(root))
         runs = read_archives([Path(path) for path in chunk.paths], chunk.events, quarantine, known)
-        records = Records(PackedRuns.of(runs), digests_of(runs), quarantine.entries, quarantine.unknown_keys)
-        yield number, chunk.key, records
+        packed, digests, trials = PackedRuns.of(runs), digests_of(runs), drafts_of(runs)
+        yield number, chunk.key, Records(packed, digests, trials, quarantine.entries, quarantine.unknown_keys)
 
 
 def _chunks(repo: Repo, paths: Sequence[Path]) -> list[Chunk]:
