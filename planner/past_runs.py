@@ -98,9 +98,39 @@ class History:
 
 
 @dataclass
-class PackedRuns:
-    """Runs that were read together, as a file holds them; all (r,)."""
+class PackedRecords:
+    """Runs that were read together, but for what is asked of every run, (r,) each."""
 
+    summaries: Texts
+    kernel_summaries: Texts
+    """Empty where the kernel makes none."""
+    rest: Texts
+    """All else of each record, as MessagePack."""
+    neighbours: Texts
+    """The runs in the histories of recorded contexts, each once, as MessagePack."""
+    spaces: list[ActionSpace]
+    """Those of recorded contexts, each once."""
+
+    def __getitem__(self, row: int) -> RunRecord:
+        plain, taken = _FROM_MSGPACK.decode(self.rest[row])
+        context = None
+        if taken is not None:
+            before, after, job_type, issue_id, builder, space, neighbours = taken
+            past = _Neighbours(self.neighbours, neighbours)
+            context = PackedContext(before, past, after, job_type, issue_id, self.spaces[space], builder)
+        return RunRecord(
+            **dict(zip(_PLAIN, plain, strict=True)),
+            summary_text=bytes(self.summaries[row]),
+            kernel_summary_text=bytes(self.kernel_summaries[row]) or None,
+            planner_input=context,
+        )
+
+
+@dataclass
+class PackedRuns:
+    """Runs that were read together, as a file holds them, (r,) each."""
+
+    records: PackedRecords
     run_ids: list[str]
     issue_ids: list[str | None]
     decided_ms: NDArray[np.int64]
@@ -118,14 +148,6 @@ class PackedRuns:
     signatures: list[Signature]
     signature_of: NDArray[np.int32]
     kernel_signature_of: NDArray[np.int32]
-    summaries: Texts
-    kernel_summaries: Texts
-    rest: Texts
-    """All else of each record, as MessagePack."""
-    neighbours: Texts
-    """The runs in the histories of recorded contexts, each once, as MessagePack."""
-    spaces: list[ActionSpace]
-    """Those of recorded contexts, each once."""
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -146,7 +168,15 @@ class PackedRuns:
             rest.append(_MSGPACK.encode([[getattr(run, name) for name in _PLAIN], _taken(run, neighbours, spaces)]))
         known = [run.kernel_summary_text is not None for run in runs]
         archived_ms = _milliseconds(run.archived_ms for run in runs)
+        records = PackedRecords(
+            summaries=Texts.of([run.summary_text for run in runs]),
+            kernel_summaries=Texts.of([run.kernel_summary_text or b"" for run in runs]),
+            rest=Texts.of(rest),
+            neighbours=Texts.of([_MSGPACK.encode(neighbour) for neighbour in neighbours]),
+            spaces=list(spaces),
+        )
         return cls(
+            records,
             [run.run_id for run in runs],
             [run.issue_id for run in runs],
             decided_ms=_milliseconds(run.decided_ms for run in runs),
@@ -162,28 +192,6 @@ class PackedRuns:
             signatures=list(numbers),
             signature_of=np.array(ours, dtype=np.int32),
             kernel_signature_of=np.array(kernels, dtype=np.int32),
-            summaries=Texts.of([run.summary_text for run in runs]),
-            kernel_summaries=Texts.of([run.kernel_summary_text or b"" for run in runs]),
-            rest=Texts.of(rest),
-            neighbours=Texts.of([_MSGPACK.encode(neighbour) for neighbour in neighbours]),
-            spaces=list(spaces),
-        )
-
-    def record(self, row: int) -> RunRecord:
-        """The run in this row."""
-        plain, taken = _FROM_MSGPACK.decode(self.rest[row])
-        context = None
-        if taken is not None:
-            before, after, job_type, issue_id, space, neighbours = taken
-            past = _Neighbours(self.neighbours, neighbours)
-            builder = _BUILDERS[self.builders[row]]
-            assert builder is not None
-            context = PackedContext(before, past, after, job_type, issue_id, self.spaces[space], builder)
-        return RunRecord(
-            **dict(zip(_PLAIN, plain, strict=True)),
-            summary_text=bytes(self.summaries[row]),
-            kernel_summary_text=bytes(self.kernel_summaries[row]) or None,
-            planner_input=context,
         )
 
 
@@ -213,7 +221,7 @@ def _taken(run: RunRecord, neighbours: dict[PackedRun, int], spaces: dict[Action
         return None
     numbers = [neighbours.setdefault(neighbour, len(neighbours)) for neighbour in context.runs]
     space = spaces.setdefault(context.space, len(spaces))
-    return [context.before, context.after, context.job_type, context.issue_id, space, numbers]
+    return [context.before, context.after, context.job_type, context.issue_id, context.builder, space, numbers]
 
 
 def _milliseconds(values: Iterable[int]) -> NDArray[np.int64]:
@@ -224,7 +232,7 @@ class Runs(Sequence[RunRecord]):
     """Runs in order of (decided_ms, run_id); each is made anew whenever it is asked for."""
 
     def __init__(self, parts: Sequence[PackedRuns]) -> None:
-        self._parts = parts
+        self._records = [part.records for part in parts]
         run_ids = [run_id for part in parts for run_id in part.run_ids]
         decided_ms = _joined(parts, "decided_ms")
         by_name = sorted(range(len(run_ids)), key=run_ids.__getitem__)
@@ -273,8 +281,8 @@ class Runs(Sequence[RunRecord]):
 
     def packed(self, number: int, builder: ContextBuilderName) -> PackedRun:
         """A run as ``builder`` puts it into a context."""
-        part, row = self._parts[self._part_of[number]], self._row_of[number]
-        texts = part.summaries if builder == "planner" else part.kernel_summaries
+        records, row = self._records[self._part_of[number]], self._row_of[number]
+        texts = records.summaries if builder == "planner" else records.kernel_summaries
         started_ms = self._histories[builder].started_ms[number]
         return PackedRun(self.run_ids[number], int(started_ms), bytes(texts[row]))
 
@@ -288,7 +296,7 @@ class Runs(Sequence[RunRecord]):
     def __getitem__(self, number: int | slice) -> RunRecord | list[RunRecord]:
         if isinstance(number, slice):
             return [self[place] for place in range(*number.indices(len(self)))]
-        return self._parts[self._part_of[number]].record(int(self._row_of[number]))
+        return self._records[self._part_of[number]][int(self._row_of[number])]
 
 
 def _joined(parts: Sequence[PackedRuns], name: str) -> NDArray[Any]:

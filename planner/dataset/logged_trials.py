@@ -1,7 +1,7 @@
 """Trials out of a repo's artifacts: every archive's agent, and what the event log says of a speculation's losers."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from planner.artifacts.events import StartFailure, WorkcellEvents
@@ -23,6 +23,12 @@ def drafts_of(runs: Sequence[RunRecord]) -> list[Trial | None]:
     return [
         _draft(run, run.issue_id) if run.kind == "archive" and run.toolchain and run.issue_id else None for run in runs
     ]
+
+
+def with_one_object(drafts: Sequence[Trial | None], subjects: dict[Subject, Subject]) -> Iterator[Trial | None]:
+    """The same, equal subjects one object, as in ``subjects``: issues are few, and runs are many."""
+    for draft in drafts:
+        yield draft and draft._replace(subject=subjects.setdefault(draft.subject, draft.subject))
 
 
 def _draft(run: RunRecord, issue_id: str) -> Trial:
@@ -67,8 +73,6 @@ def logged_trials(
         if draft is not None and not draft.passed:
             failures_ms[issue_id].append(draft.ended_ms)
     losers = _losers(known, events)
-    subjects: dict[Subject, Subject] = {}
-    """Equal ones are one object."""
     trials = []
     decisions = zip(drafts, runs.issue_ids, runs.decided_ms.tolist(), strict=True)
     for number, (draft, issue_id, decided_ms) in enumerate(decisions):
@@ -82,7 +86,7 @@ def logged_trials(
             # As far as the tracker's part does not change.
             subject = subject_of({"issue": issue_of_run(issue, runs[number], 0)})
         own = draft._replace(
-            subject=subjects.setdefault(subject, subject),
+            subject=subject,
             attempt=sum(end_ms <= decided_ms for end_ms in failures_ms[issue_id]),
             split=split_of(draft.ended_ms, firsts_ms),
         )

@@ -23,8 +23,9 @@ from planner.artifacts.repo import Repo, list_archives, read_archives
 from planner.artifacts.versions import UnknownKeys
 from planner.dataset.fan_out import fan_out
 from planner.dataset.kept import Kept, digest_of
-from planner.dataset.logged_trials import drafts_of
+from planner.dataset.logged_trials import drafts_of, with_one_object
 from planner.dataset.trials import Trial
+from planner.encoding.subject import Subject
 from planner.errors import DatasetError
 from planner.past_runs import PackedRuns, Runs
 
@@ -86,12 +87,12 @@ def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Ca
         found[number] = records
         progress(len(found), len(chunks))
     parts, digests = [PackedRuns.of(repo.world_runs)], [digests_of(repo.world_runs)]
-    trials = drafts_of(repo.world_runs)
+    trials, subjects = drafts_of(repo.world_runs), dict[Subject, Subject]()
     for number in range(len(chunks)):
         records = found[number]
         parts.append(records.runs)
         digests.append(records.digests)
-        trials += records.trials
+        trials += with_one_object(records.trials, subjects)
         repo.quarantine.entries += records.quarantine
         repo.quarantine.unknown_keys.update(records.unknown_keys)
     runs = Runs(parts)
