@@ -8,12 +8,16 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
+
+import orjson
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.archives import DOMAIN_OF_JOB_TYPE
 from planner.artifacts.beads import issue_context, job_type_of, world_of
 from planner.artifacts.events import StartFailure
+from planner.artifacts.recorded_context import PackedRun
 from planner.artifacts.records import RunRecord
 from planner.artifacts.repo import Repo
 from planner.artifacts.toolchains import find_toolchains
@@ -22,6 +26,7 @@ from planner.contracts.document import ms_to_timestamp
 from planner.contracts.kernel import ContextBuilderName
 from planner.errors import ArtifactError
 from planner.history import KERNELS, HistoryIndex, Query
+from planner.past_runs import Runs
 
 N_SIMILAR = 16
 """Similar runs stored in a context; smaller numbers are views on it."""
@@ -34,13 +39,14 @@ def planner_input(
     issue: dict[str, Any],
     universe: Universe,
     job_type: str,
-    similar_runs: Sequence[RunRecord],
+    similar_runs: Sequence[dict[str, Any]],
     created_ms: int,
     objective_id: str | None = None,
     system_state: dict[str, Any] | None = None,
     builder: ContextBuilderName = "planner",
 ) -> dict[str, Any]:
-    """One planner_input.v1. ``issue`` is its issue part; ``objective_id`` overrides the universe's default."""
+    """One planner_input.v1. ``issue`` is its issue part, ``similar_runs`` are summaries; ``objective_id`` overrides the
+    universe's default."""
     return {
         "schema_version": "cyntra.planner_input.v1",
         "created_at": ms_to_timestamp(created_ms),
@@ -51,7 +57,7 @@ def planner_input(
             "objective_id": objective_id or universe.default_objective_id,
         },
         "issue": signed(issue, builder),
-        "history": {"last_n_similar_runs": [run.summary for run in similar_runs]},
+        "history": {"last_n_similar_runs": list(similar_runs)},
         "action_space": universe.action_space.to_document(),
         "system_state": system_state,
     }
@@ -67,43 +73,28 @@ def signed(issue: dict[str, Any], builder: ContextBuilderName) -> dict[str, Any]
 class Past:
     """A repo's runs, as each of the builders looks back on them. Calls must come in order of time."""
 
-    def __init__(self, runs: Sequence[RunRecord], start_failures: Sequence[StartFailure] = ()) -> None:
-        self._ours = HistoryIndex(runs, start_failures=start_failures)
-        self._kernels = HistoryIndex(as_the_kernel_knows(runs), KERNELS)
+    def __init__(self, runs: Runs, start_failures: Sequence[StartFailure] = ()) -> None:
+        self._runs = runs
+        self._start_failures = start_failures
+
+    @cached_property
+    def _ours(self) -> HistoryIndex:
+        return HistoryIndex(self._runs.history("planner"), start_failures=self._start_failures)
+
+    @cached_property
+    def _kernels(self) -> HistoryIndex:
+        return HistoryIndex(self._runs.history("kernel"), KERNELS)
 
     def attempts(self, issue_id: str | None, at_ms: int) -> int:
         """How many attempts at the issue had ended without passing by ``at_ms``."""
         return self._ours.attempts(issue_id, at_ms)
 
-    def similar_runs(self, query: Query, builder: ContextBuilderName) -> list[RunRecord]:
+    def similar_runs(self, query: Query, builder: ContextBuilderName) -> list[PackedRun]:
         """The runs that ``builder`` puts into a context, in its order; each one's summary is the builder's own."""
         if builder == "planner":
-            return self._ours.similar_runs(query, N_SIMILAR)
-        found = self._kernels.similar_runs(query, KERNEL_SIMILAR)
+            return [self._runs.packed(run, builder) for run in self._ours.similar_runs(query, N_SIMILAR)]
+        found = [self._runs.packed(run, builder) for run in self._kernels.similar_runs(query, KERNEL_SIMILAR)]
         return sorted(found, key=lambda run: (-run.started_ms, run.run_id))
-
-
-def as_the_kernel_knows(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """The archives of which the kernel has a summary, with its summary and its start.
-
-    It looks for them where they are archived, and only for starts before the moment of the decision.
-    """
-    return [
-        RunRecord(
-            run_id=run.run_id,
-            kind=run.kind,
-            summary_text=run.kernel_summary_text,
-            status=summary["outcome"]["status"],
-            issue_id=run.issue_id,
-            started_ms=summary["started_ms"],
-            ended_ms=run.archived_ms + 1,
-            decided_ms=run.decided_ms,
-            executed_plan=None,
-            planner_input=None,
-        )
-        for run in runs
-        if run.kernel_summary_text is not None and (summary := run.kernel_summary) is not None
-    ]
 
 
 def issue_of_run(issue: dict[str, Any], run: RunRecord, attempts: int) -> dict[str, Any]:
@@ -122,7 +113,7 @@ class ContextBuilder:
         self.repo = repo
         self.builder: ContextBuilderName = builder
         self.universe = repo.universe
-        self._past = Past(repo.runs, repo.start_failures)
+        self._past = Past(Runs.of(repo.runs), repo.start_failures)
         self._executed: defaultdict[str | None, list[RunRecord]] = defaultdict(list)
         """Issue id -> its runs with a known plan."""
         for run in repo.runs:
@@ -147,7 +138,7 @@ class ContextBuilder:
             issue=part,
             universe=self.universe,
             job_type=job_type,
-            similar_runs=self._past.similar_runs(query, self.builder),
+            similar_runs=[orjson.loads(run.text) for run in self._past.similar_runs(query, self.builder)],
             created_ms=created_ms,
             system_state=system_state,
             builder=self.builder,

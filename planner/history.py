@@ -11,11 +11,11 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from planner.artifacts.events import StartFailure
-from planner.artifacts.records import RunRecord
 from planner.lazy_numpy import np
+from planner.past_runs import History, Signature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,8 @@ DAY_MS = 24 * HOUR_MS
 RECENCY_LIMITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
 AGES = len(RECENCY_LIMITS_MS) + 1
 _Entry = tuple[int, int]
+_Overlapping = tuple[frozenset[str], frozenset[str]]
+"""Tags and failures, as far as they count."""
 _Head = tuple[float, int, int, float, int, list[_Entry]]
 
 
@@ -63,12 +65,6 @@ class Query:
     objective_id: str | None = None
 
 
-def failures(summary: dict[str, Any]) -> frozenset[str]:
-    """Fail codes and failing gates of a run summary."""
-    outcome = summary["outcome"]
-    return frozenset(outcome["fail_codes"]) | {gate["name"] for gate in outcome["gates"] if not gate["passed"]}
-
-
 def recency_bucket(at_ms: int, started_ms: int) -> int:
     """Age of a run's start at ``at_ms``: 0 under an hour, 1 a day, 2 a week, 3 thirty days, 4 older."""
     return bisect.bisect_right(RECENCY_LIMITS_MS, at_ms - started_ms)
@@ -83,117 +79,107 @@ class HistoryIndex:
     """All runs, revealed in the order in which they ended. Queries must come in order of time."""
 
     def __init__(
-        self, runs: Sequence[RunRecord], similarity: Similarity = OURS, start_failures: Sequence[StartFailure] = ()
+        self, runs: History, similarity: Similarity = OURS, start_failures: Sequence[StartFailure] = ()
     ) -> None:
         """``start_failures`` are attempts that left no run."""
         self._similarity = similarity
-        self._by_end = sorted(runs, key=lambda run: (run.ended_ms, run.run_id))
+        self._runs = runs
+        count = len(runs.run_ids)
+        self._by_name = sorted(range(count), key=runs.run_ids.__getitem__)
+        self._rank: NDArray[np.int64] = np.empty(count, dtype=np.int64)
+        """The place of each run in ``_by_name``."""
+        self._rank[self._by_name] = np.arange(count)
+        self._by_end = np.lexsort((self._rank, runs.ended_ms))
+        self._ends_ms = runs.ended_ms[self._by_end]
         self._next = 0
         self._now = -1
         self._attempts: defaultdict[str, int] = defaultdict(int)
         self._issue_failures: defaultdict[str, set[str]] = defaultdict(set)
         self._start_failures = deque(sorted(start_failures, key=lambda failure: failure.ended_ms))
-        members: defaultdict[tuple[Any, ...], list[_Member]] = defaultdict(list)
-        keys = []
-        self._failures: list[frozenset[str]] = []
-        sets: dict[frozenset[str], frozenset[str]] = {}
-        """Equal sets are one object: there are few, and runs are many."""
-        for run in self._by_end:
-            summary = run.summary
-            tags, failed = frozenset(summary.get("tags") or ()), failures(summary)
-            tags, failed = sets.setdefault(tags, tags), sets.setdefault(failed, failed)
-            keys.append(self._key(summary, run.world_id, run.objective_id))
-            self._failures.append(failed)
-            members[keys[-1]].append(_Member(run, tags, failed if similarity.failures else frozenset()))
-        self._groups = {key: _Group(group, similarity) for key, group in members.items()}
-        self._group_of = [self._groups[key] for key in keys]
+        distinct, first = np.unique(runs.signature_of[self._by_end], return_index=True)
+        members: defaultdict[tuple[Any, ...], dict[_Overlapping, int]] = defaultdict(dict)
+        places = {}
+        for number in distinct[np.argsort(first)].tolist():
+            signature = runs.signatures[number]
+            group = members[key := self._key(signature)]
+            own = signature.tags, signature.failures if similarity.failures else frozenset()
+            places[number] = key, group.setdefault(own, len(group))
+        self._groups = {key: _Group(list(group), similarity) for key, group in members.items()}
+        self._place_of = {number: (self._groups[key], place) for number, (key, place) in places.items()}
+        """Of each signature its group, and its place there."""
 
     def advance(self, at_ms: int) -> None:
         """Make known every run that had ended by ``at_ms``; ValueError when time would go back."""
         if at_ms < self._now:
             raise ValueError(f"history was already at {self._now} ms, it cannot go back to {at_ms} ms")
         self._now = at_ms
-        while self._next < len(self._by_end) and self._by_end[self._next].ended_ms <= at_ms:
-            run, failed = self._by_end[self._next], self._failures[self._next]
-            self._group_of[self._next].reveal_next()
-            self._next += 1
-            if run.issue_id is not None and not run.passed:
-                self._attempts[run.issue_id] += 1
-                self._issue_failures[run.issue_id] |= failed
+        stop = int(self._ends_ms.searchsorted(at_ms, side="right"))
+        new = self._by_end[self._next : stop]
+        self._next = stop
+        runs = self._runs
+        columns = (runs.signature_of[new], runs.started_ms[new], self._rank[new], runs.passed[new])
+        for number, signature, started_ms, rank, passed in zip(
+            new.tolist(), *(c.tolist() for c in columns), strict=True
+        ):
+            group, place = self._place_of[signature]
+            group.reveal(place, (started_ms, -rank))
+            issue_id = runs.issue_ids[number]
+            if issue_id is not None and not passed:
+                self._attempts[issue_id] += 1
+                self._issue_failures[issue_id] |= runs.signatures[signature].failures
         while self._start_failures and self._start_failures[0].ended_ms <= at_ms:
             self._attempts[self._start_failures.popleft().issue_id] += 1
 
-    def similar_runs(self, query: Query, n: int) -> list[RunRecord]:
-        """The ``n`` best runs known at ``query.at_ms``: score desc, started_ms desc, run_id asc."""
+    def similar_runs(self, query: Query, n: int) -> list[int]:
+        """The places of the ``n`` best runs known at ``query.at_ms``: score desc, started_ms desc, run_id asc."""
         self.advance(query.at_ms)
-        asked = {"job_type": query.job_type, "domain": query.domain}
-        group = self._groups.get(self._key(asked, query.world_id, query.objective_id))
+        group = self._groups.get(self._key(query))
         if group is None or n == 0:
             return []
         known_failures = frozenset(self._issue_failures.get(query.issue_id or "", ()))
-        return group.best(query, known_failures, n)
+        return [self._by_name[rank] for rank in group.best(query, known_failures, n)]
 
     def attempts(self, issue_id: str | None, at_ms: int) -> int:
         """How many attempts at the issue had ended without passing by ``at_ms``."""
         self.advance(at_ms)
         return self._attempts.get(issue_id or "", 0)
 
-    def _key(self, asked: dict[str, Any], world_id: str | None, objective_id: str | None) -> tuple[Any, ...]:
-        """What runs must have in common to be similar at all; ``asked`` has a job type and a domain."""
+    def _key(self, asked: Query | Signature) -> tuple[Any, ...]:
+        """What runs must have in common to be similar at all."""
         if not self._similarity.of_one_world:
-            return (asked["job_type"],)
-        world = (world_id, objective_id) if asked["domain"] == "fab_world" else ()
-        return (asked["job_type"], asked["domain"], *world)
-
-
-class _Member(NamedTuple):
-    """A run of a group, with what makes it similar."""
-
-    run: RunRecord
-    tags: frozenset[str]
-    failures: frozenset[str]
+            return (asked.job_type,)
+        world = (asked.world_id, asked.objective_id) if asked.domain == "fab_world" else ()
+        return (asked.job_type, asked.domain, *world)
 
 
 class _Group:
-    """The runs that pass the filter of the same queries, in lists of equal overlap.
+    """The runs that pass the filter of the same queries, in lists of equal overlap; each run is its rank by name.
 
     There is a list for all runs with the same failures whatever their tags, and one for every signature. A query looks
     at the signatures that share a tag with it, which are few, and finds all others in the lists by failures. Of both
     kinds, lists are numbered in the order in which they get their first run: those with any are the first ones.
     """
 
-    def __init__(self, members: Sequence[_Member], similarity: Similarity) -> None:
-        """``members`` in the order in which they will be revealed."""
+    def __init__(self, signatures: Sequence[_Overlapping], similarity: Similarity) -> None:
+        """``signatures`` in the order in which they will get their first run."""
         self._similarity = similarity
-        by_name = sorted(range(len(members)), key=lambda i: members[i].run.run_id)
-        self._runs = [members[i].run for i in by_name]
-        number = {i: number for number, i in enumerate(by_name)}
         failure_sets: dict[frozenset[str], int] = {}
-        signatures: dict[tuple[frozenset[str], int], int] = {}
-        coming: list[tuple[_Entry, int, int]] = []
-        for i, (run, tags, looked_at) in enumerate(members):
-            failed = failure_sets.setdefault(looked_at, len(failure_sets))
-            signature = tags, failed
-            entry = run.started_ms, -number[i]
-            coming.append((entry, signatures.setdefault(signature, len(signatures)), failed))
-        self._coming = iter(coming)
-        """The runs not yet known, each with the number of its signature and of its failures."""
+        self._failed = [failure_sets.setdefault(failed, len(failure_sets)) for _, failed in signatures]
+        """The failures of each signature, as their place in ``_failure_sets``."""
+        self._failures_of = np.array(self._failed)
         self._tags = _Overlap([tags for tags, _ in signatures])
         self._failure_sets = list(failure_sets)
         self._overlaps: dict[frozenset[str], NDArray[np.float64]] = {}
         """With the failure sets, of every set that was asked for: issues fail in few ways."""
-        self._failures_of = np.array([failed for _, failed in signatures])
-        """Of each signature."""
         self._by_failures = _Lists(len(failure_sets), similarity)
         self._by_signature = _Lists(len(signatures), similarity)
 
-    def reveal_next(self) -> None:
-        """From now on the next of the runs may be found."""
-        entry, signature, failed = next(self._coming)
-        self._by_signature.add(signature, entry)
-        self._by_failures.add(failed, entry)
+    def reveal(self, place: int, entry: _Entry) -> None:
+        """From now on this run of the signature at ``place`` may be found."""
+        self._by_signature.add(place, entry)
+        self._by_failures.add(self._failed[place], entry)
 
-    def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[RunRecord]:
+    def best(self, query: Query, known_failures: frozenset[str], n: int) -> list[int]:
         """The ``n`` best known runs of this group."""
         by_failures = self._overlap_of_failures(known_failures)
         sharing, by_tags = self._tags.sharing(query.tags, self._by_signature.n_known)
@@ -204,15 +190,15 @@ class _Group:
 
         # Each list is in order already: merge them until n runs are found.
         heapq.heapify(heads)
-        found: dict[int, RunRecord] = {}
+        found: dict[int, None] = {}
         while heads and len(found) < n:
-            *_, number, overlap, taken, known = heads[0]
-            found[number] = self._runs[number]
+            *_, rank, overlap, taken, known = heads[0]
+            found[rank] = None
             if taken < len(known):
                 heapq.heapreplace(heads, _head(known, taken, overlap, query.at_ms, self._similarity))
             else:
                 heapq.heappop(heads)
-        return list(found.values())
+        return list(found)
 
     def _overlap_of_failures(self, known_failures: frozenset[str]) -> NDArray[np.float64]:
         """Jaccard of these failures with every failure set, weighted."""
@@ -223,7 +209,7 @@ class _Group:
 
 
 class _Lists:
-    """Lists of known runs, each run as (started_ms, -number): in a list, the best comes last.
+    """Lists of known runs, each run as (started_ms, -rank): in a list, the best comes last.
 
     The lists are numbered in the order in which they get their first run.
     """
@@ -257,9 +243,9 @@ class _Lists:
 
 def _head(known: list[_Entry], taken: int, overlap: float, at_ms: int, similarity: Similarity) -> _Head:
     """What follows the ``taken`` best runs of a list: smallest first is best first."""
-    started_ms, negative_number = known[-1 - taken]
+    started_ms, negative_rank = known[-1 - taken]
     score = overlap + similarity.recency[bisect.bisect_right(similarity.limits_ms, at_ms - started_ms)]
-    return -score, -started_ms, -negative_number, overlap, taken + 1, known
+    return -score, -started_ms, -negative_rank, overlap, taken + 1, known
 
 
 def _leaders(score: NDArray[np.float64], latest: NDArray[np.int64], n: int) -> NDArray[np.intp]:

@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cluster", "planner.contracts"),
     ("planner.actions",),
     ("planner.artifacts",),
+    ("planner.past_runs",),
     ("planner.history",),
     ("planner.context",),
     ("planner.encoding",),

@@ -31,7 +31,7 @@ class PackedContext:
 
     before: bytes
     """Canonical JSON up to the runs of its history."""
-    runs: list[PackedRun]
+    runs: Sequence[PackedRun]
     after: bytes
     job_type: str
     issue_id: str
@@ -74,7 +74,7 @@ class PackedContext:
         before, after = _around_runs(document)
         return cls(
             before,
-            list(runs),
+            runs,
             after,
             document["job_type"],
             document["issue"]["issue_id"],
@@ -169,6 +169,11 @@ class KnownRuns:
         """By the id of the run."""
         self._valid: list[dict[str, Any]] = []
         """The runs in ``_packed``, kept, for an object's id is its own only as long as it lives."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._by_text)
 
     def parse_manifest(self, data: bytes) -> Any:
         """What is wanted of a manifest.json; whatever else ``data`` is, as ``orjson.loads`` gives it.

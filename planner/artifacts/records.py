@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from planner.artifacts.recorded_context import PackedContext, PackedRun
+from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.versions import UnknownKeys
 from planner.errors import ContractError
 
@@ -63,11 +63,6 @@ class RunRecord:
     def kernel_summary(self) -> dict[str, Any] | None:
         """The kernel's run_summary.v1, parsed anew."""
         return None if self.kernel_summary_text is None else orjson.loads(self.kernel_summary_text)
-
-    @property
-    def packed(self) -> PackedRun:
-        """The run as a context holds it."""
-        return PackedRun(self.run_id, self.started_ms, self.summary_text)
 
     @property
     def known_ms(self) -> int:

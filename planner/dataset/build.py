@@ -21,12 +21,12 @@ from planner.artifacts.universe import minute_seconds
 from planner.context import N_SIMILAR
 from planner.contracts.dataset import DatasetInfo, TokenProfile
 from planner.contracts.document import canonical_json
-from planner.dataset.examples import Example, Sources, in_time
+from planner.dataset.examples import Example, Sources
 from planner.dataset.fan_out import connected_ray
 from planner.dataset.joining import Block, join
 from planner.dataset.kept import Kept
 from planner.dataset.logged_trials import logged_trials
-from planner.dataset.reading import digest_of_run, read_runs
+from planner.dataset.reading import read_runs
 from planner.dataset.split import time_split
 from planner.dataset.trials import Trial
 from planner.dataset.write import check_out, write_dataset
@@ -134,26 +134,14 @@ class _Joined:
 def _joined(repo: Repo, profile: TokenProfile, kept: Kept, progress: Progress) -> _Joined:
     ray = connected_ray()
     nodes = None if ray is None else nodes_that_see(ray, repo.kernel / "planner")
-    archived, digests = read_runs(repo, kept, nodes, lambda done, total: progress("read archives", done, total))
-    digest_of = dict(zip((run.run_id for run in archived), digests, strict=True))
-    digest_of |= {run.run_id: digest_of_run(run) for run in repo.world_runs}
-    runs = sorted([*repo.world_runs, *archived], key=in_time)
+    runs, digests, drafts = read_runs(repo, kept, nodes, lambda done, total: progress("read archives", done, total))
     sources = Sources(runs, repo.issues, repo.universes, profile, repo.start_failures)
-    _drop_histories(sources)
-    blocks = join(sources, digest_of, kept, None, lambda done, total: progress("join with history", done, total))
+    blocks = join(sources, digests, kept, None, lambda done, total: progress("join with history", done, total))
     examples = [example for block in blocks for example in block.examples]
     splits = time_split([example.decided_ms for example in examples])
     firsts_ms = {name: examples[span.start].decided_ms if span else None for name, span in splits.items()}
-    trials = logged_trials(archived, repo.events, repo.issues, firsts_ms, repo.start_failures)
+    trials = logged_trials(runs, drafts, repo.events, repo.issues, firsts_ms, repo.start_failures)
     return _Joined(len(runs), blocks, examples, splits, trials)
-
-
-def _drop_histories(sources: Sources) -> None:
-    """Of recorded contexts that are built anew and not checked nobody reads the past runs, most of their memory."""
-    for run in sources.runs:
-        recorded = run.planner_input
-        if recorded is not None and recorded.builder != sources.builder and run.run_id not in sources.checked:
-            recorded.runs = []
 
 
 def _total(counts: Iterable[Counter[str]]) -> Counter[str]:

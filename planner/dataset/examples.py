@@ -7,12 +7,14 @@ later contexts, it is never a label.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from planner.actions import Action, ActionSpace, executed_label
 from planner.artifacts.beads import world_of
@@ -25,6 +27,7 @@ from planner.contracts.document import canonical_json
 from planner.contracts.kernel import ContextBuilderName
 from planner.dataset.outcomes import ActionOutcome
 from planner.encoding.profiles import token_segments
+from planner.past_runs import Runs
 
 
 @dataclass(slots=True)
@@ -92,18 +95,19 @@ class ExampleSet:
 class Sources:
     """What the examples of a repo follow from, see :class:`ExampleMaker`."""
 
-    runs: Sequence[RunRecord]
-    """In order of (decided_ms, run_id)."""
+    runs: Runs
     issues: Mapping[str, dict[str, Any]]
     universes: Mapping[str, Universe]
     builder: ContextBuilderName
     start_failures: Sequence[StartFailure] = ()
 
     @cached_property
-    def checked(self) -> set[str]:
-        """The runs whose recorded context is set beside our own."""
-        recorded = [run.run_id for run in self.runs if run.planner_input is not None]
-        return {*recorded[:FIRST_CHECKED], *recorded[FIRST_CHECKED::CHECKED_STEP]}
+    def checked(self) -> NDArray[np.bool_]:
+        """Whether the recorded context of each run is set beside our own."""
+        (recorded,) = (~self.runs.recorded_by(None)).nonzero()
+        checked: NDArray[np.bool_] = np.zeros(len(self.runs), dtype=bool)
+        checked[recorded[:FIRST_CHECKED]] = checked[recorded[FIRST_CHECKED::CHECKED_STEP]] = True
+        return checked
 
 
 FIRST_CHECKED, CHECKED_STEP = 250, 64
@@ -111,20 +115,15 @@ FIRST_CHECKED, CHECKED_STEP = 250, 64
 
 
 def make_examples(
-    runs: Iterable[RunRecord],
+    runs: Sequence[RunRecord],
     issues: Mapping[str, dict[str, Any]],
     universes: Mapping[str, Universe],
     builder: ContextBuilderName = "planner",
     start_failures: Sequence[StartFailure] = (),
 ) -> ExampleSet:
     """Every labelled run of a repo as an example, its context as ``builder`` builds it."""
-    ordered = sorted(runs, key=in_time)
-    return ExampleMaker(Sources(ordered, issues, universes, builder, start_failures)).make(range(len(ordered)))
-
-
-def in_time(run: RunRecord) -> tuple[int, str]:
-    """The order of decisions."""
-    return run.decided_ms, run.run_id
+    packed = Runs.of(runs)
+    return ExampleMaker(Sources(packed, issues, universes, builder, start_failures)).make(range(len(packed)))
 
 
 class ExampleMaker:
@@ -133,21 +132,33 @@ class ExampleMaker:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._parsed: dict[bytes, dict[str, Any]] = {}
-        """The runs in histories so far, by their text."""
+        """Runs in histories so far, by their text."""
         past = Past(sources.runs, sources.start_failures)
         self._rebuild = _Rebuild(past, sources.issues, sources.universes, self._parsed)
-        self._known_ms = {run.run_id: run.known_ms for run in sources.runs}
+
+    @cached_property
+    def _known_ms(self) -> dict[str, int]:
+        return dict(zip(self._sources.runs.run_ids, self._sources.runs.known_ms.tolist(), strict=True))
+
+    @property
+    def remembered(self) -> int:
+        """How many past runs it keeps parsed."""
+        return len(self._parsed)
+
+    def forget(self) -> None:
+        """Keep none of them any longer."""
+        self._parsed.clear()
 
     def make(self, span: range) -> ExampleSet:
         """The examples of the runs at ``span``. Calls must come in order of time."""
         result = ExampleSet()
-        for run in self._sources.runs[span.start : span.stop]:
-            self._add(run, result)
+        for number in span:
+            self._add(self._sources.runs[number], bool(self._sources.checked[number]), result)
         return result
 
-    def _add(self, run: RunRecord, result: ExampleSet) -> None:
+    def _add(self, run: RunRecord, checked: bool, result: ExampleSet) -> None:
         builder, recorded = self._sources.builder, run.planner_input
-        if run.run_id in self._sources.checked:
+        if checked:
             result.contexts["checked"] += 1
             result.contexts["same_tokens"] += self._rebuild.agrees(run)
         if run.executed_plan is None:
@@ -223,9 +234,8 @@ class _Rebuild:
         similar_runs = self._past.similar_runs(
             query_of(issue, job_type, run.decided_ms, world_id, objective_id), builder
         )
-        packed = [similar.packed for similar in similar_runs]
-        document["history"] = {"last_n_similar_runs": parsed_runs(packed, self._parsed)}
-        return PackedContext.of(document, packed), document
+        document["history"] = {"last_n_similar_runs": parsed_runs(similar_runs, self._parsed)}
+        return PackedContext.of(document, similar_runs), document
 
     def agrees(self, run: RunRecord) -> bool:
         """Whether the context that the run recorded has the tokens of the one that we build in its builder's way."""

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cluster.nodes import Node
-from planner.dataset.kept import Kept, packed
+from planner.dataset.kept import Kept, packed, unpacked
 from planner.errors import PathError, PlannerError
 from planner.gc_pause import collector_paused
 
@@ -56,8 +58,8 @@ class _Task:
     """What every process is sent."""
 
     work: Work
-    common: bytes
-    """Pickled."""
+    common: list[NDArray[np.uint8]]
+    """Packed: what of it is arrays lies once in each machine's memory, for all of its processes."""
     kept: Kept
     node_id: str
     """The driver's."""
@@ -75,7 +77,8 @@ def _with_ray(
     settings.enable_progress_bars = False
     settings.op_resource_reservation_enabled = False  # else, with two CPUs, one of them stays idle
     settings.target_max_block_size = 1  # else a process's parts come all at once, when it has done the last one
-    task = _Task(work, pickle.dumps(common, protocol=5), kept, ray.get_runtime_context().get_node_id())
+    whole = [np.frombuffer(part, dtype=np.uint8) for part in packed(common)]
+    task = _Task(work, whole, kept, ray.get_runtime_context().get_node_id())
     spans = even_spans(sizes, max(1, int(ray.cluster_resources().get("CPU", 1))))
     rows = [{"parts": pickle.dumps(parts[span])} for span in spans]
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -115,7 +118,7 @@ def _work_on(batch: pa.Table, task: Any) -> Iterator[pa.Table]:
     task = ray.get(task)
     beside = ray.get_runtime_context().get_node_id() == task.node_id
     with collector_paused():
-        for name, key, value in task.work(pickle.loads(batch["parts"][0].as_buffer()), pickle.loads(task.common)):
+        for name, key, value in task.work(pickle.loads(batch["parts"][0].as_buffer()), unpacked(task.common)):
             parts = packed(value)
             sent = None if key is not None and beside and _stored(task.kept, key, parts) else parts
             row = None if sent is None else [bytes(part) for part in sent]

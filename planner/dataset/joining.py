@@ -8,7 +8,7 @@ import bisect
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,9 +23,12 @@ from planner.dataset.fan_out import fan_out
 from planner.dataset.kept import Kept, digest_of
 from planner.encoding.encode import Encoded
 from planner.encoding.profiles import Encoder
+from planner.past_runs import Runs, Texts
 
 BLOCK = 512
 """Decisions joined together."""
+REMEMBERED = 2**17
+"""Past runs that a process keeps parsed and encoded, 4 kB each."""
 
 
 @dataclass
@@ -34,28 +37,26 @@ class Block:
 
     examples: list[Example]
     encoded: Encoded
-    text: NDArray[np.uint8]
-    """The examples' own, one after another: while it is kept they have none themselves."""
-    bounds: NDArray[np.int64]
+    texts: Texts
+    """The examples' own: while it is kept they have none themselves."""
     contexts: Counter[str]
     unlabelled: Counter[str]
 
     def with_texts(self) -> "Block":
         """The same, each example's text a view."""
-        text = memoryview(self.text)
-        for example, (start, end) in zip(self.examples, itertools.pairwise(self.bounds.tolist()), strict=True):
-            example.text = text[start:end]
+        for example, text in zip(self.examples, self.texts, strict=True):
+            example.text = text
         return self
 
 
 def join(
     sources: Sources,
-    digests: Mapping[str, bytes],
+    digests: NDArray[np.uint8],
     kept: Kept,
     nodes: Sequence[Node] | None,
     progress: Callable[[int, int], None],
 ) -> list[Block]:
-    """The blocks of a repo's examples, in order of time; ``digests`` are those of its runs, by their ids.
+    """The blocks of a repo's examples, in order of time; ``digests`` are those of its runs, (r, 32).
 
     Their arrays and texts are mapped from the files in ``kept``.
     """
@@ -74,6 +75,9 @@ def join_blocks(blocks: Sequence[tuple[str, range]], sources: Sources) -> Iterat
     """The block of each span of runs; its key is its name."""
     maker, encoder = ExampleMaker(sources), Encoder(N_SIMILAR, sources.builder)
     for key, span in blocks:
+        if maker.remembered > REMEMBERED:
+            maker.forget()
+            encoder = Encoder(N_SIMILAR, sources.builder)
         found = maker.make(span)
         texts = [example.text for example in found.examples]
         for example in found.examples:
@@ -81,55 +85,58 @@ def join_blocks(blocks: Sequence[tuple[str, range]], sources: Sources) -> Iterat
         block = Block(
             found.examples,
             encoder.encode(found.documents),
-            np.frombuffer(b"".join(texts), dtype=np.uint8),
-            np.cumsum([0, *map(len, texts)], dtype=np.int64),
+            Texts.of(texts),
             found.contexts,
             found.unlabelled,
         )
         yield key, key, block
 
 
-def _keys(sources: Sources, digests: Mapping[str, bytes], spans: Sequence[range]) -> list[str]:
+def _keys(sources: Sources, digests: NDArray[np.uint8], spans: Sequence[range]) -> list[str]:
     """The digest of all that each block follows from."""
     runs = sources.runs
     universes = repr(sorted(sources.universes.items())).encode("utf-8", "backslashreplace")
-    by_end = sorted(runs, key=lambda run: (run.ended_ms, run.run_id))
-    ends_ms = [run.ended_ms for run in by_end]
-    # Of the runs up to each one, in order of their ends.
-    chain = list(itertools.accumulate((digests[run.run_id] for run in by_end), _link, initial=b""))
+    until = _digests_until([int(runs.decided_ms[span[-1]]) for span in spans], runs, digests)
     failures = sorted(sources.start_failures, key=lambda failure: (failure.ended_ms, failure.issue_id))
-    known_ms = {run.run_id: run.known_ms for run in runs}
-    checked = sources.checked
+    of_tracker, as_recorded = runs.recorded_by(None), runs.recorded_by(sources.builder)
+
+    @cache
+    def known_ms() -> dict[str, int]:
+        return dict(zip(runs.run_ids, runs.known_ms.tolist(), strict=True))
 
     @cache
     def issue(issue_id: str) -> bytes:
         return hashlib.sha256(orjson.dumps(sources.issues.get(issue_id))).digest()
 
     keys = []
-    for span in spans:
-        own = runs[span.start : span.stop]
-        last_ms = own[-1].decided_ms
-        recorded = [run.planner_input for run in own if run.planner_input is not None]
-        neighbours = [
-            known_ms.get(past.run_id)
-            for context in recorded
-            if context.builder == sources.builder
-            for past in context.runs
-        ]
+    for span, known in zip(spans, until, strict=True):
+        own = slice(span.start, span.stop)
+        recorded = [runs[number].planner_input for number in span if as_recorded[number]]
+        neighbours = [known_ms().get(past.run_id) for context in recorded if context for past in context.runs]
+        issues = [runs.issue_ids[number] for number in span if of_tracker[number]]
+        last_ms = int(runs.decided_ms[span[-1]])
         known_failures = failures[: bisect.bisect_right(failures, last_ms, key=lambda failure: failure.ended_ms)]
         keys.append(
             digest_of(
                 sources.builder.encode(),
                 universes,
-                chain[bisect.bisect_right(ends_ms, last_ms)],
-                b"".join(digests[run.run_id] for run in own),
-                b"".join(issue(run.issue_id) for run in own if run.planner_input is None and run.issue_id is not None),
+                known,
+                digests[own].tobytes(),
+                b"".join(issue(issue_id) for issue_id in issues if issue_id is not None),
                 repr(known_failures).encode("utf-8", "backslashreplace"),
-                orjson.dumps([neighbours, [run.run_id in checked for run in own]]),
+                orjson.dumps([neighbours, sources.checked[own].tolist()]),
             )
         )
     return keys
 
 
-def _link(chain: bytes, digest: bytes) -> bytes:
-    return hashlib.sha256(chain + digest).digest()
+def _digests_until(times_ms: Sequence[int], runs: Runs, digests: NDArray[np.uint8]) -> list[bytes]:
+    """Of each of these times, in their order, the digest of all runs that had ended by then."""
+    ended_ms = runs.history("planner").ended_ms
+    by_end = np.argsort(ended_ms, kind="stable")
+    bounds = [0, *ended_ms[by_end].searchsorted(times_ms, side="right").tolist()]
+    digest, found = hashlib.sha256(), []
+    for start, end in itertools.pairwise(bounds):
+        digest.update(digests[by_end[start:end]].tobytes())
+        found.append(digest.digest())
+    return found

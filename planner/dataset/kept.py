@@ -6,7 +6,6 @@ the file. Pickles are as trusted as this program's own files: the directory is t
 
 import contextlib
 import hashlib
-import mmap
 import os
 import pickle
 import struct
@@ -16,6 +15,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from planner.dimensions import DIMENSIONS
 from planner.errors import PathError
@@ -71,8 +72,9 @@ class Kept:
     def load(self, key: str) -> Any:
         """The value, its arrays mapped from the file; None where there is none, or what is there is damaged."""
         try:
-            with (self._directory / key).open("rb") as file:
-                whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            # Python's own mmap keeps the file open, and a process may have few files open.
+            with pa.memory_map(str(self._directory / key)) as file:
+                whole = memoryview(file.read_buffer())
             (count,) = struct.unpack_from("<Q", whole)
             bounds = struct.unpack_from(f"<{2 * count}Q", whole, 8)
             parts = [whole[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]

@@ -1,22 +1,57 @@
 """Trials out of a repo's artifacts: every archive's agent, and what the event log says of a speculation's losers."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from planner.artifacts.events import StartFailure, WorkcellEvents
-from planner.artifacts.recorded_context import PackedContext
 from planner.artifacts.records import RunRecord
 from planner.context import issue_of_run
 from planner.dataset.trials import Trial, split_of
 from planner.encoding.subject import Subject, subject_of
+from planner.past_runs import Runs
+
+NO_SUBJECT = Subject("", "", 0.0, "")
+"""Of a draft whose run recorded no context."""
+
+
+def drafts_of(runs: Sequence[RunRecord]) -> list[Trial | None]:
+    """Of each run what it says itself of the trial that it was, and None where it was none.
+
+    What depends on other runs is missing: attempt and split, and without a recorded context the subject.
+    """
+    return [
+        _draft(run, run.issue_id) if run.kind == "archive" and run.toolchain and run.issue_id else None for run in runs
+    ]
+
+
+def with_one_object(drafts: Sequence[Trial | None], subjects: dict[Subject, Subject]) -> Iterator[Trial | None]:
+    """The same, equal subjects one object, as in ``subjects``: issues are few, and runs are many."""
+    for draft in drafts:
+        yield draft and draft._replace(subject=subjects.setdefault(draft.subject, draft.subject))
+
+
+def _draft(run: RunRecord, issue_id: str) -> Trial:
+    cut = run.status == "timeout"
+    return Trial(
+        trial_id=run.run_id,
+        source="archive",
+        job_type=run.summary["job_type"],
+        tool=str(run.toolchain),
+        subject=NO_SUBJECT if run.planner_input is None else subject_of(run.planner_input.facts),
+        attempt=0,
+        passed=None if cut else run.passed,
+        # A run that was cut has no gates: it ended with its agent.
+        duration_ms=run.ended_ms - run.started_ms if cut and run.agent_ms is None else run.agent_ms,
+        cut=cut,
+        ended_ms=run.ended_ms,
+        split="",
+    )
 
 
 def logged_trials(
-    runs: Sequence[RunRecord],
+    runs: Runs,
+    drafts: Sequence[Trial | None],
     events: Mapping[str, WorkcellEvents],
     issues: Mapping[str, dict[str, Any]],
     firsts_ms: Mapping[str, int | None],
@@ -24,95 +59,66 @@ def logged_trials(
 ) -> list[Trial]:
     """A trial for every run of an agent; ``firsts_ms`` is the first decision of each split (dataset.trials.split_of).
 
-    ``start_failures`` are attempts that no agent worked on: later trials count them.
+    ``drafts`` are those of the runs, see :func:`drafts_of`. ``start_failures`` are attempts that no agent worked on:
+    later trials count them.
     Of a loser nobody recorded how long it worked. That it failed is known where the chosen candidate failed too, for
     the kernel chooses one that passed if there is any; otherwise it is known that one of the candidates passed.
     """
-    archived = [run for run in runs if run.kind == "archive" and run.toolchain and run.issue_id]
-    attempts = _attempts(archived, start_failures)
-    losers = _losers(archived, events)
+    known = {draft.trial_id for draft in drafts if draft is not None}
+    failures_ms: defaultdict[str | None, list[int]] = defaultdict(list)
+    """Issue id -> the ends of attempts that did not pass."""
+    for failure in start_failures:
+        failures_ms[failure.issue_id].append(failure.ended_ms)
+    for draft, issue_id in zip(drafts, runs.issue_ids, strict=True):
+        if draft is not None and not draft.passed:
+            failures_ms[issue_id].append(draft.ended_ms)
+    losers = _losers(known, events)
     trials = []
-    for run in archived:
-        subject = _subject(run, issues)
-        if subject is None:
+    decisions = zip(drafts, runs.issue_ids, runs.decided_ms.tolist(), strict=True)
+    for number, (draft, issue_id, decided_ms) in enumerate(decisions):
+        if draft is None or issue_id is None:
             continue
-        cut = run.status == "timeout"
-        own = Trial(
-            trial_id=run.run_id,
-            source="archive",
-            job_type=run.summary["job_type"],
-            tool=str(run.toolchain),
+        subject = draft.subject
+        if subject == NO_SUBJECT:
+            issue = issues.get(issue_id)
+            if issue is None:
+                continue
+            # As far as the tracker's part does not change.
+            subject = subject_of({"issue": issue_of_run(issue, runs[number], 0)})
+        own = draft._replace(
             subject=subject,
-            attempt=attempts[run.run_id],
-            passed=None if cut else run.passed,
-            # A run that was cut has no gates: it ended with its agent.
-            duration_ms=run.ended_ms - run.started_ms if cut and run.agent_ms is None else run.agent_ms,
-            cut=cut,
-            ended_ms=run.ended_ms,
-            split=split_of(run.ended_ms, firsts_ms),
+            attempt=sum(end_ms <= decided_ms for end_ms in failures_ms[issue_id]),
+            split=split_of(draft.ended_ms, firsts_ms),
         )
         trials.append(own)
-        for cell_id, tool in losers.get(run.run_id, ()):
-            failed = not run.passed
+        speculation = events.get(own.trial_id)
+        if speculation is None or not speculation.speculative:
+            continue
+        others = [
+            (cell_id, tool)
+            for cell_id, tool, started_ms in losers[issue_id]
+            if decided_ms <= started_ms <= own.ended_ms
+        ]
+        for cell_id, tool in others:
             trials.append(
                 own._replace(
                     trial_id=cell_id,
                     source="event",
                     tool=tool,
-                    passed=False if failed and not cut else None,
+                    passed=False if own.passed is False else None,
                     duration_ms=None,
                     cut=False,
-                    candidates=0 if failed else 1 + len(losers[run.run_id]),
-                    known_passers=0 if failed else 1,
+                    candidates=1 + len(others) if own.passed else 0,
+                    known_passers=1 if own.passed else 0,
                 )
             )
     return trials
 
 
-def _attempts(runs: Sequence[RunRecord], start_failures: Sequence[StartFailure]) -> dict[str, int]:
-    """Run id -> attempts at its issue that had ended without passing when it was decided."""
-    ends_ms: defaultdict[str, list[int]] = defaultdict(list)
-    for run in runs:
-        if not run.passed:
-            ends_ms[str(run.issue_id)].append(run.ended_ms)
-    for failure in start_failures:
-        ends_ms[failure.issue_id].append(failure.ended_ms)
-    return {run.run_id: sum(end_ms <= run.decided_ms for end_ms in ends_ms[str(run.issue_id)]) for run in runs}
-
-
-def _losers(runs: Sequence[RunRecord], events: Mapping[str, WorkcellEvents]) -> dict[str, list[tuple[str, str]]]:
-    """Run id -> workcell and tool of every other candidate: of the same issue, started within the run's time."""
-    known = {run.run_id for run in runs}
-    of_issue: defaultdict[str, list[tuple[str, WorkcellEvents]]] = defaultdict(list)
+def _losers(known: set[str], events: Mapping[str, WorkcellEvents]) -> Mapping[str, list[tuple[str, str, int]]]:
+    """Issue id -> id, tool and start of every candidate's workcell that left no run; ``known`` are those that did."""
+    of_issue: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for cell_id, cell in events.items():
         if cell.speculative and cell.toolchain and cell.issue_id and cell.started_ms and cell_id not in known:
-            of_issue[cell.issue_id].append((cell_id, cell))
-    found: dict[str, list[tuple[str, str]]] = {}
-    for run in runs:
-        own = events.get(run.run_id)
-        if own is None or not own.speculative:
-            continue
-        found[run.run_id] = [
-            (cell_id, str(cell.toolchain))
-            for cell_id, cell in of_issue[str(run.issue_id)]
-            if cell.started_ms is not None and run.decided_ms <= cell.started_ms <= run.ended_ms
-        ]
-    return found
-
-
-def _subject(run: RunRecord, issues: Mapping[str, dict[str, Any]]) -> Subject | None:
-    """From what the run recorded, else from the issue tracker, as far as that does not change; None without either."""
-    if run.planner_input is not None:
-        return _recorded_subject(run.planner_input)
-    issue = issues.get(str(run.issue_id))
-    return None if issue is None else subject_of({"issue": issue_of_run(issue, run, 0)})
-
-
-def _recorded_subject(context: PackedContext) -> Subject:
-    return _subject_after(context.after)
-
-
-@lru_cache(maxsize=65536)
-def _subject_after(after: bytes) -> Subject:
-    """From the part of a packed context that follows the runs of its history, where the issue is."""
-    return subject_of(orjson.loads(b'{"history":{"runs":[' + after))
+            of_issue[cell.issue_id].append((cell_id, cell.toolchain, cell.started_ms))
+    return of_issue

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from cluster.nodes import Node
 from planner.artifacts.archives import ARTIFACTS
@@ -21,10 +23,16 @@ from planner.artifacts.repo import Repo, list_archives, read_archives
 from planner.artifacts.versions import UnknownKeys
 from planner.dataset.fan_out import fan_out
 from planner.dataset.kept import Kept, digest_of
+from planner.dataset.logged_trials import drafts_of, with_one_object
+from planner.dataset.trials import Trial
+from planner.encoding.subject import Subject
 from planner.errors import DatasetError
+from planner.past_runs import PackedRuns, Runs
 
 MEAN_CHUNK = 512
 """Archives read together, on average."""
+KNOWN = 2**16
+"""Runs in histories that a process remembers, 4 kB each."""
 SETTLED_NS = 5 * 10**9
 """How old a change must be for a file's times and size to say that it is still the same."""
 _MSGPACK = msgspec.msgpack.Encoder()
@@ -45,22 +53,25 @@ class Chunk:
 class Records:
     """What was read from a chunk."""
 
-    runs: list[RunRecord]
-    digests: list[bytes]
-    """Of each run, of all that is in it."""
+    runs: PackedRuns
+    digests: NDArray[np.uint8]
+    """Of each run, of all that is in it, (r, 32)."""
+    trials: list[Trial | None]
+    """Of each run, see drafts_of."""
     quarantine: list[dict[str, str]]
     unknown_keys: UnknownKeys
 
 
 class ReadRuns(NamedTuple):
-    """Every run of a repo, and the digest of each."""
+    """Every run of a repo, and of each its digest, (r, 32), and the draft of its trial."""
 
-    runs: list[RunRecord]
-    digests: list[bytes]
+    runs: Runs
+    digests: NDArray[np.uint8]
+    trials: list[Trial | None]
 
 
 def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Callable[[int, int], None]) -> ReadRuns:
-    """Every archive's run; what could not be read goes into the repo's quarantine.
+    """The runs of every archive and world; what could not be read goes into the repo's quarantine.
 
     ``nodes`` see the repo, see :func:`planner.dataset.fan_out.fan_out`. Raises DatasetError when one does not.
     """
@@ -75,14 +86,22 @@ def read_runs(repo: Repo, kept: Kept, nodes: Sequence[Node] | None, progress: Ca
     for number, records in fan_out(missing, read_chunks, str(repo.root), kept, nodes, sizes):
         found[number] = records
         progress(len(found), len(chunks))
-    result = ReadRuns([], [])
+    parts, digests = [PackedRuns.of(repo.world_runs)], [digests_of(repo.world_runs)]
+    trials, subjects = drafts_of(repo.world_runs), dict[Subject, Subject]()
     for number in range(len(chunks)):
         records = found[number]
-        result.runs.extend(records.runs)
-        result.digests.extend(records.digests)
+        parts.append(records.runs)
+        digests.append(records.digests)
+        trials += with_one_object(records.trials, subjects)
         repo.quarantine.entries += records.quarantine
         repo.quarantine.unknown_keys.update(records.unknown_keys)
-    return result
+    runs = Runs(parts)
+    return ReadRuns(runs, np.concatenate(digests)[runs.order], [trials[place] for place in runs.order.tolist()])
+
+
+def digests_of(runs: Sequence[RunRecord]) -> NDArray[np.uint8]:
+    """Of each run, (r, 32)."""
+    return np.frombuffer(b"".join(map(digest_of_run, runs)), dtype=np.uint8).reshape(-1, 32)
 
 
 def digest_of_run(run: RunRecord) -> bytes:
@@ -96,6 +115,8 @@ def read_chunks(chunks: Sequence[tuple[int, Chunk]], root: str) -> Iterator[tupl
     """The number, key and records of each chunk. DatasetError for an archive that this node does not see."""
     known = KnownRuns()
     for number, chunk in chunks:
+        if known.count > KNOWN:
+            known = KnownRuns()
         unseen = [path for path in chunk.paths if not os.path.lexists(path)]
         if unseen:
             raise DatasetError(
@@ -104,8 +125,8 @@ def read_chunks(chunks: Sequence[tuple[int, Chunk]], root: str) -> Iterator[tupl
             )
         quarantine = Quarantine(Path(root))
         runs = read_archives([Path(path) for path in chunk.paths], chunk.events, quarantine, known)
-        digests = [digest_of_run(run) for run in runs]
-        yield number, chunk.key, Records(runs, digests, quarantine.entries, quarantine.unknown_keys)
+        packed, digests, trials = PackedRuns.of(runs), digests_of(runs), drafts_of(runs)
+        yield number, chunk.key, Records(packed, digests, trials, quarantine.entries, quarantine.unknown_keys)
 
 
 def _chunks(repo: Repo, paths: Sequence[Path]) -> list[Chunk]:

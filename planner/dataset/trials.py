@@ -7,6 +7,7 @@ about all of them. What artifacts do not tell is missing here, never made up.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,14 +162,12 @@ def count_trials(rows: Iterable[Trial]) -> dict[str, int]:
 
 def write_trials(directory: Path, rows: Sequence[Trial]) -> None:
     """Write trials.parquet, in order of time."""
-    rows = sorted(rows, key=lambda row: (row.ended_ms, row.trial_id))
-    columns = {
-        "issue_id": [row.subject.issue_id for row in rows],
-        "group": [row.subject.group for row in rows],
-        "size_minutes": [row.subject.size_minutes for row in rows],
-        "text": [row.subject.text for row in rows],
-        **{name: [getattr(row, name) for row in rows] for name in SCHEMA.names if name in Trial._fields},
-    }
+    rows = sorted(rows, key=attrgetter("ended_ms", "trial_id"))
+    columns = (
+        dict(zip(Trial._fields, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(Trial._fields, ())
+    )
+    for name in ("issue_id", "group", "size_minutes", "text"):
+        columns[name] = tuple(map(attrgetter(name), columns["subject"]))
     table = pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
     pq.write_table(table, directory / TRIALS_FILE, compression="zstd")
 

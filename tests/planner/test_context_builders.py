@@ -18,12 +18,13 @@ from planner.context import ContextBuilder, system_state
 from planner.contracts.document import ms_to_timestamp, timestamp_to_ms
 from planner.contracts.kernel import ContextBuilderName, context_builder
 from planner.dataset.examples import Example, ExampleSet, make_examples
-from planner.dataset.logged_trials import logged_trials
+from planner.dataset.logged_trials import drafts_of, logged_trials
 from planner.dataset.trials import Trial
 from planner.encoding.kernel_tokens import kernel_segments
 from planner.encoding.profiles import token_segments
 from planner.encoding.subject import subject_of
 from planner.errors import ArtifactError
+from planner.past_runs import Runs
 from tests.conftest import FIXTURES
 
 BUNDLE = FIXTURES / "frozen" / "bundle-v1" / "bundle"
@@ -255,7 +256,8 @@ def trials_of(root: Path) -> list[Trial]:
     """What a dataset of the repo would hold of single launches."""
     repo = Repo(root)
     archived = [run for run in repo.runs if run.kind == "archive"]
-    return logged_trials(archived, repo.events, repo.issues, {"train": 0, "val": None, "test": None})
+    runs = Runs.of(archived)
+    return logged_trials(runs, drafts_of(runs), repo.events, repo.issues, {"train": 0, "val": None, "test": None})
 
 
 def test_a_command_for_an_issue_that_is_not_there_says_so(first_runs: Path) -> None:

@@ -5,7 +5,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from planner.dataset.fan_out import fan_out
 from planner.dataset.kept import Kept
@@ -30,6 +32,17 @@ def test_a_part_is_there_before_the_process_has_done_the_ones_after_it(tmp_path:
         if name == "one":
             seen.touch()
     assert seen.exists()
+
+
+def test_arrays_that_are_the_same_for_all_parts_lie_once_in_the_machines_memory(tmp_path: Path) -> None:
+    done = dict(fan_out(["one", "two", "three"], _is_own, np.arange(10**6), Kept(tmp_path), nodes=None))
+    assert done == {part: (False, sum(range(10**6))) for part in ("one", "two", "three")}
+
+
+def _is_own(parts: Sequence[str], common: NDArray[np.int64]) -> Iterator[tuple[str, str | None, tuple[bool, int]]]:
+    """Whether the array is this process's own, and not a view of what others see too."""
+    for part in parts:
+        yield part, None, (common.flags.writeable, int(common.sum()))
 
 
 def _waits_for_it(parts: Sequence[str], file: str) -> Iterator[tuple[str, str | None, None]]:

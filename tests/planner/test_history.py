@@ -1,5 +1,6 @@
 """The history index answers like a plain scan over all runs, and knows nothing that had not ended."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from planner.artifacts.events import StartFailure
 from planner.artifacts.records import RunRecord
 from planner.artifacts.summaries import run_summary
 from planner.contracts.document import canonical_json
-from planner.history import KERNELS, HistoryIndex, Query
+from planner.history import KERNELS, OURS, HistoryIndex, Query, Similarity
+from planner.past_runs import Runs
 
 HOUR = 3_600_000
 NOW = 100 * 24 * HOUR
@@ -119,6 +121,24 @@ QUERIES = st.lists(
 ).map(lambda queries: sorted(queries, key=lambda query: query.at_ms))
 
 
+class Index:
+    """The history index of some runs, which gives their ids."""
+
+    def __init__(
+        self, runs: list[RunRecord], similarity: Similarity = OURS, start_failures: Sequence[StartFailure] = ()
+    ) -> None:
+        self._runs = Runs.of(runs)
+        self.of_places = HistoryIndex(self._runs.history("planner"), similarity, start_failures)
+
+    def similar_runs(self, query: Query, n: int) -> list[str]:
+        """Their ids."""
+        return [self._runs[place].run_id for place in self.of_places.similar_runs(query, n)]
+
+    def attempts(self, issue_id: str, at_ms: int) -> int:
+        """As the index says."""
+        return self.of_places.attempts(issue_id, at_ms)
+
+
 def jaccard(left: set[str], right: set[str]) -> float:
     """Shared over joint size, 0 for two empty sets."""
     return len(left & right) / len(left | right) if left | right else 0.0
@@ -156,15 +176,15 @@ def scan(runs: list[RunRecord], query: Query, n: int) -> list[str]:
 @settings(max_examples=200, deadline=None)
 @given(RUNS, QUERIES, st.sampled_from([0, 1, 2, 5, 16]))
 def test_the_index_answers_like_a_scan_over_all_runs(runs: list[RunRecord], queries: list[Query], n: int) -> None:
-    index = HistoryIndex(runs)
+    index = Index(runs)
     for query in queries:
-        assert [run.run_id for run in index.similar_runs(query, n)] == scan(runs, query, n)
+        assert index.similar_runs(query, n) == scan(runs, query, n)
 
 
 @settings(max_examples=50, deadline=None)
 @given(RUNS, QUERIES)
 def test_attempts_are_the_issues_failed_runs_that_had_ended(runs: list[RunRecord], queries: list[Query]) -> None:
-    index = HistoryIndex(runs)
+    index = Index(runs)
     for query in queries:
         failed = [r for r in runs if r.issue_id == "1" and r.ended_ms <= query.at_ms and not r.passed]
         assert index.attempts("1", query.at_ms) == len(failed)
@@ -185,9 +205,9 @@ def scan_as_the_kernel(runs: list[RunRecord], query: Query, n: int) -> list[str]
 @settings(max_examples=200, deadline=None)
 @given(RUNS, QUERIES, st.sampled_from([1, 8]))
 def test_the_index_can_choose_as_the_kernel_does(runs: list[RunRecord], queries: list[Query], n: int) -> None:
-    index = HistoryIndex(runs, KERNELS)
+    index = Index(runs, KERNELS)
     for query in queries:
-        assert [run.run_id for run in index.similar_runs(query, n)] == scan_as_the_kernel(runs, query, n)
+        assert index.similar_runs(query, n) == scan_as_the_kernel(runs, query, n)
 
 
 @pytest.mark.parametrize(("old_tags", "first"), [("abde", "run-000"), ("a-", "run-001")])
@@ -195,47 +215,47 @@ def test_tags_weigh_six_times_as_much_as_recency_for_the_kernel(old_tags: str, f
     # 0.6 x 2/5 + 0.025 = 0.265 and 0.6 x 1/3 + 0.025 = 0.225, beside 0.6 x 1/4 + 0.1 = 0.25.
     old = run_record(0, tags=tuple(old_tags.strip("-")), started_ms=NOW - 31 * 24 * HOUR)
     young = run_record(1, tags=("a", "x"))
-    found = HistoryIndex([old, young], KERNELS).similar_runs(Query(NOW, "code", "code", frozenset("abc"), None), 2)
-    assert found[0].run_id == first
+    found = Index([old, young], KERNELS).similar_runs(Query(NOW, "code", "code", frozenset("abc"), None), 2)
+    assert found[0] == first
 
 
 def test_an_attempt_that_left_no_run_counts_from_its_end() -> None:
-    index = HistoryIndex([run_record(0)], start_failures=[StartFailure("1", NOW), StartFailure("2", NOW)])
+    index = Index([run_record(0)], start_failures=[StartFailure("1", NOW), StartFailure("2", NOW)])
     assert [index.attempts("1", at_ms) for at_ms in (NOW - 1, NOW)] == [0, 1]
 
 
 def test_a_run_is_known_from_the_moment_in_which_it_ended() -> None:
     run = run_record(0, started_ms=1000, duration_ms=500)
-    index = HistoryIndex([run])
+    index = Index([run])
     query = Query(1499, "code", "code", frozenset(), None)
     assert index.similar_runs(query, 5) == []
-    assert index.similar_runs(Query(1500, "code", "code", frozenset(), None), 5) == [run]
+    assert index.similar_runs(Query(1500, "code", "code", frozenset(), None), 5) == [run.run_id]
 
 
 def test_an_issues_own_failures_draw_runs_that_failed_alike() -> None:
     earlier = run_record(0, codes=("lint",), started_ms=NOW - 3 * HOUR)
     alike = run_record(1, codes=("lint",), issue_id="2", started_ms=NOW - 5 * HOUR)
     other = run_record(2, codes=("test",), issue_id="3", started_ms=NOW - 2 * HOUR)
-    found = HistoryIndex([earlier, alike, other]).similar_runs(Query(NOW, "code", "code", frozenset(), "1"), 3)
-    assert [run.run_id for run in found] == ["run-000", "run-001", "run-002"]
+    found = Index([earlier, alike, other]).similar_runs(Query(NOW, "code", "code", frozenset(), "1"), 3)
+    assert found == ["run-000", "run-001", "run-002"]
 
 
 def test_of_equals_the_later_comes_first_and_then_the_smaller_name() -> None:
     runs = [run_record(3, started_ms=NOW - 20), run_record(1, started_ms=NOW - 20), run_record(2, started_ms=NOW - 10)]
     for record in runs:
         record.ended_ms = record.started_ms
-    found = HistoryIndex(runs).similar_runs(Query(NOW, "code", "code", frozenset(), None), 5)
-    assert [run.run_id for run in found] == ["run-002", "run-001", "run-003"]
+    found = Index(runs).similar_runs(Query(NOW, "code", "code", frozenset(), None), 5)
+    assert found == ["run-002", "run-001", "run-003"]
 
 
 def test_of_more_equals_than_are_wanted_the_smallest_names_are_taken() -> None:
     runs = [run_record(9 - number, tags=(f"tag-{number}",), duration_ms=0) for number in range(8)]
-    found = HistoryIndex(runs).similar_runs(Query(NOW, "code", "code", frozenset(), None), 3)
-    assert [run.run_id for run in found] == ["run-002", "run-003", "run-004"]
+    found = Index(runs).similar_runs(Query(NOW, "code", "code", frozenset(), None), 3)
+    assert found == ["run-002", "run-003", "run-004"]
 
 
 def test_history_does_not_go_back_in_time() -> None:
-    index = HistoryIndex([run_record(0)])
-    index.advance(NOW)
+    index = Index([run_record(0)])
+    index.attempts("1", NOW)
     with pytest.raises(ValueError, match="cannot go back"):
         index.attempts("1", NOW - 1)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
@@ -208,6 +209,23 @@ def test_damaged_files_in_the_cache_are_made_again(damage: bytes, builds: Builds
         path.write_bytes(damage)
     builds.again()
     assert (builds.found["read archives"][0], builds.found["join with history"][0]) == (0, 0)
+
+
+def test_a_process_that_forgets_what_it_has_parsed_makes_the_same(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = builds.again()
+    monkeypatch.setattr(joining, "REMEMBERED", 8)
+    monkeypatch.setattr(reading, "KNOWN", 8)
+    assert build_dataset(builds.root, builds.cache.parent / "forgetful").dataset_hash == whole.dataset_hash
+
+
+def test_a_value_from_the_cache_keeps_no_file_open(tmp_path: Path) -> None:
+    cache = kept.Kept(tmp_path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    values = [cache.keep(f"key-{number}", kept.packed(np.arange(1000))) for number in range(10)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert all((value == np.arange(1000)).all() for value in values)
 
 
 def test_what_no_build_needs_any_more_is_deleted_after_a_while(builds: Builds) -> None:

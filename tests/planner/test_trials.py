@@ -9,11 +9,12 @@ import pytest
 
 from planner.artifacts.repo import Repo
 from planner.dataset.build import build_dataset
-from planner.dataset.logged_trials import logged_trials
+from planner.dataset.logged_trials import drafts_of, logged_trials
 from planner.dataset.storage import load_dataset
 from planner.dataset.trials import TRIALS_FILE, Trial, read_trials, split_of
 from planner.encoding.subject import subject_of
 from planner.errors import DatasetError
+from planner.past_runs import Runs
 from planner.policies.questions import launch_order, question_of
 
 EVENTS = ".cyntra/logs/events.jsonl"
@@ -22,7 +23,9 @@ NOBODY_LATER = {"train": 0, "val": None, "test": None}
 
 def trials_of_repo(repo: Path) -> dict[str, Trial]:
     read = Repo(repo)
-    return {trial.trial_id: trial for trial in logged_trials(read.runs, read.events, read.issues, NOBODY_LATER)}
+    runs = Runs.of(read.runs)
+    trials = logged_trials(runs, drafts_of(runs), read.events, read.issues, NOBODY_LATER)
+    return {trial.trial_id: trial for trial in trials}
 
 
 def test_a_build_writes_a_trial_for_every_run_and_counts_what_is_known(corpus_dataset: Path, corpus: Path) -> None:
