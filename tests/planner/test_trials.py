@@ -1,6 +1,7 @@
 """Tests of trials.parquet: every launch of an agent that the artifacts tell of, and nothing that they do not."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ EVENTS = ".cyntra/logs/events.jsonl"
 NOBODY_LATER = {"train": 0, "val": None, "test": None}
 
 
-def trials_of_repo(repo: Path) -> dict[str, Trial]:
+def trials_of_repo(repo: Path, of_issue: str | None = None) -> dict[str, Trial]:
+    """By their ids; with ``of_issue`` all runs are of that one."""
     read = Repo(repo)
-    runs = Runs.of(read.runs)
+    runs = Runs.of([replace(run, issue_id=of_issue or run.issue_id) for run in read.runs])
     trials = logged_trials(runs, drafts_of(runs), read.events, read.issues, NOBODY_LATER)
     return {trial.trial_id: trial for trial in trials}
 
@@ -80,19 +82,20 @@ def test_of_a_speculations_loser_only_its_tool_is_known_and_that_it_failed_if_al
     trials = trials_of_repo(corpus)
     loser = trials["lost"]
     assert (loser.tool, loser.passed, loser.duration_ms, loser.cut) == ("crush", loser_passed, None, False)
+    assert (loser.candidates, loser.known_passers) == ((2, 1) if loser_passed is None else (0, 0))
     assert loser.subject == trials[run.run_id].subject
     assert "another issue's" not in trials
 
 
-def test_an_attempt_counts_the_failures_that_had_ended_before(corpus: Path) -> None:
-    read = Repo(corpus)
-    trials = trials_of_repo(corpus)
-    again = [trial for trial in trials.values() if trial.attempt]
-    assert again
-    for trial in again:
-        run = next(run for run in read.runs if run.run_id == trial.trial_id)
-        before = [r for r in read.runs if r.issue_id == run.issue_id and r.ended_ms <= run.decided_ms and not r.passed]
+def test_an_attempt_counts_what_had_ended_before_without_passing_cut_runs_too(corpus: Path) -> None:
+    runs = {run.run_id: run for run in Repo(corpus).runs}
+    kinds = set()
+    for trial in trials_of_repo(corpus, of_issue="1").values():
+        decided_ms = runs[trial.trial_id].decided_ms
+        before = [run for run in runs.values() if run.ended_ms <= decided_ms and not run.passed]
         assert trial.attempt == len(before)
+        kinds |= {run.status for run in before}
+    assert kinds >= {"failed", "timeout"}
 
 
 def test_only_what_had_ended_before_a_split_began_is_in_the_split_before() -> None:
