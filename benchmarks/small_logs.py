@@ -42,8 +42,8 @@ class Draw:
 
     def is_open(self, multiple: float) -> bool:
         """Whether the gate would be open with its standard errors so many times as large."""
-        doubt = abs(self.off) + multiple * (self.gate.doubt - abs(self.off))
-        return self.gate.gain > math.hypot(multiple * self.gate.error, doubt)
+        errors = math.hypot(self.gate.error, math.sqrt(max(self.gate.doubt**2 - self.off**2, 0.0)))
+        return self.gate.gain > math.hypot(self.off, multiple * errors)
 
 
 def drawn(table: Table, rule: str, size: int, seed: int) -> Draw | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from planner.policies.case_effects import CaseIndex, Columns, EffectPosterior
 from planner.policies.case_kernel import Cases, components_in, kernels, own_kernels
 from planner.policies.case_trials import CaseTrials
+from planner.policies.expectation_propagation import Sites
 from planner.policies.fit_effects import Effects, cases_for_variances
 from planner.policies.gaussian_processes import (
     Process,
@@ -24,6 +25,7 @@ from planner.policies.gaussian_processes import (
     times_without,
 )
 from planner.policies.latent_calibration import LatentCalibration, calibrate_passes, calibrate_times
+from planner.policies.pass_counts import PassCounts
 from planner.policies.trial_draws import Residuals
 
 Array: TypeAlias = NDArray[np.float64]
@@ -104,6 +106,7 @@ class ByEffects(_Learner):
         self._systems = [effects.with_variances(process.variances, process.constant) for process in fitted]
         self._columns = effects.columns
         self._index = CaseIndex.of(cases, self._columns.n_tools)
+        self._sites: Sites | None = None
         self.posterior = self._without(np.zeros(len(cases), dtype=bool))
 
     def left_out(self, out: NDArray[np.bool_]) -> tuple[EffectPosterior, Array]:
@@ -115,8 +118,9 @@ class ByEffects(_Learner):
     def _without(self, out: NDArray[np.bool_]) -> EffectPosterior:
         passes, *times = self._sources
         assert isinstance(passes, _Passes)
-        seen = passes.seen
-        processes = [self._systems[0].passes(np.where(out, 0.0, seen.passes), np.where(out, 0.0, seen.trials))]
+        process, sites = self._systems[0].passes(passes.counts.without(out), self._sites)
+        self._sites = self._sites or sites
+        processes = [process]
         for system, source in zip(self._systems[1:], times, strict=True):
             assert isinstance(source, _Times)
             rows = source.rows
@@ -130,20 +134,21 @@ class _Passes:
     """What the process of logits learns from."""
 
     rows: Rows
-    seen: CaseTrials
+    counts: PassCounts
+    """Of all cases."""
 
     def fit(self, kernel: Array) -> Process:
-        return fit_passes(_part(kernel, self.rows), self.seen.passes[self.rows], self.seen.trials[self.rows])
+        return fit_passes(_part(kernel, self.rows), self.counts.take(self.rows))
 
     def without(self, summed: Array, out: NDArray[np.bool_], fitted: Process) -> Process:
         kept = ~out[self.rows]
         rows = self.rows[kept]
-        passes, trials, start = self.seen.passes[rows], self.seen.trials[rows], fitted.weights[kept]
-        return passes_given(_square(summed, rows, rows), passes, trials, fitted.variances, start=start)
+        start = fitted.sites and fitted.sites.take(kept)
+        return passes_given(_square(summed, rows, rows), self.counts.take(rows), fitted.variances, start=start)
 
     def calibrate(self, mean: Array, variance: Array, judged: NDArray[np.bool_]) -> LatentCalibration:
         rows = self.rows[judged[self.rows]]
-        return calibrate_passes(mean[rows], variance[rows], self.seen.passes[rows], self.seen.trials[rows])
+        return calibrate_passes(mean[rows], variance[rows], self.counts.take(rows))
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ class _Times:
 
 
 def _sources(seen: CaseTrials, residuals: Residuals) -> tuple[_Passes | _Times, ...]:
-    sources: list[_Passes | _Times] = [_Passes(np.flatnonzero(seen.trials > 0), seen)]
+    sources: list[_Passes | _Times] = [_Passes(np.flatnonzero(seen.counts.known), seen.counts)]
     for times, scatter in ((seen.passing, residuals.passing), (seen.failing, residuals.failing)):
         with np.errstate(divide="ignore"):
             noise = float(np.mean(scatter**2)) / times.counts

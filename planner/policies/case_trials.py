@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.policies.pass_counts import PassCounts
 from planner.policies.trial_draws import Residuals, normal_quantiles
 
 Array: TypeAlias = NDArray[np.float64]
@@ -25,20 +26,32 @@ class Times:
 
 @dataclass(frozen=True)
 class CaseTrials:
-    """Sums over the trials of n cases. passes and trials (n,): a trial that was cut counts with the share of a pass
-    that it may have become, and for the times of passing and of failing trials with these shares."""
+    """Sums over the trials of n cases. A trial that was cut counts for the times of passing and of failing trials with
+    the share of a pass that it may have become, and for ``cut_passes`` (n,)."""
 
-    passes: Array
-    trials: Array
+    counts: PassCounts
+    cut_passes: Array
     passing: Times
     failing: Times
 
     def __len__(self) -> int:
-        return len(self.passes)
+        return len(self.counts)
+
+    @property
+    def passes(self) -> Array:
+        """Those that came and those to be expected of trials that were cut, (n,)."""
+        return self.counts.passes + self.cut_passes
+
+    @property
+    def trials(self) -> Array:
+        """All of them, (n,)."""
+        return self.counts.trials + self.counts.cut
 
     def take(self, rows: NDArray[np.intp]) -> "CaseTrials":
         """Those of the cases at these positions."""
-        return CaseTrials(self.passes[rows], self.trials[rows], self.passing.take(rows), self.failing.take(rows))
+        return CaseTrials(
+            self.counts.take(rows), self.cut_passes[rows], self.passing.take(rows), self.failing.take(rows)
+        )
 
 
 MIN_RESIDUALS = 8
@@ -48,6 +61,8 @@ MIN_SPREAD = 0.3
 PRIOR_SPREADS = 2.0
 """Trials of the typical spread that are added to those of each kind when times of all cases are pooled."""
 EM_STEPS = 300
+LOG_ODDS = (-9.0, 9.0)
+"""What a cut may say at most of a trial."""
 
 
 def sum_trials(
@@ -56,8 +71,8 @@ def sum_trials(
     """Trials (t,) of the cases ``case``. ``pass_share`` is 1 or 0, or between where nobody knows whether the trial
     passed: then its time counts for neither; ``log_time`` is NaN where nobody knows it.
 
-    A trial that was ``cut`` has neither passed nor failed: its log time is that of the cut, and its case gets the share
-    of a pass, and the times, that are to be expected beyond it.
+    A trial that was ``cut`` has neither passed nor failed: its log time is that of the cut, and its case gets the times
+    that are to be expected beyond it, and the odds of a pass.
     """
     passed = pass_share == 1
     timed = np.isfinite(log_time) & (cut | passed | (pass_share == 0))
@@ -66,13 +81,20 @@ def sum_trials(
         *(_residuals(case[kind], log_time[kind], n_cases) for kind in (whole & passed, whole & ~passed))
     )
     share, times_passed, times_failed = pass_share.copy(), log_time.copy(), log_time.copy()
+    log_odds = np.zeros(len(case))
     if cut.any():
-        share[cut], times_passed[cut], times_failed[cut] = beyond_cut(
-            log_time[whole & passed], log_time[whole & ~passed], log_time[cut]
-        )
+        beyond = beyond_cut(log_time[whole & passed], log_time[whole & ~passed], log_time[cut])
+        share[cut], times_passed[cut], times_failed[cut] = beyond.share, beyond.passing, beyond.failing
+        log_odds[cut] = beyond.log_odds
+    n_cut = np.bincount(case[cut], minlength=n_cases).astype(np.float64)
     counted = CaseTrials(
-        np.bincount(case, share, n_cases),
-        np.bincount(case, minlength=n_cases).astype(np.float64),
+        PassCounts(
+            np.bincount(case[~cut], share[~cut], n_cases),
+            np.bincount(case[~cut], minlength=n_cases).astype(np.float64),
+            n_cut,
+            np.exp(np.bincount(case, log_odds, n_cases) / np.maximum(n_cut, 1.0)),
+        ),
+        np.bincount(case[cut], share[cut], n_cases),
         _times(case[timed], times_passed[timed], share[timed], n_cases),
         _times(case[timed], times_failed[timed], 1 - share[timed], n_cases),
     )
@@ -96,9 +118,22 @@ def _residuals(case: NDArray[np.int64], log_time: Array, n_cases: int) -> Array:
     return np.sort(found - found.mean())
 
 
-def beyond_cut(passing: Array, failing: Array, limits: Array) -> tuple[Array, Array, Array]:
+class BeyondCut(NamedTuple):
+    """What is to be expected of trials that were cut, (cut,) each."""
+
+    share: Array
+    """Of a pass."""
+    passing: Array
+    """Log time if it would have passed."""
+    failing: Array
+    """And if not."""
+    log_odds: Array
+    """Logarithm of how many times likelier one that would pass is to last so long than one that would fail."""
+
+
+def beyond_cut(passing: Array, failing: Array, limits: Array) -> BeyondCut:
     """What is to be expected of trials that were cut at ``limits``, beside whole ones that passed and failed; all are
-    log times. For each that was cut the share of a pass, and its log time if it would have passed, and if failed.
+    log times.
 
     A share of trials passes, after a log-normal time, the others fail after another one; both and the share are fitted
     to all trials, the cut ones included (expectation-maximisation): these are mostly the long and hopeless ones, so
@@ -121,7 +156,8 @@ def beyond_cut(passing: Array, failing: Array, limits: Array) -> tuple[Array, Ar
             spread = math.sqrt((scatter + PRIOR_SPREADS * TYPICAL_SPREAD**2) / (total + PRIOR_SPREADS))
             moments[kind] = float(mean), max(spread, MIN_SPREAD)
     weight, means, _ = _foresee_cut(pass_share, moments, limits)
-    return weight[0], means[0], means[1]
+    odds = weight[0] / np.maximum(weight[1], 1e-300) * (1 - pass_share) / pass_share
+    return BeyondCut(weight[0], means[0], means[1], np.clip(np.log(np.maximum(odds, 1e-300)), *LOG_ODDS))
 
 
 def _foresee_cut(

@@ -1,4 +1,4 @@
-"""Fitting the processes of case_effects: Newton and regression whose cost grows in proportion to the cases.
+"""Fitting the processes of case_effects, at a cost that grows in proportion to the cases.
 
 With S the columns, one effect of each issue and one of each case, the covariance of what was seen is
 S Sᵀ + Z diag(of_issue) Zᵀ + diag(alone + noise): it is solved by Woodbury's identity, first within the issues, then
@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from planner.policies.case_effects import Columns, EffectProcess
 from planner.policies.case_kernel import Cases
-from planner.policies.gaussian_processes import JITTER, cholesky_of, inverse_of, newton
+from planner.policies.expectation_propagation import Sites, propagate
+from planner.policies.gaussian_processes import JITTER, cholesky_of, inverse_of
+from planner.policies.pass_counts import PassCounts
 
 Array: TypeAlias = NDArray[np.float64]
 VARIANCE_CASES = 600
 """Cases on which the variances are fitted: a handful of numbers needs no more."""
+ROWS = 2048
+"""Cases whose columns are looked at together."""
 BLOCK_ISSUES = 4
 """Issues of a group that are taken together for that: also many small groups tell how alike their issues are."""
 
@@ -73,17 +77,26 @@ class System:
     of_issue: Array
     alone: Array
 
-    def passes(self, passes: Array, trials: Array) -> EffectProcess:
-        """The process of gaussian_processes.passes_given; a case without trials teaches nothing."""
+    def passes(self, counts: PassCounts, start: Sites | None = None) -> tuple[EffectProcess, Sites]:
+        """The process of gaussian_processes.passes_given, and its sites; a case of which nothing is known teaches
+        nothing. ``start`` are the sites of a process of nearly the same cases."""
+        known = counts.known
 
-        def full_step(logits: Array, p: Array) -> Array:
-            w = _curvature(trials, p)
-            shrunk = 1.0 + self.alone * w
-            return self.solved(w / shrunk).applied((w * logits + passes - trials * p) / shrunk)
+        def learned(sites: Sites) -> tuple[Array, Solved, Array]:
+            """Information, the solved system, and the scores, for sites of the known cases."""
+            precision, shift = sites.among(known)
+            shrunk = 1.0 + self.alone * precision
+            solved = self.solved(precision / shrunk)
+            return precision / shrunk, solved, solved.applied(shift / shrunk)
 
-        _, p, _ = newton(passes, trials, self.times_covariance, full_step, np.zeros(len(passes)))
-        w = _curvature(trials, p)
-        return self._process(passes - trials * p, w / (1.0 + self.alone * w), 0.0)
+        def marginals(sites: Sites) -> tuple[Array, Array]:
+            _, solved, scores = learned(sites)
+            variance = (1 - solved.diagonal()[known] / sites.precision) / sites.precision
+            return self.times_covariance(scores)[known], variance
+
+        sites = propagate(counts.take(known), marginals, start and start.take(known)).sites
+        information, _, scores = learned(sites)
+        return self._process(scores, information, 0.0), sites.among(known)
 
     def times(self, means: Array, noise: Array, seen: NDArray[np.bool_], offset: float) -> EffectProcess:
         """The process of gaussian_processes.times_given, of the cases that were ``seen``."""
@@ -149,6 +162,27 @@ class Solved:
         effects = cho_solve((self.lower, True), self.system.of_columns(within), check_finite=False)
         return within - self._within(self.information * self.system.times_columns(effects))
 
+    def diagonal(self) -> Array:
+        """That of (K + noise)⁻¹, (n,)."""
+        from scipy.linalg import solve_triangular
+
+        system, informed = self.system, self.information
+        weight = self.weight[system.issue]
+        found = informed - informed**2 * weight
+        sums = np.hstack(
+            [
+                (system.by_issue @ system.sparse.multiply(informed[:, None])).toarray(),
+                system.by_issue @ (system.dense * informed[:, None]),
+            ]
+        )
+        for start in range(0, len(found), ROWS):
+            part = slice(start, start + ROWS)
+            columns = np.hstack([system.sparse[part].toarray(), system.dense[part]])
+            columns -= weight[part, None] * sums[system.issue[part]]
+            told = solve_triangular(self.lower, columns.T, lower=True, overwrite_b=True, check_finite=False)
+            found[part] -= informed[part] ** 2 * (told**2).sum(axis=0)
+        return found
+
     def _within(self, informed: Array) -> Array:
         """The same within issues alone."""
         issue = self.system.issue
@@ -171,7 +205,3 @@ def cases_for_variances(cases: Cases, seed: int = 0) -> NDArray[np.intp]:
     by_rank = np.argsort(rank_of_issue[of_case], kind="stable")
     last = rank_of_issue[of_case][by_rank[min(VARIANCE_CASES, len(cases)) - 1]]
     return np.flatnonzero(rank_of_issue[of_case] <= last)
-
-
-def _curvature(trials: Array, p: Array) -> Array:
-    return np.where(trials > 0, np.maximum(trials * p * (1 - p), 1e-10), 0.0)

@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.policies.expectation_propagation import Sites, propagate
+from planner.policies.pass_counts import PassCounts
+
 Array: TypeAlias = NDArray[np.float64]
-NEWTON_STEPS = 30
-NEWTON_TOLERANCE = 1e-5
 JITTER = 1e-8
 
 
@@ -43,6 +44,8 @@ class Process:
     """(n, n): the variance of a new case is its own less a quadratic form of its covariances with this."""
     offset: float = 0.0
     """Added to every mean."""
+    sites: Sites | None = None
+    """Of a process of logits, for fitting one like it; foreseeing does not need them."""
 
     def foresee(self, cross: Array, own: Array) -> tuple[Array, Array]:
         """Means (m, lanes) and covariances (m, lanes, lanes) of new cases that come in m questions of some lanes each,
@@ -62,43 +65,38 @@ class Process:
         return mean.reshape(m, lanes), self.constant + own - explained
 
 
-def fit_passes(kernels: Array, passes: Array, trials: Array, *, start: Array | None = None, steps: int = 12) -> Process:
-    """Fit to ``passes`` of ``trials`` (n,); passes may be fractions. ``kernels`` (J, n, n) have variance 1.
-
-    Laplace approximation (Rasmussen & Williams 2006, algorithms 3.1 and 5.1, for binomial counts).
-    """
-    weights = np.zeros(len(passes))
+def fit_passes(kernels: Array, counts: PassCounts, *, steps: int = 12) -> Process:
+    """Fit to the ``counts`` of n cases by expectation propagation; ``kernels`` (J, n, n) have variance 1."""
+    sites: Sites | None = None
 
     def evidence(log_variances: Array) -> tuple[float, Array]:
-        nonlocal weights
+        nonlocal sites
         variances = np.exp(log_variances)
-        found = _laplace(combined(kernels, variances), passes, trials, PASS_PRIOR.constant, weights)
-        weights = found.weights
-        return found.evidence, found.gradient(kernels, variances)
+        found = _propagated(combined(kernels, variances), counts, sites)
+        sites = found.sites
+        return found.evidence, _slope_of_passes(kernels, variances, found)
 
-    variances = _fit_variances(evidence, len(kernels), PASS_PRIOR, start, steps)
-    return passes_given(combined(kernels, variances), passes, trials, variances)
+    variances = _fit_variances(evidence, len(kernels), PASS_PRIOR, steps)
+    return passes_given(combined(kernels, variances), counts, variances, start=sites)
 
 
-def passes_given(
-    summed: Array, passes: Array, trials: Array, variances: Array, *, start: Array | None = None
-) -> Process:
+def passes_given(summed: Array, counts: PassCounts, variances: Array, *, start: Sites | None = None) -> Process:
     """The process of :func:`fit_passes` with these variances, whose kernels' weighted sum is ``summed`` (n, n).
 
-    ``start`` (n,) are weights of a process of nearly the same cases: from there half the steps are enough.
+    ``start`` are the sites of a process of nearly the same cases: from there a few sweeps are enough.
     """
-    found = _laplace(summed, passes, trials, PASS_PRIOR.constant, np.zeros(len(passes)) if start is None else start)
-    return Process(PASS_PRIOR.constant, variances, found.score, found.precision)
+    found = _propagated(summed, counts, start)
+    return Process(PASS_PRIOR.constant, variances, found.weights, found.precision, sites=found.sites)
 
 
-def fit_times(kernels: Array, means: Array, noise: Array, *, start: Array | None = None, steps: int = 12) -> Process:
+def fit_times(kernels: Array, means: Array, noise: Array, *, steps: int = 12) -> Process:
     """Fit to mean log times (n,) that are known to a variance of ``noise`` (n,); ``kernels`` (J, n, n)."""
     offset = time_offset(means, noise)
 
     def evidence(log_variances: Array) -> tuple[float, Array]:
         return _gaussian_evidence(kernels, means - offset, noise, TIME_PRIOR.constant, np.exp(log_variances))
 
-    variances = _fit_variances(evidence, len(kernels), TIME_PRIOR, start, steps)
+    variances = _fit_variances(evidence, len(kernels), TIME_PRIOR, steps)
     return times_given(combined(kernels, variances), means, noise, variances, offset)
 
 
@@ -127,100 +125,39 @@ def combined(kernels: Array, variances: Array) -> Array:
     return np.tensordot(variances, kernels, axes=1)
 
 
-class _Laplace(NamedTuple):
-    """What follows from the mode of the logits."""
+class _Posterior(NamedTuple):
+    """What follows from the sites."""
 
-    score: Array
-    """Gradient of the log-likelihood at the mode, (n,)."""
-    precision: Array
-    """(K + W⁻¹)⁻¹."""
-    evidence: float
-    covariance: Array
-    curvature: Array
-    """W: the negative second derivative of the log-likelihood at the mode, (n,)."""
-    third: Array
-    """Its third derivative."""
+    sites: Sites
     weights: Array
-    """K⁻¹ times the mode."""
-
-    def gradient(self, kernels: Array, variances: Array) -> Array:
-        """Of the evidence, by the logarithm of each variance, (J,)."""
-        # Posterior variances: those of W^-1 - W^-1 (K + W^-1)^-1 W^-1, which takes no product of matrices.
-        posterior = 1 / self.curvature - np.diag(self.precision) / self.curvature**2
-        s2 = 0.5 * posterior * self.third
-        s1 = 0.5 * _traces(kernels, np.outer(self.weights, self.weights) - self.precision)
-        b = kernels @ self.score
-        s3 = b - (b @ self.precision) @ self.covariance
-        return variances * (s1 + s3 @ s2)
+    """K⁻¹ times the logits' means."""
+    precision: Array
+    """(K + S⁻¹)⁻¹ for the sites' precisions S."""
+    evidence: float
 
 
-def _laplace(summed: Array, passes: Array, trials: Array, constant: float, start: Array) -> _Laplace:
-    """The mode from the weights ``start``, (n,)."""
-    from scipy.linalg import cho_solve
+def _propagated(summed: Array, counts: PassCounts, start: Sites | None) -> _Posterior:
+    covariance = _plus_diagonal(summed + PASS_PRIOR.constant, JITTER)
+    precision, log_determinant, mean = covariance, 0.0, np.zeros(len(counts))
 
-    covariance = _plus_diagonal(summed + constant, JITTER)
+    def marginals(sites: Sites) -> tuple[Array, Array]:
+        nonlocal precision, log_determinant, mean
+        root = np.sqrt(sites.precision)
+        lower = cholesky_of(_plus_diagonal(covariance * root * root[:, None], 1.0))
+        log_determinant = float(np.log(np.diag(lower)).sum())
+        precision = inverse_of(lower) * root * root[:, None]
+        given = covariance @ sites.shift
+        mean = given - covariance @ (precision @ given)
+        return mean, (1 - np.diag(precision) / sites.precision) / sites.precision
 
-    def curved(p: Array) -> tuple[Array, Array, Array]:
-        """W, its root, and the Cholesky factor of 1 + W^½ K W^½."""
-        w = np.maximum(trials * p * (1 - p), 1e-10)
-        root = np.sqrt(w)
-        return w, root, cholesky_of(_plus_diagonal(covariance * root * root[:, None], 1.0))
-
-    def full_step(logits: Array, p: Array) -> Array:
-        w, root, lower = curved(p)
-        b = w * logits + passes - trials * p
-        return b - root * cho_solve((lower, True), root * (covariance @ b), check_finite=False)
-
-    weights, p, objective = newton(passes, trials, lambda weights: covariance @ weights, full_step, start)
-    w, root, lower = curved(p)
-    return _Laplace(
-        score=passes - trials * p,
-        precision=inverse_of(lower) * root * root[:, None],
-        evidence=objective - float(np.log(np.diag(lower)).sum()),
-        covariance=covariance,
-        curvature=w,
-        third=-trials * p * (1 - p) * (1 - 2 * p),
-        weights=weights,
-    )
+    sites, log_scale = propagate(counts, marginals, start)
+    evidence = log_scale + 0.5 * float(sites.shift @ mean) - log_determinant
+    return _Posterior(sites, sites.shift - sites.precision * mean, precision, evidence)
 
 
-def newton(
-    passes: Array,
-    trials: Array,
-    times_covariance: Callable[[Array], Array],
-    full_step: Callable[[Array, Array], Array],
-    weights: Array,
-) -> tuple[Array, Array, float]:
-    """Climb to the mode of the logits: its weights (n,), its probabilities (n,), and its logarithm up to a constant.
-
-    Logits are weights times the covariance. ``full_step(logits, p)`` are the weights at which a whole step of Newton
-    from there ends; it is halved until it climbs.
-    """
-
-    def objective(weights: Array, logits: Array) -> float:
-        return float(-0.5 * weights @ logits + passes @ logits - trials @ np.logaddexp(0, logits))
-
-    logits = times_covariance(weights)
-    current = objective(weights, logits)
-    for _ in range(NEWTON_STEPS):
-        step = full_step(logits, _logistic(logits)) - weights
-        size = 1.0
-        while True:
-            tried = weights + size * step
-            tried_logits = times_covariance(tried)
-            value = objective(tried, tried_logits)
-            if value >= current - 1e-10 or size < 1e-3:
-                break
-            size /= 2
-        change, current, weights, logits = value - current, value, tried, tried_logits
-        if change < NEWTON_TOLERANCE:
-            break
-    return weights, _logistic(logits), current
-
-
-def _logistic(logits: Array) -> Array:
-    probabilities: Array = 1 / (1 + np.exp(-logits))
-    return probabilities
+def _slope_of_passes(kernels: Array, variances: Array, found: _Posterior) -> Array:
+    """Of the evidence by the logarithm of each variance, (J,): the sites stand still where they fit."""
+    return 0.5 * variances * _traces(kernels, np.outer(found.weights, found.weights) - found.precision)
 
 
 def _gaussian_evidence(
@@ -265,9 +202,7 @@ def inverse_of(lower: Array) -> Array:
     return full
 
 
-def _fit_variances(
-    evidence: Callable[[Array], tuple[float, Array]], n: int, prior: Prior, start: Array | None, steps: int
-) -> Array:
+def _fit_variances(evidence: Callable[[Array], tuple[float, Array]], n: int, prior: Prior, steps: int) -> Array:
     """The variances (n,) of largest evidence and prior."""
     from scipy.optimize import minimize
 
@@ -278,6 +213,7 @@ def _fit_variances(
         off = (log_variances - centre) / prior.deviation
         return -(value - 0.5 * float(off @ off)), -(gradient - off / prior.deviation)
 
-    first = centre if start is None else np.log(start)
-    found = minimize(negative, first, jac=True, method="L-BFGS-B", bounds=[(-9.0, 4.0)] * n, options={"maxiter": steps})
+    found = minimize(
+        negative, centre, jac=True, method="L-BFGS-B", bounds=[(-9.0, 4.0)] * n, options={"maxiter": steps}
+    )
     return np.exp(found.x)

@@ -1,10 +1,12 @@
-"""Correcting a process by how it foresaw cases that it had not seen: Laplace is timid about hopeless and easy ones."""
+"""Correcting a process by how it foresaw cases that it had not seen."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from planner.policies.pass_counts import PassCounts
 
 Array: TypeAlias = NDArray[np.float64]
 NODES = 31
@@ -24,21 +26,21 @@ class LatentCalibration:
         return self.offset + self.slope * mean, self.scale * variance
 
 
-def calibrate_passes(mean: Array, variance: Array, passes: Array, trials: Array) -> LatentCalibration:
-    """The most likely correction of foreseen logits, given what came: logistic-normal-binomial, penalised towards none
-    by 2 offset² + 4 log² slope + 2 log² scale. All (n,)."""
+def calibrate_passes(mean: Array, variance: Array, counts: PassCounts) -> LatentCalibration:
+    """The most likely correction of foreseen logits, (n,) each, given the ``counts`` of what came: these are summed up
+    over a normal logit; penalised towards none by 2 offset² + 4 log² slope + 2 log² scale."""
     from scipy.optimize import minimize
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     log_weights = np.log(weights / weights.sum())
-    known = trials > 0
-    mean, deviation, passes, trials = mean[known], np.sqrt(variance[known]), passes[known], trials[known]
+    known = counts.known
+    mean, deviation, counts = mean[known], np.sqrt(variance[known]), counts.take(known)
 
     def loss(theta: Array) -> float:
         offset, log_slope, log_scale = theta
         centre = offset + np.exp(log_slope) * mean
         logits = centre[:, None] + np.exp(log_scale / 2) * deviation[:, None] * nodes
-        log_likelihood = passes[:, None] * logits - trials[:, None] * np.logaddexp(0, logits) + log_weights
+        log_likelihood = counts.log_likelihood(logits) + log_weights
         top = log_likelihood.max(axis=1, keepdims=True)
         total = float((top[:, 0] + np.log(np.exp(log_likelihood - top).sum(axis=1))).sum())
         return -total + 2 * offset**2 + 4 * log_slope**2 + 2 * log_scale**2

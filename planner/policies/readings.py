@@ -125,10 +125,10 @@ def judge_from_logs(reading: Reading, foreseen: PlanOutcomes, believed: PlanOutc
 
     Nobody ran the plans that the model would choose, so their worth is what is ``believed`` (n, plans) by a model that
     knows the case; only of the plans that were run is it what came. How far passes that were ``foreseen`` of these,
-    without the case, lie from those that came, and the standard error of that, bound what is believed of the others.
-    One standard error, as where the gain came: with two, logs of 20 to 40 runs of recorded agents left a quarter to two
-    thirds of what was there to win; with one the model was hardly ever followed where there was nothing to win
-    (docs/results.md).
+    without the case, lie from those that came, and the standard error of that, bound what is believed of the others:
+    gain, difference and their errors count as independent. One standard error of each, as where the gain came: in
+    logs of 20 to 160 runs of recorded agents the model is then followed where there is much to win, and hardly ever
+    where there is nothing (docs/results.md).
     """
     rows = np.arange(len(logged.rule))
     worth = reading(believed)
@@ -137,7 +137,7 @@ def judge_from_logs(reading: Reading, foreseen: PlanOutcomes, believed: PlanOutc
     off, off_error = _mean_over_groups(
         foreseen.passed[rows, logged.ran] - believed.passed[rows, logged.ran], logged.groups
     )
-    return Gate(TODAYS_RULE, gain, error, abs(off) + off_error, len(rows))
+    return Gate(TODAYS_RULE, gain, error, math.hypot(off, off_error), len(rows))
 
 
 def _mean_over_groups(values: Array, groups: NDArray[np.int64]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from planner.actions import ActionSpace
 from planner.encoding.subject import Subject
-from planner.policies import case_effects, case_vocabulary, fit_effects, structural
+from planner.policies import case_effects, case_vocabulary, expectation_propagation, fit_effects, structural
 from planner.policies.case_kernel import Cases
 from planner.policies.case_posterior import ByCases, ByEffects
 from planner.policies.case_trials import sum_trials
@@ -78,6 +78,7 @@ def questions_about(world: World) -> list[Question]:
 
 
 def test_with_all_effects_and_the_same_variances_it_is_the_exact_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expectation_propagation, "TOLERANCE", 1e-8)
     world = World(60)
     exact, by_effects = (fitted(world, most, monkeypatch) for most in (10_000, 0))
     asked = questions_about(world)

@@ -14,6 +14,7 @@ from planner.display.training import describe_gate
 from planner.encoding.subject import Subject
 from planner.policies.case_trials import sum_trials
 from planner.policies.latent_calibration import calibrate_passes
+from planner.policies.pass_counts import PassCounts
 from planner.policies.questions import Question
 from planner.policies.readings import TODAYS_RULE, Gate, Logged, by_utility, judge_from_logs, judge_gate
 from planner.policies.trial_values import Judged, Known, Member, TrialValues, fit_trial_values
@@ -204,6 +205,8 @@ def test_from_logs_a_gain_counts_beyond_one_standard_error_and_the_error_about_w
     # Who is wrong about the plans that were run, one way or the other, may be wrong about the others.
     assert not gate_of_logs(0.7, 0.7, n=64).open
     assert not gate_of_logs(0.7, 0.3, n=64).open
+    # But being wrong and chance do not add up.
+    assert gate_of_logs(0.75, 0.6).open
 
 
 def test_a_few_groups_never_open_a_gate() -> None:
@@ -303,11 +306,11 @@ def test_calibration_stretches_logits_that_were_too_timid_and_leaves_good_ones()
     logits = 2.0 * draw.normal(size=600)
     trials = np.full(600, 4.0)
     passes = np.array(draw.binomial(4, 1 / (1 + np.exp(-logits))), dtype=np.float64)
-    little = np.full(600, 0.01)
-    assert calibrate_passes(logits, little, passes, trials).slope == pytest.approx(1.0, abs=0.1)
-    timid = calibrate_passes(logits / 2, little, passes, trials)
+    counts, little = PassCounts.whole(passes, trials), np.full(600, 0.01)
+    assert calibrate_passes(logits, little, counts).slope == pytest.approx(1.0, abs=0.1)
+    timid = calibrate_passes(logits / 2, little, counts)
     assert timid.slope == pytest.approx(2.0, abs=0.2)
-    shifted = calibrate_passes(logits - 0.7, little, passes, trials)
+    shifted = calibrate_passes(logits - 0.7, little, counts)
     assert shifted.offset == pytest.approx(0.7, abs=0.15)
 
 
