@@ -36,6 +36,34 @@ def test_one_case_is_believed_as_its_integral_says(passes: float, trials: float,
     assert found.evidence == pytest.approx(evidence, abs=0.01)
 
 
+def test_counts_say_what_each_trial_says() -> None:
+    counts = PassCounts(np.array([2.0, 0.0]), np.array([3.0, 0.0]), np.array([1.0, 0.0]), np.array([0.2, 1.0]))
+    p = np.array([0.1, 0.5, 0.9])
+    found = counts.log_likelihood(np.log(p / (1 - p))[None].repeat(2, axis=0))
+    assert found[0] == pytest.approx(np.log(p**2 * (1 - p) * (1 - p + 0.2 * p)))
+    assert found[1] == pytest.approx(0.0)
+    assert counts.known.tolist() == [True, False]
+    only_cut = PassCounts(np.zeros(1), np.zeros(1), np.ones(1), np.full(1, 0.2))
+    assert only_cut.known.all()
+
+
+def test_a_cut_that_leaves_a_logit_less_sure_than_before_lowers_it_all_the_same() -> None:
+    """A case like one that always passed ran into its cut, as one that fails would: it may be either."""
+    counts = PassCounts(np.array([9.0, 0.0]), np.array([9.0, 0.0]), np.array([0.0, 1.0]), np.array([1.0, 0.02]))
+    prior = np.array([[25.0, 21.0], [21.0, 25.0]])
+    found = gp._propagated(prior.copy(), counts, None)
+    covariance = prior + gp.PASS_PRIOR.constant
+    grid = np.linspace(-25.0, 35.0, 601)
+    both = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1)
+    log_density = -0.5 * np.einsum("abi,ij,abj->ab", both, np.linalg.inv(covariance), both)
+    first, second = counts.log_likelihood(np.stack([grid, grid]))
+    density = np.exp(log_density + first[:, None] + second[None])
+    wanted = (density * both[..., 1]).sum() / density.sum()
+    assert (covariance @ found.weights)[1] == pytest.approx(wanted, abs=0.3)
+    without = gp._propagated(prior.copy(), counts.without(np.array([False, True])), None)
+    assert (covariance @ without.weights)[1] > wanted + 0.5
+
+
 def test_one_failure_says_much_where_cases_nearly_always_or_nearly_never_pass() -> None:
     """The mode of the logit alone would leave a chance of a quarter."""
     failed = PassCounts.whole(np.zeros(1), np.ones(1))

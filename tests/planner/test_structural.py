@@ -277,6 +277,18 @@ def test_a_cut_trial_counts_as_a_share_of_a_pass_and_longer_than_it_was_seen_to_
         assert min(seen.passing.means[at], seen.failing.means[at]) > math.log(limit)
 
 
+def test_a_late_cut_speaks_against_a_pass_and_an_early_one_says_nothing_whatever_the_others_did() -> None:
+    draw = np.random.default_rng(0)
+    log_time = np.concatenate([math.log(20) + 0.3 * draw.normal(size=80), math.log(60) + 0.3 * draw.normal(size=20)])
+    cut = np.arange(102) >= 100
+    passed = np.concatenate([np.arange(100) < 80, [np.nan, np.nan]])
+    case: NDArray[np.int64] = np.maximum(np.arange(102) - 99, 0)
+    seen, _ = sum_trials(case, 3, passed, np.concatenate([log_time, np.log([50.0, 5.0])]), cut)
+    late, early = seen.counts.odds[1:]
+    assert late < 0.05
+    assert early == pytest.approx(1.0, abs=0.05)
+
+
 @pytest.mark.parametrize(("share", "minutes_passed"), [(0.3, 20.0), (0.7, 50.0)])
 def test_trials_that_were_cut_are_no_better_than_those_that_ended(share: float, minutes_passed: float) -> None:
     """All that were not cut passed, or nearly; still the share of passes is found, be they early or often cut too."""
