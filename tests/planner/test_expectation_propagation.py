@@ -50,7 +50,7 @@ def test_counts_say_what_each_trial_says() -> None:
 def test_a_cut_that_leaves_a_logit_less_sure_than_before_lowers_it_all_the_same() -> None:
     """A case like one that always passed ran into its cut, as one that fails would: it may be either."""
     counts = PassCounts(np.array([9.0, 0.0]), np.array([9.0, 0.0]), np.array([0.0, 1.0]), np.array([1.0, 0.02]))
-    prior = np.array([[25.0, 21.0], [21.0, 25.0]])
+    prior = np.array([[25.0, 24.0], [24.0, 25.0]])
     found = gp._propagated(prior.copy(), counts, None)
     covariance = prior + gp.PASS_PRIOR.constant
     grid = np.linspace(-25.0, 35.0, 601)
@@ -59,7 +59,8 @@ def test_a_cut_that_leaves_a_logit_less_sure_than_before_lowers_it_all_the_same(
     first, second = counts.log_likelihood(np.stack([grid, grid]))
     density = np.exp(log_density + first[:, None] + second[None])
     wanted = (density * both[..., 1]).sum() / density.sum()
-    assert (covariance @ found.weights)[1] == pytest.approx(wanted, abs=0.3)
+    # A Gaussian factor lowers it without making it less sure: within a seventh of its deviation.
+    assert (covariance @ found.weights)[1] == pytest.approx(wanted, abs=0.4)
     without = gp._propagated(prior.copy(), counts.without(np.array([False, True])), None)
     assert (covariance @ without.weights)[1] > wanted + 0.5
 
