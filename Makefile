@@ -30,8 +30,10 @@ docs: install
 wheel:
 	.ci/check_wheel
 
-# Every table of speed in docs/results.md, measured again: some 15 minutes on a quiet machine.
-SPEED := 70-dataset 80-bench 81-bench-driver 82-training 83-tune 85-decide 86-structural
+# Every table of speed in docs/results.md, measured again: some 30 minutes on a quiet machine, 10 of them for the 100,000
+# archives of 72-growth.
+SPEED := 70-dataset 71-small-commands 72-growth 80-bench 81-bench-driver 82-training 83-tune 84-ddp 85-decide \
+	86-structural 88-quickstart-time
 bench: install
 	$(BIN)/python -m benchmarks.write_results $(SPEED:%=--measure %)
 

@@ -55,17 +55,22 @@ class Section:
         measured = f"*Measured on {self.head['date']}, commit {self.head['commit']}.*"
         return f"## {self.head['title']}\n\n{measured}\n\n{block}{self.body}\n"
 
-    def measured(self) -> "Section":
-        """The section with what its command prints now; ends the program where that cannot be."""
+    def has_own_command(self) -> bool:
+        """Whether its figures are the output of one command, which needs nothing of its reader's."""
         commands = self.head["commands"]
-        if len(commands) != 1 or PLACEHOLDER.search(commands[0]) or not BLOCK.search(self.body):
+        return len(commands) == 1 and not PLACEHOLDER.search(commands[0]) and BLOCK.search(self.body) is not None
+
+    def measured(self, commit: str) -> "Section":
+        """The section with what its command prints now, at this ``commit``; ends the program where that cannot be."""
+        commands = self.head["commands"]
+        if not self.has_own_command():
             sys.exit(f"error: {self.path.name}: has no single command of its own: run its commands and edit the file")
         arguments = [sys.executable if word == "python" else word for word in shlex.split(commands[0])]
         done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             sys.exit(f"error: {commands[0]}: ended with {done.returncode}; nothing was written")
         now = datetime.datetime.now(datetime.UTC).date()
-        head = {**self.head, "date": str(now), "commit": commit()}
+        head = {**self.head, "date": str(now), "commit": commit}
         body = BLOCK.sub(lambda _: f"```text\n{done.stdout.rstrip()}\n```", self.body, count=1)
         return Section(self.path, head, body)
 
@@ -91,8 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.write_results", description=__doc__)
     names = sorted(path.stem for path in SECTIONS.glob("*.md"))
     parser.add_argument("--measure", action="append", default=[], choices=names, help="section to measure again")
+    measured_at = commit()  # before the first section is written, which makes files differ from it
     for name in parser.parse_args().measure:
-        Section.read(SECTIONS / f"{name}.md").measured().write()
+        Section.read(SECTIONS / f"{name}.md").measured(measured_at).write()
     PAGE.write_text(page(), "utf-8")
     print(f"{PAGE.relative_to(ROOT)}: {len(names)} sections")
 
