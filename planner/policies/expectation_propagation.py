@@ -67,7 +67,10 @@ def propagate(
 
 
 def _first(counts: PassCounts) -> Sites:
-    return Sites(MIN_PRECISION + 0.1 * counts.trials, 0.5 * (counts.passes - counts.trials / 2))
+    """What the trials say around a rate that one more pass and one more failure keep off 0 and 1."""
+    rate = (counts.passes + 1) / (counts.trials + 2)
+    precision = MIN_PRECISION + counts.trials * rate * (1 - rate)
+    return Sites(precision, precision * np.log(rate / (1 - rate)))
 
 
 def _matched(counts: PassCounts, sites: Sites, mean: Array, variance: Array) -> tuple[Sites, float, float]:

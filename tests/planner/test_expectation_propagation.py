@@ -24,7 +24,16 @@ def one_case(counts: PassCounts, prior: float) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize(
     ("passes", "trials", "cut", "odds"),
-    [(0, 1, 0, 1), (1, 1, 0, 1), (3, 5, 0, 1), (40, 50, 0, 1), (0.3, 1, 0, 1), (0, 0, 1, 0.2), (1, 2, 2, 0.1)],
+    [
+        (0, 1, 0, 1),
+        (1, 1, 0, 1),
+        (3, 5, 0, 1),
+        (40, 50, 0, 1),
+        (5000, 5000, 0, 1),
+        (0.3, 1, 0, 1),
+        (0, 0, 1, 0.2),
+        (1, 2, 2, 0.1),
+    ],
 )
 def test_one_case_is_believed_as_its_integral_says(passes: float, trials: float, cut: float, odds: float) -> None:
     counts = PassCounts(*(np.array([float(value)]) for value in (passes, trials, cut, odds)))
