@@ -171,7 +171,7 @@ class _Times:
 
 
 def _sources(seen: CaseTrials, residuals: Residuals) -> tuple[_Passes | _Times, ...]:
-    sources: list[_Passes | _Times] = [_Passes(np.flatnonzero(seen.counts.known), seen.counts)]
+    sources: list[_Passes | _Times] = [_Passes(np.flatnonzero(seen.counts.seen), seen.counts)]
     for times, scatter in ((seen.passing, residuals.passing), (seen.failing, residuals.failing)):
         with np.errstate(divide="ignore"):
             noise = float(np.mean(scatter**2)) / times.counts

@@ -27,10 +27,11 @@ class Times:
 @dataclass(frozen=True)
 class CaseTrials:
     """Sums over the trials of n cases. A trial that was cut counts for the times of passing and of failing trials with
-    the share of a pass that it may have become, and for ``cut_passes`` (n,)."""
+    the share of a pass that it may have become."""
 
     counts: PassCounts
-    cut_passes: Array
+    unsure_passes: Array
+    """To be expected of those of which nobody knows whether they passed, (n,)."""
     passing: Times
     failing: Times
 
@@ -39,18 +40,18 @@ class CaseTrials:
 
     @property
     def passes(self) -> Array:
-        """Those that came and those to be expected of trials that were cut, (n,)."""
-        return self.counts.passes + self.cut_passes
+        """Those that came and those to be expected, (n,)."""
+        return self.counts.passes + self.unsure_passes
 
     @property
     def trials(self) -> Array:
         """All of them, (n,)."""
-        return self.counts.trials + self.counts.cut
+        return self.counts.trials + self.counts.unsure
 
     def take(self, rows: NDArray[np.intp]) -> "CaseTrials":
         """Those of the cases at these positions."""
         return CaseTrials(
-            self.counts.take(rows), self.cut_passes[rows], self.passing.take(rows), self.failing.take(rows)
+            self.counts.take(rows), self.unsure_passes[rows], self.passing.take(rows), self.failing.take(rows)
         )
 
 
@@ -66,10 +67,16 @@ LOG_ODDS = (-9.0, 9.0)
 
 
 def sum_trials(
-    case: NDArray[np.int64], n_cases: int, pass_share: Array, log_time: Array, cut: NDArray[np.bool_]
+    case: NDArray[np.int64],
+    n_cases: int,
+    pass_share: Array,
+    log_time: Array,
+    cut: NDArray[np.bool_],
+    odds: Array | None = None,
 ) -> tuple[CaseTrials, Residuals]:
     """Trials (t,) of the cases ``case``. ``pass_share`` is 1 or 0, or between where nobody knows whether the trial
-    passed: then its time counts for neither; ``log_time`` is NaN where nobody knows it.
+    passed: then its time counts for neither, and ``odds`` (t,) are what is known of it, see PassCounts; ``log_time`` is
+    NaN where nobody knows it.
 
     A trial that was ``cut`` has neither passed nor failed: its log time is that of the cut, and its case gets the times
     that are to be expected beyond it, and the odds of a pass.
@@ -81,20 +88,21 @@ def sum_trials(
         *(_residuals(case[kind], log_time[kind], n_cases) for kind in (whole & passed, whole & ~passed))
     )
     share, times_passed, times_failed = pass_share.copy(), log_time.copy(), log_time.copy()
-    log_odds = np.zeros(len(case))
+    log_odds = np.zeros(len(case)) if odds is None else np.log(odds)
     if cut.any():
         beyond = beyond_cut(log_time[whole & passed], log_time[whole & ~passed], log_time[cut])
         share[cut], times_passed[cut], times_failed[cut] = beyond.share, beyond.passing, beyond.failing
         log_odds[cut] = beyond.log_odds
-    n_cut = np.bincount(case[cut], minlength=n_cases).astype(np.float64)
+    known = ~cut & ((pass_share == 0) | (pass_share == 1))
+    n_unsure = np.bincount(case[~known], minlength=n_cases).astype(np.float64)
     counted = CaseTrials(
         PassCounts(
-            np.bincount(case[~cut], share[~cut], n_cases),
-            np.bincount(case[~cut], minlength=n_cases).astype(np.float64),
-            n_cut,
-            np.exp(np.bincount(case, log_odds, n_cases) / np.maximum(n_cut, 1.0)),
+            np.bincount(case[known], share[known], n_cases),
+            np.bincount(case[known], minlength=n_cases).astype(np.float64),
+            n_unsure,
+            np.exp(np.bincount(case[~known], log_odds[~known], n_cases) / np.maximum(n_unsure, 1.0)),
         ),
-        np.bincount(case[cut], share[cut], n_cases),
+        np.bincount(case[~known], share[~known], n_cases),
         _times(case[timed], times_passed[timed], share[timed], n_cases),
         _times(case[timed], times_failed[timed], 1 - share[timed], n_cases),
     )

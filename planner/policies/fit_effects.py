@@ -80,7 +80,7 @@ class System:
     def passes(self, counts: PassCounts, start: Sites | None = None) -> tuple[EffectProcess, Sites]:
         """The process of gaussian_processes.passes_given, and its sites; a case of which nothing is known teaches
         nothing. ``start`` are the sites of a process of nearly the same cases."""
-        known = counts.known
+        known = counts.seen
 
         def learned(sites: Sites) -> tuple[Array, Solved, Array]:
             """Information, the solved system, and the scores, for sites of the known cases."""

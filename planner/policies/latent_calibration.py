@@ -33,7 +33,7 @@ def calibrate_passes(mean: Array, variance: Array, counts: PassCounts) -> Latent
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     log_weights = np.log(weights / weights.sum())
-    known = counts.known
+    known = counts.seen
     mean, deviation, counts = mean[known], np.sqrt(variance[known]), counts.take(known)
 
     def loss(theta: Array) -> float:

@@ -173,8 +173,8 @@ def fit_trial_values(
     case, places = cases_of(used)
     firsts = np.unique(case, return_index=True)[1]
     cases = vocabulary.cases([used.subjects[at] for at in firsts], used.tool[firsts].tolist())
-    log_time = np.log(used.duration_ms / minute_ms)
-    seen, residuals = sum_trials(case, len(firsts), pass_shares(used), log_time, used.cut)
+    shares, log_time = pass_shares(used), np.log(used.duration_ms / minute_ms)
+    seen, residuals = sum_trials(case, len(firsts), shares.share, log_time, used.cut, shares.odds)
     fit = fit_structural(vocabulary, cases, seen, residuals, by_issue=_several_tools(known.questions), seed=seed)
     own = np.array([places.get((q.subject.issue_id, q.tools[0]), -1) for q in known.questions], dtype=np.int64)
     came = _completed(known, fit.model.values(known.questions, plans))

@@ -61,7 +61,7 @@ def trials_of_examples(dataset: Dataset, split: str) -> ExampleTrials:
     return ExampleTrials(
         bounds=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         tools=kept.tool,
-        passed=np.where(kept.cut, np.nan, pass_shares(kept)),
+        passed=np.where(kept.cut, np.nan, pass_shares(kept).share),
         log_minutes=np.log(times / minute_ms),
         cut=kept.cut,
     )

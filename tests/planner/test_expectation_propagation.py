@@ -51,9 +51,9 @@ def test_counts_say_what_each_trial_says() -> None:
     found = counts.log_likelihood(np.log(p / (1 - p))[None].repeat(2, axis=0))
     assert found[0] == pytest.approx(np.log(p**2 * (1 - p) * (1 - p + 0.2 * p)))
     assert found[1] == pytest.approx(0.0)
-    assert counts.known.tolist() == [True, False]
+    assert counts.seen.tolist() == [True, False]
     only_cut = PassCounts(np.zeros(1), np.zeros(1), np.ones(1), np.full(1, 0.2))
-    assert only_cut.known.all()
+    assert only_cut.seen.all()
 
 
 def test_a_cut_that_leaves_a_logit_less_sure_than_before_lowers_it_all_the_same() -> None:
@@ -76,7 +76,7 @@ def test_a_cut_that_leaves_a_logit_less_sure_than_before_lowers_it_all_the_same(
 
 def test_one_failure_says_much_where_cases_nearly_always_or_nearly_never_pass() -> None:
     """The mode of the logit alone would leave a chance of a quarter."""
-    failed = PassCounts.whole(np.zeros(1), np.ones(1))
+    failed = PassCounts.known(np.zeros(1), np.ones(1))
     process = gp.passes_given(np.array([[25.0]]), failed, np.ones(1))
     mean, covariance = process.foresee_summed(np.array([[25.0]]), np.full((1, 1, 1), 25.0))
     chance = 1 / (1 + np.exp(-(mean[0, 0] + np.sqrt(covariance[0, 0, 0]) * np.random.default_rng(0).normal(size=9999))))
@@ -94,7 +94,7 @@ def test_a_cut_trial_does_not_say_that_its_case_passes_now_and_then() -> None:
     passes = 3.0 * (draw.random(60) < 0.5)
     cut = np.where(case % 3 == 0, 3.0, 0.0)
     counts = PassCounts(np.where(cut > 0, 0.0, passes), 3.0 - cut, cut, np.full(60, 0.3))
-    shares = PassCounts.whole(np.where(cut > 0, 0.75, passes), np.full(60, 3.0))
+    shares = PassCounts.known(np.where(cut > 0, 0.75, passes), np.full(60, 3.0))
     kernel = np.eye(60)[None]
     found, as_shares = (gp.fit_passes(kernel, of).variances[0] for of in (counts, shares))
     assert found > 2 * as_shares
@@ -103,7 +103,7 @@ def test_a_cut_trial_does_not_say_that_its_case_passes_now_and_then() -> None:
 def test_sites_that_are_given_are_left_where_they_fit() -> None:
     draw = np.random.default_rng(0)
     trials = draw.integers(1, 4, 40).astype(np.float64)
-    counts = PassCounts.whole(np.minimum(draw.integers(0, 4, 40), trials).astype(np.float64), trials)
+    counts = PassCounts.known(np.minimum(draw.integers(0, 4, 40), trials).astype(np.float64), trials)
     kernel = 4.0 * np.exp(-((np.arange(40)[:, None] - np.arange(40)) ** 2) / 8)
     first = gp.passes_given(kernel.copy(), counts, np.ones(1))
     asked: list[int] = []

@@ -25,7 +25,7 @@ def test_passes_are_foreseen_as_the_textbook_has_it() -> None:
     """One factor after another, each with its cavity, as Rasmussen & Williams have it (algorithm 3.5)."""
     kernels, passes, trials = planted()
     variances = np.array([0.8, 0.5])
-    counts = PassCounts.whole(passes, trials)
+    counts = PassCounts.known(passes, trials)
     found = gp.passes_given(gp.combined(kernels, variances), counts, variances)
     covariance = gp.PASS_PRIOR.constant + np.tensordot(variances, kernels, axes=1) + gp.JITTER * np.eye(30)
     precision, shift = np.full(30, 1e-6), np.zeros(30)
@@ -71,7 +71,7 @@ def test_both_evidences_have_the_gradient_that_their_slope_shows() -> None:
     kernels, passes, trials = planted()
 
     def of_passes(logs: Array) -> tuple[float, Array]:
-        found = gp._propagated(gp.combined(kernels, np.exp(logs)), PassCounts.whole(passes, trials), None)
+        found = gp._propagated(gp.combined(kernels, np.exp(logs)), PassCounts.known(passes, trials), None)
         return found.evidence, gp._slope_of_passes(kernels, np.exp(logs), found)
 
     def of_times(logs: Array) -> tuple[float, Array]:

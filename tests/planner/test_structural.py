@@ -318,7 +318,7 @@ def test_calibration_stretches_logits_that_were_too_timid_and_leaves_good_ones()
     logits = 2.0 * draw.normal(size=600)
     trials = np.full(600, 4.0)
     passes = np.array(draw.binomial(4, 1 / (1 + np.exp(-logits))), dtype=np.float64)
-    counts, little = PassCounts.whole(passes, trials), np.full(600, 0.01)
+    counts, little = PassCounts.known(passes, trials), np.full(600, 0.01)
     assert calibrate_passes(logits, little, counts).slope == pytest.approx(1.0, abs=0.1)
     timid = calibrate_passes(logits / 2, little, counts)
     assert timid.slope == pytest.approx(2.0, abs=0.2)
@@ -374,8 +374,17 @@ def test_losers_that_nobody_watched_do_not_make_a_tool_look_better_than_it_is() 
                 own = own._replace(passed=None if run_passed else False, duration_ms=None)
                 own = own._replace(candidates=2 * run_passed, known_passers=int(run_passed))
             rows.append(own)
-    shares = pass_shares(trials_of(rows))
+    shares, odds = pass_shares(trials_of(rows))
     assert np.isfinite(shares).all()
+    # Where both passed the chosen one is drawn: one that passed loses half of the time, one that failed always.
+    unwatched = np.array([row.passed is None for row in rows])
+    assert odds[unwatched] == pytest.approx(0.5, abs=0.02)
+    assert (odds[~unwatched] == 1).all()
+    seen, _ = sum_trials(np.arange(800), 800, shares, np.full(800, 1.0), np.zeros(800, dtype=np.bool_), odds)
+    assert seen.counts.unsure.tolist() == unwatched.tolist()
+    assert seen.counts.trials.tolist() == (~unwatched).tolist()
+    assert seen.counts.odds[unwatched] == pytest.approx(0.5, abs=0.02)
+    assert seen.passes.sum() == pytest.approx(shares.sum())
     for lane in range(2):
         assert shares[lane::2].mean() == pytest.approx(0.5, abs=0.04)
 
@@ -383,5 +392,5 @@ def test_losers_that_nobody_watched_do_not_make_a_tool_look_better_than_it_is() 
 def test_of_two_that_ended_well_in_a_run_that_passed_at_least_one_passed() -> None:
     row = Trial("", "bench", "code", "tool", subject(0), 0, None, 60_000, False, 1, "train", 2, 0)
     others = [row._replace(passed=at < 5, candidates=0) for at in range(10)]
-    shares = pass_shares(trials_of([row, row, *others]))
+    shares = pass_shares(trials_of([row, row, *others])).share
     assert 1.2 < shares[:2].sum() < 1.5  # two coins, of which one at least shows heads: 4/3
