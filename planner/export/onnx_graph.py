@@ -2,7 +2,8 @@
 
 The stack is the body of one ONNX Loop, so that its weights are packed once however many loops there are. All operators
 are ONNX's own, of opset 23 (RotaryEmbedding, Attention, RMSNormalization), so that other runtimes load it as well; ONNX
-Runtime's fused ones save 2 to 11 % of a decision. Formulae as in planner.models.blocks.
+Runtime's fused ones save 2 to 11 % of a decision. Formulae as in planner.models.blocks. Only the first token is read
+out: the last layer of the last loop makes no other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,7 +103,7 @@ def _without_padding(nodes: Nodes) -> list[str]:
 
 
 def _looped(nodes: Nodes, core: LoopedTransformer, ids: str, mask: str, longest: int) -> str:
-    """All loops; (batch, length, d_model)."""
+    """All loops; the first token's state, (batch, 1, d_model)."""
     table = nodes.constant("embedding", core.scale * _array(core.embed_tokens.weight))
     embedding = nodes.add("Gather", [table, ids], axis=0)
     start = nodes.constant("init_hidden", _array(core.init_hidden))
@@ -147,7 +148,9 @@ def _branch(
     state = body.add("Add", [f"{body.prefix}hidden", embedding])
     for number, layer in enumerate(core.layers):
         assert isinstance(layer, Block)
-        state = _block(body, layer, f"layer_{number}", state, places, visible, longest)
+        final = number == len(core.layers) - 1
+        wanted = _wanted(body, places, core.loops) if final else None
+        state = _block(body, layer, f"layer_{number}", state, places, visible, longest, wanted)
     proceed = body.add("Identity", [f"{body.prefix}proceed"])
     stack = helper.make_graph(
         body.nodes,
@@ -168,8 +171,23 @@ def _branch(
     return helper.make_graph(nodes.nodes, nodes.prefix, [], [output])
 
 
-def _block(nodes: Nodes, block: Block, name: str, x: str, places: str, visible: Sequence[str], longest: int) -> str:
-    """x <- norm(x + attention(x)); x <- norm(x + mlp(x))."""
+def _wanted(nodes: Nodes, places: str, loops: int) -> str:
+    """How many of the first tokens the last layer makes, (1,): all of them, in the last loop one."""
+    final = nodes.add("Equal", [f"{nodes.prefix}loop", nodes.constant("last", np.array(loops - 1, dtype=np.int64))])
+    return nodes.add("Where", [final, nodes.integers(1), nodes.add("Shape", [places], start=1, end=2)])
+
+
+def _block(
+    nodes: Nodes,
+    block: Block,
+    name: str,
+    x: str,
+    places: str,
+    visible: Sequence[str],
+    longest: int,
+    wanted: str | None,
+) -> str:
+    """x <- norm(x + attention(x)); x <- norm(x + mlp(x)), of the first ``wanted`` tokens; all of them with None."""
     attention, mlp = block.self_attn, block.mlp
     width = attention.o_proj.out_features
     cos, sin = _rotary(nodes, width // attention.heads, longest)
@@ -177,6 +195,10 @@ def _block(nodes: Nodes, block: Block, name: str, x: str, places: str, visible: 
         _linear(nodes, x, f"{name}_{i}", _array(attention.qkv_proj.weight)[i * width :][:width]) for i in range(3)
     )
     q, k = (nodes.add("RotaryEmbedding", [part, cos, sin, places], num_heads=attention.heads) for part in (q, k))
+    if wanted is not None:
+        zero, one, two = (nodes.integers(i) for i in (0, 1, 2))
+        x, q = (nodes.add("Slice", [part, zero, wanted, one]) for part in (x, q))
+        visible = [nodes.add("Slice", [part, zero, wanted, two]) for part in visible]
     n_heads = {"q_num_heads": attention.heads, "kv_num_heads": attention.heads}
     seen = nodes.add("Attention", [q, k, v, *visible], **n_heads)
     x = _norm(nodes, x, _linear(nodes, seen, f"{name}_o", _array(attention.o_proj.weight)), width)
