@@ -176,8 +176,7 @@ class ActionSpace:
 
     def masks(self, job_type: str) -> tuple[NDArray[np.bool_], ...]:
         """Per head, the values that occur in at least one valid tuple, each of shape (width,)."""
-        indices = self.valid_indices(job_type)
-        return tuple(np.isin(np.arange(width), indices[:, head]) for head, width in enumerate(self.widths))
+        return _masks(self, job_type)
 
     @property
     def tuples(self) -> NDArray[np.int64]:
@@ -355,6 +354,15 @@ def _valid_indices(space: ActionSpace, job_type: str) -> NDArray[np.int64]:
     indices = np.array([space.index(action) for action in _valid_actions(space, job_type)], dtype=np.int64)
     indices.setflags(write=False)
     return indices
+
+
+@lru_cache(maxsize=1024)
+def _masks(space: ActionSpace, job_type: str) -> tuple[NDArray[np.bool_], ...]:
+    indices = _valid_indices(space, job_type)
+    masks = tuple(np.isin(np.arange(width), indices[:, head]) for head, width in enumerate(space.widths))
+    for mask in masks:
+        mask.setflags(write=False)
+    return masks
 
 
 @lru_cache(maxsize=1024)
