@@ -201,6 +201,17 @@ def test_cases_have_the_planners_contexts_unless_the_kernels_are_asked_for(first
     assert case.context_builder == context_builder(served) == "planner"
 
 
+def test_a_case_is_the_same_made_beside_others_and_made_alone(first_runs: Path) -> None:
+    issue_ids = sorted({context["issue"]["issue_id"] for context in decisions(first_runs)})
+    origin = CaseOrigin("0" * 40, ["codex"])
+    beside = cases_of(first_runs, origin=origin, issue_ids=issue_ids, created_ms=NOW_MS)
+    runs = [run.run_id for case in beside for run in case.context.history.last_n_similar_runs]
+    assert len(runs) > len(set(runs)) > 1  # they share past runs
+    for case in beside:
+        (alone,) = cases_of(first_runs, origin=origin, issue_ids=[case.issue_id], created_ms=NOW_MS)
+        assert case.context.model_dump_json() == alone.context.model_dump_json()
+
+
 def test_a_bench_goes_on_with_the_contexts_that_it_began_with(first_runs: Path) -> None:
     origin = CaseOrigin("0" * 40, ["codex"])
     stored = cases_of(first_runs, origin=origin, issue_ids=["2"], profile="kernel")
