@@ -4,7 +4,8 @@
 
 The URM of benchmarks.training in the same global batches: of every six examples two workers take three each, as with
 `planner train --workers 2`. What is compared is the speed that a training gives to its trackers, of each epoch but the
-first: one pass over train, without the start of Ray and its workers, validation and checkpoints.
+first: one pass over train, without the start of Ray and its workers, validation and checkpoints. Before it, how many
+more matrix products two processes do that exchange nothing: cores share memory and clock, so that is the floor.
 """
 
 import argparse
@@ -12,8 +13,12 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+
+import torch
 
 from benchmarks.archives import make_dataset
 from benchmarks.training import SIZE
@@ -26,6 +31,7 @@ from planner.training.trackers import RunStart
 ARCHIVES, BATCH = 24, 6
 """Such that train has three batches, all of them full."""
 SPEEDS = "speeds.txt"
+PRODUCTS_S = 5.0
 
 
 class Speeds:
@@ -51,6 +57,8 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=6, help="of each training; the first is not counted")
     epochs: int = parser.parse_args().epochs
+    alone, beside = (products_per_second(processes) for processes in (1, 2))
+    print(f"two processes that exchange nothing do {beside / alone:.2f} times as many matrix products as one")
     best, middle = [], []
     with tempfile.TemporaryDirectory(prefix="planner-benchmark-") as name, connect(num_cpus=2):
         directory = Path(name)
@@ -69,6 +77,24 @@ def main() -> None:
         f"on {middle[1] / middle[0]:.2f} times as many by the medians"
     )
     print(f"load average over the last minutes: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+
+
+def products_per_second(processes: int) -> float:
+    """Of so many processes side by side, one thread each, all together."""
+    threads = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **threads) as pool:
+        list(pool.map(time.sleep, [1.0] * processes))  # until all have started
+        return sum(pool.map(_multiply, [PRODUCTS_S] * processes))
+
+
+def _multiply(seconds: float) -> float:
+    left, right = torch.randn(1536, 256), torch.randn(256, 1024)
+    done, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        for _ in range(20):
+            left @ right
+        done += 20
+    return done / (time.perf_counter() - began)
 
 
 def examples_per_second(run: Path, dataset: Path, workers: int, epochs: int) -> list[float]:
