@@ -17,9 +17,9 @@ from planner.policies.unseen_candidates import pass_shares
 class ExampleTrials:
     """t trials of n examples; those of example i are the rows bounds[i] to bounds[i + 1].
 
-    bounds (n + 1,) int64; tools (t,); passed (t,), NaN where a trial was cut, a share of a pass where nobody knows, and
-    then without a time; log_minutes (t,), of budget, NaN where
-    nobody knows how long it took; cut (t,).
+    bounds (n + 1,) int64; tools (t,); passed (t,) 1 or 0, NaN where a trial was cut or nobody knows; log_minutes (t,),
+    of budget, NaN where nobody knows how long it took; cut (t,); odds (t,), how many times likelier what is known of a
+    trial is if it passed than if it did not, 1 but where nobody knows.
     """
 
     bounds: NDArray[np.int64]
@@ -27,6 +27,7 @@ class ExampleTrials:
     passed: NDArray[np.float64]
     log_minutes: NDArray[np.float64]
     cut: NDArray[np.bool_]
+    odds: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -58,12 +59,14 @@ def trials_of_examples(dataset: Dataset, split: str) -> ExampleTrials:
     kept = trials.take(order)
     minute_ms = 1000 * dataset.info.minute_seconds
     times = np.where(kept.timed & kept.usable, kept.duration_ms, np.nan)
+    shares = pass_shares(kept)
     return ExampleTrials(
         bounds=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         tools=kept.tool,
-        passed=np.where(kept.cut, np.nan, pass_shares(kept).share),
+        passed=np.where(kept.cut | kept.one_of_several, np.nan, shares.share),
         log_minutes=np.log(times / minute_ms),
         cut=kept.cut,
+        odds=shares.odds,
     )
 
 

@@ -16,6 +16,7 @@ from planner.dataset.storage import Dataset
 from planner.errors import ConfigError, DatasetError
 from planner.models.base import NeuralPolicy, Prediction
 from planner.models.trial_head import TrialBeliefs, TrialHead
+from planner.policies.pass_counts import PassCounts
 from planner.policies.trial_values import MIN_TRIALS
 from planner.training.trial_examples import ExampleTrials, trials_of_examples
 
@@ -40,6 +41,8 @@ class TrialLoss:
         self._unknown = torch.full_like(self._tool, len(tools))
         self._passed = torch.tensor(np.nan_to_num(trials.passed), dtype=torch.float32, device=device)
         self._cut = torch.tensor(trials.cut, device=device)
+        log_odds = np.where(np.isfinite(trials.passed) | trials.cut, np.nan, np.log(trials.odds))
+        self._log_odds = torch.tensor(log_odds, dtype=torch.float32, device=device)
         self._log_minutes = torch.tensor(trials.log_minutes, dtype=torch.float32, device=device)
         self._per_example = max(len(trials.tools) / max((np.diff(trials.bounds) > 0).sum(), 1), 1.0)
         self.examples: NDArray[np.int64] = np.flatnonzero(np.diff(trials.bounds) > 0)
@@ -73,6 +76,7 @@ class TrialLoss:
             beliefs.log_deviations[of, tool],
             passed=self._passed[at],
             cut=self._cut[at],
+            log_odds=self._log_odds[at],
             log_minutes=self._log_minutes[at],
         )
         total = of_trials.new_zeros(len(positions), NODES).index_add(0, of, of_trials)
@@ -80,12 +84,20 @@ class TrialLoss:
 
 
 def trial_log_likelihood(
-    logits: Tensor, means: Tensor, log_deviations: Tensor, *, passed: Tensor, cut: Tensor, log_minutes: Tensor
+    logits: Tensor,
+    means: Tensor,
+    log_deviations: Tensor,
+    *,
+    passed: Tensor,
+    cut: Tensor,
+    log_odds: Tensor,
+    log_minutes: Tensor,
 ) -> Tensor:
     """Log-likelihood of t trials at each of several pass logits (t, nodes), the result has the same shape.
 
-    ``passed`` (t,) is 1 or 0, or the share of a pass where nobody knows. Times are log-normal, ``means`` and
-    ``log_deviations`` (t, 2) of passing and of failing trials; ``log_minutes`` (t,) is NaN where no time is known.
+    ``passed`` (t,) is 1 or 0 where that is known; where nobody saw it ``log_odds`` (t,) is what is known of it, see
+    ExampleTrials, elsewhere NaN. Times are log-normal, ``means`` and ``log_deviations`` (t, 2) of passing and of
+    failing trials; ``log_minutes`` (t,) is NaN where no time is known.
     """
     known = log_minutes.isfinite()
     time = torch.where(known, log_minutes, means.detach()[:, 0])
@@ -93,10 +105,10 @@ def trial_log_likelihood(
     density = torch.where(known[:, None], -0.5 * z**2 - log_deviations, 0.0)
     beyond = torch.special.log_ndtr(-z)
     log_pass, log_fail = F.logsigmoid(logits), F.logsigmoid(-logits)
-    share = passed[:, None]
-    whole = share * (log_pass + density[:, :1]) + (1 - share) * (log_fail + density[:, 1:])
-    either = torch.logaddexp(log_pass + beyond[:, :1], log_fail + beyond[:, 1:])
-    return torch.where(cut[:, None], either, whole)
+    whole = torch.where(passed[:, None] > 0, log_pass + density[:, :1], log_fail + density[:, 1:])
+    later = torch.logaddexp(log_pass + beyond[:, :1], log_fail + beyond[:, 1:])
+    unseen = torch.logaddexp(log_pass + log_odds.nan_to_num()[:, None], log_fail)
+    return torch.where(cut[:, None], later, torch.where(log_odds.isfinite()[:, None], unseen, whole))
 
 
 def _normal_nodes(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,7 +134,7 @@ def trial_loss(dataset: Dataset, model: NeuralPolicy, config: TrainConfig, devic
         raise ConfigError("select_by regret: a trial head is selected by how it foresees trials: leave it out")
     trials = trials_of_examples(dataset, "train")
     whole = np.isfinite(trials.log_minutes) & ~trials.cut
-    told = int((trials.cut | np.isin(trials.passed, (0, 1))).sum())
+    told = int((trials.cut | np.isfinite(trials.passed)).sum())
     if told < MIN_TRIALS or not whole.any():
         raise DatasetError(
             f"{dataset.path}: train holds {told} trials of known contexts, {int(whole.sum())} of them "
@@ -136,15 +148,18 @@ def logits_of_issues(trials: ExampleTrials) -> tuple[float, float]:
 
     With one trial each nothing tells how much issues differ; a prior then keeps the deviation near 1.
     """
-    whole = np.isfinite(trials.passed)
-    k = np.bincount(trials.example[whole], trials.passed[whole], len(trials))
-    n = np.bincount(trials.example[whole], minlength=len(trials))
+    known, unseen = np.isfinite(trials.passed), ~np.isfinite(trials.passed) & ~trials.cut
+    n, n_unseen = (np.bincount(trials.example[rows], minlength=len(trials)) * 1.0 for rows in (known, unseen))
+    log_odds = np.bincount(trials.example[unseen], np.log(trials.odds[unseen]), len(trials)) / np.maximum(n_unseen, 1)
+    counts = PassCounts(
+        np.bincount(trials.example[known], trials.passed[known], len(trials)), n, n_unseen, np.exp(log_odds)
+    )
     points, weights = np.polynomial.hermite_e.hermegauss(NODES)
     best, found = -np.inf, (0.0, 1.0)
     for mean in np.linspace(-4, 4, 33):
         for deviation in np.exp(np.linspace(-2, 2, 33)):
-            logits = mean + deviation * points
-            terms = -k[:, None] * np.logaddexp(0, -logits) - (n - k)[:, None] * np.logaddexp(0, logits)
+            logits = np.broadcast_to(mean + deviation * points, (len(trials), NODES))
+            terms = counts.log_likelihood(logits)
             likelihood = np.log(np.exp(terms) @ (weights / weights.sum())).sum()
             likelihood -= (np.log(deviation) ** 2 + (mean / 2) ** 2) / 2
             if likelihood > best:

@@ -52,7 +52,9 @@ def of_one_example(*rows: tuple[str, float, float, bool]) -> ExampleTrials:
     """Trials (tool, passed, minutes, cut) of one example."""
     tools, passed, minutes, cut = zip(*rows, strict=True)
     bounds = np.array([0, len(rows)], dtype=np.int64)
-    return ExampleTrials(bounds, np.array(tools), np.array(passed), np.log(np.array(minutes)), np.array(cut))
+    return ExampleTrials(
+        bounds, np.array(tools), np.array(passed), np.log(np.array(minutes)), np.array(cut), np.ones(len(rows))
+    )
 
 
 def normal(x: float, mean: float, deviation: float) -> float:
@@ -110,6 +112,7 @@ def gradients(minutes: float, *, passed: bool = False, cut: bool = False) -> tup
         torch.full((1, 2), math.log(0.5), dtype=torch.float64),
         passed=torch.tensor([float(passed)]),
         cut=torch.tensor([cut]),
+        log_odds=torch.tensor([math.nan]),
         log_minutes=torch.tensor([math.log(minutes)], dtype=torch.float64),
     )
     found.sum().backward()
@@ -131,19 +134,21 @@ def test_a_trial_that_was_cut_teaches_that_it_would_have_taken_longer_and_no_mor
     assert logit == pytest.approx(0.5) and passing > 0 and failing == 0
 
 
-def test_a_candidate_of_which_nobody_knows_whether_it_passed_teaches_its_share_and_no_time() -> None:
+def test_a_candidate_of_which_nobody_knows_whether_it_passed_teaches_what_its_run_says_and_no_time() -> None:
     logits = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
     found = trial_log_likelihood(
         logits,
         torch.zeros(1, 2, dtype=torch.float64),
         torch.zeros(1, 2, dtype=torch.float64),
-        passed=torch.tensor([0.7]),
+        passed=torch.tensor([0.0]),
         cut=torch.tensor([False]),
+        log_odds=torch.tensor([math.log(0.2)], dtype=torch.float64),
         log_minutes=torch.tensor([math.nan], dtype=torch.float64),
     )
     found.sum().backward()
-    assert logits.grad is not None and logits.grad.item() == pytest.approx(0.7 - 0.5)
-    assert found.item() == pytest.approx(math.log(0.5))
+    assert found.item() == pytest.approx(math.log(0.5 * 0.2 + 0.5))
+    # Its chance to have passed is now one in six.
+    assert logits.grad is not None and logits.grad.item() == pytest.approx(1 / 6 - 0.5)
 
 
 def question(*tools: str, repeats: bool = True) -> Question:
@@ -188,12 +193,19 @@ def test_how_much_issues_differ_is_read_from_repeats_and_without_any_stays_near_
         passed = (draw.random((400, 6)) < 1 / (1 + np.exp(-logits))[:, None]).astype(float)
         size = passed.size
         trials = ExampleTrials(
-            np.arange(0, size + 1, 6), np.full(size, "x"), passed.ravel(), np.zeros(size), np.zeros(size, dtype=bool)
+            np.arange(0, size + 1, 6),
+            np.full(size, "x"),
+            passed.ravel(),
+            np.zeros(size),
+            np.zeros(size, dtype=bool),
+            np.ones(size),
         )
         mean, deviation = logits_of_issues(trials)
         assert mean == pytest.approx(-0.5, abs=0.5)
         assert deviation == pytest.approx(truth, rel=0.4)
-        single = ExampleTrials(np.arange(401), trials.tools[:400], passed[:, 0], np.zeros(400), trials.cut[:400])
+        single = ExampleTrials(
+            np.arange(401), trials.tools[:400], passed[:, 0], np.zeros(400), trials.cut[:400], np.ones(400)
+        )
         assert 0.4 < logits_of_issues(single)[1] < 2.5
 
 
