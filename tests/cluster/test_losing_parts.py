@@ -144,6 +144,21 @@ def test_a_node_without_the_tools_gets_no_work_and_is_named(repo: KernelRepo, la
     assert (found.passed, found.faults, found.retried) == (4, 0, 0)
 
 
+@pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)
+def test_a_node_with_a_full_disk_spoils_no_execution_for_good_and_gets_no_more(
+    repo: KernelRepo, lasting_head: Head, tmp_path: Path
+) -> None:
+    head, work = with_tools(repo, lasting_head), tmp_path / "work"
+    work.mkdir()
+    small_disk = f'mount -t tmpfs -o size=16k none {work} && exec "$@"'
+    with ray_node(head, "unshare", "-m", "sh", "-c", small_disk, "sh"):
+        code, output = run_planner(head.environment, *command(repo, head, "--limit", "4", "--work-dir", work))
+    assert code == 0, output
+    assert "got no more work: 2 executions in a row ended in a fault there" in output
+    found = progress(repo)
+    assert (found.passed, found.faults) == (4, 0) and found.retried > 0
+
+
 def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_does(
     repo: KernelRepo, lasting_head: Head
 ) -> None:
