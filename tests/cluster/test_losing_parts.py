@@ -193,6 +193,7 @@ def test_a_head_that_dies_ends_a_training_with_the_command_that_goes_on_and_it_d
         else:
             kill_gcs(head)
         output, _ = process.communicate(timeout=60)
+        os.killpg(head.pid, signal.SIGKILL)  # without its GCS a head may take minutes to end
     assert process.returncode == 1, output
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert "what was finished is kept" in line and f"planner train {dataset}" in line

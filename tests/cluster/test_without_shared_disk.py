@@ -100,45 +100,6 @@ def test_a_bench_works_on_both_nodes_and_brings_every_log_back(machines: Machine
     assert {words[0] for words in logs.values()} == {"here", "there"}
 
 
-def test_a_dataset_is_built_and_trained_on_while_a_node_goes_and_comes_back(
-    machines: Machines, corpus_dataset: Path
-) -> None:
-    repo, run = copy_corpus(machines.disk / "corpus"), machines.disk / "run"
-    cluster = ("--address", machines.head.address)
-    build = start_planner(machines.head.environment, "dataset", "build", repo, *cluster, program=SMALL_PARTS)
-    output, _ = build.communicate(timeout=120)
-    assert build.returncode == 0, output
-    dataset = repo / ".cyntra/planner/dataset"
-    assert load_dataset(dataset).info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
-    settings = (*SMALL, f"epochs={EPOCHS}", f"patience={EPOCHS}")
-    first = trained(dataset, machines.disk / "first", *settings)
-    words = [word for setting in settings for word in ("--set", setting)]
-    elastic = ("--min-workers", "1", "--workers", "2", "--init-from", first, *words, "--track", WAITS_ALONE)
-    environment = {**machines.head.environment, **QUICK_TRAIN, "PYTHONPATH": str(REPO)}
-    process = start_planner(environment, "train", dataset, *cluster, "--out", run, *elastic, program=GROWS_QUICKLY)
-
-    def workers() -> list[int]:
-        """With how many each epoch was made."""
-        return [epoch["workers"] for epoch in curve(run)] if (run / "metrics.jsonl").exists() else []
-
-    wait_until(lambda: process.poll() is not None or bool(workers()), 120, "epochs on the driver's disk")
-    for name in ("datasets/*/dataset/dataset.json", "weights/*/checkpoint/model.safetensors"):
-        assert list(machines.cache.glob(name)), "it came by way of the object store"
-    machines.kill_second()
-    wait_until(lambda: process.poll() is not None or workers()[-1] == 1, 120, "an epoch on one node")
-    with machines.another():
-        output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    state, made = read_run(run), workers()
-    assert state.finished and (state.epoch, state.workers) == (EPOCHS - 1, 2)
-    assert [epoch["epoch"] for epoch in curve(run)] == list(range(EPOCHS))
-    alone = made.index(1)
-    assert made == [2] * alone + [1] + [2] * (EPOCHS - alone - 1) and alone > 0
-    constant = trained(dataset, machines.disk / "constant", *settings, init_from=first)
-    for tensor, same in zip(*(last_weights(one).values() for one in (run, constant)), strict=True):
-        assert np.allclose(tensor, same, atol=1e-5)
-
-
 def test_searches_and_ablations_train_on_both_nodes_to_the_weights_of_one(
     machines: Machines, corpus_dataset: Path
 ) -> None:
@@ -181,6 +142,46 @@ def test_a_pupil_is_taught_by_two_nodes_of_which_one_sees_neither_teacher_nor_le
     assert (run / LESSONS / "dataset.json").read_bytes() in {
         path.read_bytes() for path in machines.cache.glob("datasets/*/dataset/dataset.json")
     }, "the lessons came by way of the object store"
+
+
+def test_a_dataset_is_built_and_trained_on_while_a_node_goes_and_comes_back(
+    machines: Machines, corpus_dataset: Path
+) -> None:
+    """The last test: it ends with the first machine alone."""
+    repo, run = copy_corpus(machines.disk / "corpus"), machines.disk / "run"
+    cluster = ("--address", machines.head.address)
+    build = start_planner(machines.head.environment, "dataset", "build", repo, *cluster, program=SMALL_PARTS)
+    output, _ = build.communicate(timeout=120)
+    assert build.returncode == 0, output
+    dataset = repo / ".cyntra/planner/dataset"
+    assert load_dataset(dataset).info.dataset_hash == load_dataset(corpus_dataset).info.dataset_hash
+    settings = (*SMALL, f"epochs={EPOCHS}", f"patience={EPOCHS}")
+    first = trained(dataset, machines.disk / "first", *settings)
+    words = [word for setting in settings for word in ("--set", setting)]
+    elastic = ("--min-workers", "1", "--workers", "2", "--init-from", first, *words, "--track", WAITS_ALONE)
+    environment = {**machines.head.environment, **QUICK_TRAIN, "PYTHONPATH": str(REPO)}
+    process = start_planner(environment, "train", dataset, *cluster, "--out", run, *elastic, program=GROWS_QUICKLY)
+
+    def workers() -> list[int]:
+        """With how many each epoch was made."""
+        return [epoch["workers"] for epoch in curve(run)] if (run / "metrics.jsonl").exists() else []
+
+    wait_until(lambda: process.poll() is not None or bool(workers()), 120, "epochs on the driver's disk")
+    for name in ("datasets/*/dataset/dataset.json", "weights/*/checkpoint/model.safetensors"):
+        assert list(machines.cache.glob(name)), "it came by way of the object store"
+    machines.kill_second()
+    wait_until(lambda: process.poll() is not None or workers()[-1] == 1, 120, "an epoch on one node")
+    with machines.another():
+        output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    state, made = read_run(run), workers()
+    assert state.finished and (state.epoch, state.workers) == (EPOCHS - 1, 2)
+    assert [epoch["epoch"] for epoch in curve(run)] == list(range(EPOCHS))
+    alone = made.index(1)
+    assert made == [2] * alone + [1] + [2] * (EPOCHS - alone - 1) and alone > 0
+    constant = trained(dataset, machines.disk / "constant", *settings, init_from=first)
+    for tensor, same in zip(*(last_weights(one).values() for one in (run, constant)), strict=True):
+        assert np.allclose(tensor, same, atol=1e-5)
 
 
 def copied(directory: Path, target: Path) -> Path:
