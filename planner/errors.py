@@ -41,6 +41,9 @@ class ContractError(PlannerError):
         self.reason = reason
         super().__init__(f"{source}: {path}: {reason}")
 
+    def __reduce__(self) -> tuple[type["ContractError"], tuple[str, str, str]]:
+        return type(self), (self.source, self.path, self.reason)
+
 
 class ArtifactError(PlannerError):
     """A Cyntra repo lacks what the command needs."""

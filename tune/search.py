@@ -24,19 +24,15 @@ from planner.training.trackers import load_tracker
 from tune.importance import write_importance
 from tune.space import apply_settings, base_config
 from tune.study import Progress, SearchStudy, StudySearcher, TrialRecord
-from tune.trial import EPOCHS, METRIC, run_trial
+from tune.trial import EPOCHS, GRACE_EPOCHS, METRIC, REDUCTION, run_trial
 
 TRIAL_CPUS = 1
 """CPUs of a trial: training runs on one thread."""
 WORKER_RETRIES = 2
 """How often a trial goes on from its last checkpoint after its worker died."""
-GRACE_EPOCHS = 5
-"""Epochs before ASHA may stop a trial, or all when there are fewer."""
 LOCK = "search.lock"
 RESULT_FILES = ("study.sqlite", "study.sqlite-journal", "trials", "trials.json", "importance.json", "best.yaml", "ray")
 """All that a search writes into its directory, besides the lock."""
-REDUCTION = 3
-"""ASHA keeps the best third at each rung, and rungs are three times as many epochs apart."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,10 @@ EPOCHS = "epochs"
 """Epochs trained so far."""
 REASON = "reason"
 """Why a trial failed."""
+GRACE_EPOCHS = 5
+"""Epochs before ASHA may stop a trial, or all when there are fewer."""
+REDUCTION = 3
+"""ASHA keeps the best third at each rung, and rungs are three times as many epochs apart."""
 
 
 def run_trial(arguments: dict[str, Any], carried: Courier) -> None:
@@ -49,8 +53,27 @@ def _train(mirror: Mirror, config: TrainConfig, carried: Courier, track: Sequenc
     state = start_run(run, config, dataset, init_from=None, workers=1, resume=True, opened=opened)
     if state.finished:
         ray.tune.report(_result(state))
-    report = mirror.pushing_after(lambda metrics: ray.tune.report(_result(read_run(run))))
-    train(run, report=report, opened=opened, track=track)
+    first = state.epoch + 2
+
+    def report(metrics: dict[str, Any]) -> None:
+        now = read_run(run)
+        if may_be_stopped(now.epoch + 1, first, config.epochs):
+            # Tune then lets it do nothing any more, and ends its process.
+            mirror.push()
+        ray.tune.report(_result(now))
+
+    train(run, report=mirror.pushing_after(report), opened=opened, track=track)
+
+
+def may_be_stopped(done: int, first: int, epochs: int) -> bool:
+    """Whether ASHA may stop a trial of so many ``epochs`` after those that are ``done``: at a rung.
+
+    A rung that was behind the trial at its ``first`` report of this session is made up for, one with each report.
+    """
+    rungs = [min(GRACE_EPOCHS, epochs)]
+    while rungs[-1] < done:
+        rungs.append(rungs[-1] * REDUCTION)
+    return done in rungs or done - first < sum(rung < first for rung in rungs)
 
 
 def _result(state: RunState) -> dict[str, Any]:

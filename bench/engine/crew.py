@@ -17,8 +17,9 @@ from planner.errors import BenchError, ClusterError
 
 LOOK_S = 5.0
 """How often the crew looks which nodes there are."""
-FAULTS_IN_A_ROW = 3
-"""A node whose executions end in that many faults, one after another, gets no more, as long as there is another."""
+FAULTS_IN_A_ROW = 2
+"""A node whose executions end in that many faults, one after another, gets no more, as long as there is another. One
+fewer than an execution has attempts: the last is made elsewhere."""
 
 
 @dataclass(frozen=True)

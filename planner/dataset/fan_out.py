@@ -88,16 +88,14 @@ def _with_ray(
         fn_kwargs={"task": ray.put(task)},
         label_selector=nodes and {"ray.io/node-id": f"in({','.join(node.node_id for node in nodes)})"},
     )
-    try:
-        # By rows, Ray would hold each one back until the next is there.
-        for batch in done.iter_batches(prefetch_batches=0, batch_size=None, batch_format="pyarrow"):
-            for row in batch.to_pylist():
-                name, key = pickle.loads(row["name"])
-                yield name, kept.load(key) if row["value"] is None else kept.keep(key, row["value"])
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, PlannerError):
-            raise error.cause from None
-        raise
+    # By rows, Ray would hold each one back until the next is there.
+    for batch in done.iter_batches(prefetch_batches=0, batch_size=None, batch_format="pyarrow"):
+        for row in batch.to_pylist():
+            found = pickle.loads(row["name"])
+            if isinstance(found, PlannerError):
+                raise found
+            name, key = found
+            yield name, kept.load(key) if row["value"] is None else kept.keep(key, row["value"])
 
 
 def even_spans(sizes: Sequence[int], count: int) -> list[slice]:
@@ -117,17 +115,24 @@ def _work_on(batch: pa.Table, task: Any) -> Iterator[pa.Table]:
 
     task = ray.get(task)
     beside = ray.get_runtime_context().get_node_id() == task.node_id
-    with collector_paused():
-        for name, key, value in task.work(pickle.loads(batch["parts"][0].as_buffer()), unpacked(task.common)):
-            parts = packed(value)
-            sent = None if key is not None and beside and _stored(task.kept, key, parts) else parts
-            row = None if sent is None else [bytes(part) for part in sent]
-            yield pa.table(
-                {
-                    "name": pa.array([pickle.dumps((name, key))], pa.binary()),
-                    "value": pa.array([row], pa.list_(pa.large_binary())),
-                }
-            )
+    try:
+        with collector_paused():
+            for name, key, value in task.work(pickle.loads(batch["parts"][0].as_buffer()), unpacked(task.common)):
+                parts = packed(value)
+                sent = None if key is not None and beside and _stored(task.kept, key, parts) else parts
+                yield _row((name, key), None if sent is None else [bytes(part) for part in sent])
+    except PlannerError as error:
+        # Raised, Ray Data would print where, and add two sentences of its own to ours.
+        yield _row(error, None)
+
+
+def _row(name: Any, value: list[bytes] | None) -> pa.Table:
+    return pa.table(
+        {
+            "name": pa.array([pickle.dumps(name)], pa.binary()),
+            "value": pa.array([value], pa.list_(pa.large_binary())),
+        }
+    )
 
 
 def _stored(kept: Kept, key: str, parts: Sequence[Any]) -> bool:

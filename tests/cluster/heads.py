@@ -36,8 +36,11 @@ class Head:
 
 
 @contextlib.contextmanager
-def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
-    """`ray start --head`, with the dashboard that takes jobs on demand; afterwards every process of it is gone."""
+def ray_head(*, with_dashboard: bool = False, cpus: int = 2, **variables: str) -> Iterator[Head]:
+    """`ray start --head`, with the dashboard that takes jobs on demand; afterwards every process of it is gone.
+
+    ``variables`` are of its environment.
+    """
     # Not pytest's own directory: Ray puts sockets there, whose paths may have 107 characters at most.
     directory = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     # RAY_TMPDIR is where `auto` looks first for a head; without it, it might find somebody else's.
@@ -48,6 +51,7 @@ def ray_head(*, with_dashboard: bool = False, cpus: int = 2) -> Iterator[Head]:
         "RAY_TMPDIR": str(directory),
         "RAY_health_check_period_ms": "500",
         "RAY_worker_niceness": "0",
+        **variables,
     }
     port, dashboard, client, agent = free_ports(4)
     command = f"""{BIN / "ray"} start --head --block --num-cpus {cpus} --object-store-memory 100000000

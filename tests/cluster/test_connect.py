@@ -69,6 +69,15 @@ def test_who_lacks_the_token_does_not_get_into_an_embedded_ray() -> None:
     assert done.stdout.split("\n")[:-1] == ["refused", "refused", "let in"], done.stderr
 
 
+def test_a_job_is_not_submitted_without_a_token_unless_that_is_said(tmp_path: Path) -> None:
+    environment = {name: value for name, value in new_environment().items() if not name.startswith("RAY_AUTH")}
+    words = ("submit", "--address", f"http://127.0.0.1:{free_ports(1)[0]}", "--", "true")
+    code, output = run_planner({**environment, "HOME": str(tmp_path)}, *words)
+    assert code == 1 and output.startswith("error: no token for the cluster"), output
+    code, output = run_planner({**environment, "HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}, *words)
+    assert code == 1 and output.startswith("error: Ray at http://127.0.0.1"), output
+
+
 def test_an_address_where_nothing_answers_is_reported_in_seconds(corpus_dataset: Path, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     begun = time.monotonic()

@@ -16,7 +16,7 @@ from tests.cluster.waiting_tracker import WAITS, go_on
 from tests.conftest import FIXTURES
 from tests.planner.recording_tracker import HEARD, heard
 from tests.planner.small_runs import REPO, SMALL, begin, curve, weights
-from tests.tune.processes import run_planner, start_planner, wait_until
+from tests.tune.processes import processes_with, run_planner, start_planner, wait_until
 
 SLOW_TOOL = "#!/bin/sh\n[ -e {hurry} ] || sleep 2\ntouch solved.txt\n"
 WAITING_TOOL = "#!/bin/sh\nuntil [ -e {hurry} ]; do sleep 0.1; done\ntouch solved.txt\n"
@@ -144,6 +144,21 @@ def test_a_node_without_the_tools_gets_no_work_and_is_named(repo: KernelRepo, la
     assert (found.passed, found.faults, found.retried) == (4, 0, 0)
 
 
+@pytest.mark.skipif(not CAN_MOUNT, reason=CANNOT_MOUNT)
+def test_a_node_with_a_full_disk_spoils_no_execution_for_good_and_gets_no_more(
+    repo: KernelRepo, lasting_head: Head, tmp_path: Path
+) -> None:
+    head, work = with_tools(repo, lasting_head), tmp_path / "work"
+    work.mkdir()
+    small_disk = f'mount -t tmpfs -o size=16k none {work} && exec "$@"'
+    with ray_node(head, "unshare", "-m", "sh", "-c", small_disk, "sh"):
+        code, output = run_planner(head.environment, *command(repo, head, "--limit", "4", "--work-dir", work))
+    assert code == 0, output
+    assert "got no more work: 2 executions in a row ended in a fault there" in output
+    found = progress(repo)
+    assert (found.passed, found.faults) == (4, 0) and found.retried > 0
+
+
 def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_does(
     repo: KernelRepo, lasting_head: Head
 ) -> None:
@@ -161,3 +176,37 @@ def test_a_head_that_dies_ends_the_bench_with_the_command_that_goes_on_and_it_do
     code, output = run_planner(head.environment, *command(repo, head))
     assert code == 0, output
     assert progress(repo).passed == 8
+
+
+@pytest.mark.parametrize("what", ["head", "gcs"])
+def test_a_head_that_dies_ends_a_training_with_the_command_that_goes_on_and_it_does(
+    what: str, lasting_head: Head, tmp_path: Path
+) -> None:
+    dataset, run = FIXTURES / "frozen/dataset-v1", tmp_path / "run"
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    words = ("train", dataset, "--out", run, "--workers", 1, *settings, "--arch", "mlp_planner", "--track", WAITS)
+    with ray_head(cpus=1, PYTHONPATH=str(REPO)) as head:
+        process = start_planner(head.environment, *words, "--address", head.address)
+        wait_until(lambda: process.poll() is not None or (run / "metrics.jsonl").exists(), 90, "an epoch")
+        if what == "head":
+            os.killpg(head.pid, signal.SIGKILL)
+        else:
+            kill_gcs(head)
+        output, _ = process.communicate(timeout=60)
+        os.killpg(head.pid, signal.SIGKILL)  # without its GCS a head may take minutes to end
+    assert process.returncode == 1, output
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "what was finished is kept" in line and f"planner train {dataset}" in line
+    go_on(run)
+    environment = {**lasting_head.environment, "PYTHONPATH": str(REPO)}
+    code, output = run_planner(environment, *words, "--address", lasting_head.address)
+    assert code == 0, output
+    train(begin(tmp_path / "whole", dataset))
+    assert (weights(run), curve(run)) == (weights(tmp_path / "whole"), curve(tmp_path / "whole"))
+
+
+def kill_gcs(head: Head) -> None:
+    """Kill the head's process that knows the cluster, as where the head is another machine; its raylet lives on."""
+    for pid in processes_with("RAY_TMPDIR", head.environment):
+        if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)

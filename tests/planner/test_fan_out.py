@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from planner.dataset.fan_out import fan_out
 from planner.dataset.kept import Kept
+from planner.dataset.reading import Chunk, read_chunks
+from planner.errors import ContractError, DatasetError
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -18,6 +20,27 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 def test_archives_that_no_node_of_the_cluster_sees_are_read_by_the_command_itself(tmp_path: Path) -> None:
     done = dict(fan_out(["one", "two", "three"], _where, "note", Kept(tmp_path), nodes=[]))
     assert done == {number: (part, "note", os.getpid()) for number, part in enumerate(("one", "two", "three"))}
+
+
+def test_an_archive_that_is_listed_and_not_seen_ends_the_build_in_a_sentence(tmp_path: Path) -> None:
+    """As where a node lost its mount after it was asked."""
+    (tmp_path / "here").mkdir()
+    chunks = [(number, Chunk([str(tmp_path / name)], {}, None)) for number, name in enumerate(("here", "gone", "gone"))]
+    with pytest.raises(DatasetError) as raised:
+        dict(fan_out(chunks, read_chunks, str(tmp_path), Kept(tmp_path / "kept"), nodes=None))
+    said = str(raised.value)
+    assert said.startswith("node ") and "does not see 1 of 1 archives that are there" in said
+    assert said.endswith(f"{tmp_path}/gone: mount the repo on every node")
+
+
+def test_an_error_of_ours_comes_back_as_it_was_raised(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"^file: \$\.a: is no number$"):
+        dict(fan_out(["one", "two", "three"], _breaks, None, Kept(tmp_path), nodes=None))
+
+
+def _breaks(parts: Sequence[str], common: None) -> Iterator[tuple[str, str | None, None]]:
+    raise ContractError("file", "$.a", "is no number")
+    yield parts[0], None, None
 
 
 def _where(parts: Sequence[str], note: str) -> Iterator[tuple[int, str | None, tuple[str, str, int]]]:

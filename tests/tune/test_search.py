@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -16,6 +17,8 @@ import optuna
 import orjson
 import pytest
 from optuna.trial import TrialState
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers.async_hyperband import _Bracket
 
 from planner.config import load_config
 from planner.errors import CheckpointError, DatasetError
@@ -24,6 +27,7 @@ from planner.runs.learned import LearnedPolicy
 from tests.planner.recording_tracker import heard
 from tune.search import SearchResult, run_search
 from tune.study import SearchProgress
+from tune.trial import GRACE_EPOCHS, REDUCTION, may_be_stopped
 
 TRIALS, EPOCHS = 4, 8
 Finished = tuple[SearchResult, list[SearchProgress]]
@@ -151,6 +155,17 @@ def test_more_trials_are_added_to_a_finished_search_and_a_broken_one_is_only_its
     assert [record.number for record in failed] == [TRIALS]
     assert "CheckpointError" in str(failed[0].reason)
     assert {number: (out / "trials" / f"{number:03d}" / "run.json").read_bytes() for number in before} == before
+
+
+@pytest.mark.parametrize("first", [1, 5, 8, 20, 46])
+def test_a_trial_is_brought_back_before_each_report_at_which_asha_may_stop_it(first: int) -> None:
+    bracket = _Bracket(GRACE_EPOCHS, 101, REDUCTION, 0)
+    for _, recorded in bracket._rungs:
+        recorded["a better one"] = 1.0
+    trial = SimpleNamespace(trial_id="this")
+    stops = [done for done in range(first, 101) if bracket.on_result(trial, done, 0.0) == ASHAScheduler.STOP]
+    assert stops == [done for done in range(first, 101) if may_be_stopped(done, first, 100)]
+    assert may_be_stopped(3, 1, epochs=3) and not may_be_stopped(2, 1, epochs=3)
 
 
 def test_a_dataset_without_validation_is_refused(corpus_dataset: Path, tmp_path: Path) -> None:
