@@ -3,7 +3,7 @@ how much memory the driver takes, and how all of that grows.
 
 python -m benchmarks.dataset                  5,000 and 20,000 archives, some minutes
 python -m benchmarks.dataset --sizes 500 2000 on a small machine
-python -m benchmarks.dataset --unrecorded     as if no run had recorded its context: all must be rebuilt
+python -m benchmarks.dataset --unrecorded     as if no run had recorded its context
 """
 
 import argparse
