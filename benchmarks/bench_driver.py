@@ -1,6 +1,6 @@
 """What the driver of a bench computes, by the number of executions that are planned.
 
-    python -m benchmarks.bench_driver --cases 100 2500 --open 3000
+    python -m benchmarks.bench_driver --cases 100 2500 --open 5000
 
 First planning: the CPU time per issue of making cases of a simulated repo and of storing them. Then executing: a bench
 in which every execution is drawn at once but sent to a worker by itself, as a real run is, and the CPU time of the
