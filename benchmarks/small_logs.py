@@ -43,7 +43,7 @@ class Draw:
     def is_open(self, multiple: float) -> bool:
         """Whether the gate would be open with its standard errors so many times as large."""
         errors = math.hypot(self.gate.error, math.sqrt(max(self.gate.doubt**2 - self.off**2, 0.0)))
-        return self.gate.gain > math.hypot(self.off, multiple * errors)
+        return not self.gate.lacking and self.gate.gain > math.hypot(self.off, multiple * errors)
 
 
 def drawn(table: Table, rule: str, size: int, seed: int) -> Draw | None:

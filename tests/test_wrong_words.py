@@ -60,6 +60,7 @@ NO_SUCH_CHOICE = [
     "train here --teacher run --set nonsense=1",
     "train here --teacher run --arch structural",
     "train here --track nowhere:Nobody",
+    "train here --arch structural --set foo=1",
     "evaluate run --by nonsense",
     "compare here --policies nonsense",
     "compare here --policies heuristic --set nonsense=1",

@@ -41,6 +41,8 @@ def train(
     if chosen.arch in FITTED_ARCHITECTURES:
         if chosen.track:
             raise UsageError(f"--track: {chosen.arch} is fitted in one go and has no epochs to follow: leave it out")
+        if chosen.settings:
+            raise UsageError(f"--set: {chosen.arch} is fitted in one go and has no settings: leave it out")
         _fit(source, chosen, fresh)
         return
     settings = load_config(chosen.arch, chosen.config, chosen.settings)

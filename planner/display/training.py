@@ -75,6 +75,8 @@ def describe_gate(gate: Gate) -> str:
     """What a model gains, how sure that is, and whether it is followed."""
     if not math.isfinite(gate.error):
         return f"nothing to compare with {gate.over}: gate shut, {gate.over} is kept"
+    if gate.lacking:
+        return f"{gate.cases} cases say too little: {gate.lacking}; gate shut, {gate.over} is kept"
     doubt = f" and {gate.doubt:.4f} by which the model may be wrong about what was run" if gate.doubt else ""
     state = "open: the model is followed" if gate.open else f"shut: {gate.over} is kept"
     return (

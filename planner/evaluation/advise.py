@@ -225,7 +225,7 @@ def _failing(trials: Trials) -> list[ToolRow]:
     overall = np.nanmean(trials.passed) if np.isfinite(trials.passed).any() else 0.0
     pairs = sorted(set(zip(trials.tool.tolist(), groups.tolist(), strict=True)))
     rows = [_tool_row(trials, (trials.tool == tool) & (groups == group), tool, group) for tool, group in pairs if group]
-    sure = [row for row in rows if row.trials >= MIN_OF_TOOL and row.high < overall]
+    sure = [row for row in rows if row.passes < row.trials >= MIN_OF_TOOL and row.high < overall]
     return sorted(sure, key=lambda row: row.high)[:MAX_ROWS]
 
 
@@ -237,7 +237,8 @@ def _tool_row(trials: Trials, mine: NDArray[np.bool_], tool: str, group: str | N
         return ToolRow(tool, group, 0, 0, 0.0, 1.0, cut)
     rate, scale = passes / n, 1 + Z**2 / n
     centre, spread = rate + Z**2 / (2 * n), Z * np.sqrt(rate * (1 - rate) / n + Z**2 / (4 * n**2))
-    return ToolRow(tool, group, n, passes, float((centre - spread) / scale), float((centre + spread) / scale), cut)
+    low, high = max(0.0, float((centre - spread) / scale)), min(1.0, float((centre + spread) / scale))
+    return ToolRow(tool, group, n, passes, low, high, cut)
 
 
 def _to_measure(

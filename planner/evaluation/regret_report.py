@@ -82,6 +82,8 @@ class Gain:
             return f"{self.policy} wins {amount} over {self.over}: more than chance explains"
         if self.high < 0:
             return f"{self.policy} loses {amount} against {self.over}: more than chance explains"
+        if self.low == self.high == 0:
+            return f"{self.policy} comes to the same as {self.over} on every case"
         verb = "wins" if self.won >= 0 else "loses"
         return f"{self.policy} {verb} {amount} against {self.over}, which may be chance: more cases would say"
 

@@ -30,6 +30,8 @@ from planner.policies.trial_draws import Residuals
 
 Array: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.intp]
+MIN_NOISE = 1e-4
+"""Variance of a log time, where those of each case are all the same: a hundredth of a time."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _sources(seen: CaseTrials, residuals: Residuals) -> tuple[_Passes | _Times, 
     sources: list[_Passes | _Times] = [_Passes(np.flatnonzero(seen.counts.seen), seen.counts)]
     for times, scatter in ((seen.passing, residuals.passing), (seen.failing, residuals.failing)):
         with np.errstate(divide="ignore"):
-            noise = float(np.mean(scatter**2)) / times.counts
+            noise = max(float(np.mean(scatter**2)), MIN_NOISE) / times.counts
         sources.append(_Times(np.flatnonzero(times.counts > 0), times.means, noise))
     return tuple(sources)
 

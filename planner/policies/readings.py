@@ -90,11 +90,13 @@ class Gate:
     doubt: float
     """By how much the model may be wrong about plans that were run: 0 where all plans were."""
     cases: int
+    lacking: str = ""
+    """What there is too little of to say anything, whatever the gain; it stays shut then."""
 
     @property
     def open(self) -> bool:
         """Whether the gain is more than error and doubt together; they are independent."""
-        return self.gain > math.hypot(self.error, self.doubt)
+        return not self.lacking and self.gain > math.hypot(self.error, self.doubt)
 
 
 def judge_gate(foreseen: Array, came: Array, groups: NDArray[np.int64]) -> Gate:
@@ -108,7 +110,7 @@ def judge_gate(foreseen: Array, came: Array, groups: NDArray[np.int64]) -> Gate:
     fixed = int(came.mean(axis=0).argmax())
     chosen = came[np.arange(len(came)), foreseen.argmax(axis=1)]
     gain, error = _mean_over_groups(chosen - came[:, fixed], groups)
-    return Gate(BEST_FIXED, gain, error, 0.0, len(came))
+    return Gate(BEST_FIXED, gain, error, 0.0, len(came), _lacking(groups))
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,19 @@ def judge_from_logs(reading: Reading, foreseen: PlanOutcomes, believed: PlanOutc
     off, off_error = _mean_over_groups(
         foreseen.passed[rows, logged.ran] - believed.passed[rows, logged.ran], logged.groups
     )
-    return Gate(TODAYS_RULE, gain, error, math.hypot(off, off_error), len(rows))
+    return Gate(TODAYS_RULE, gain, error, math.hypot(off, off_error), len(rows), _lacking(logged.groups))
+
+
+def _lacking(groups: NDArray[np.int64]) -> str:
+    n = len(np.unique(groups))
+    return f"{n} issue{'' if n == 1 else 's'}, {MIN_GROUPS} are needed" if n < MIN_GROUPS else ""
 
 
 def _mean_over_groups(values: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
-    """The mean of values (n,) and its standard error, drawing groups; infinite with fewer than MIN_GROUPS."""
+    """The mean of values (n,) and its standard error, drawing groups."""
     if not len(values):
         return float("nan"), float("nan")
     distinct, places = np.unique(groups, return_inverse=True)
-    if len(distinct) < MIN_GROUPS:
-        return float(values.mean()), float("inf")
     sums, sizes = np.bincount(places, values), np.bincount(places)
     drawn = np.random.default_rng(0).integers(0, len(distinct), size=(RESAMPLES, len(distinct)))
     return float(values.mean()), float((sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)).std())

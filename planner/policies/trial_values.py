@@ -5,7 +5,7 @@ did the model's own belief), the forest on that, and both again without each fol
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -34,6 +34,9 @@ MINUTE_MS = 60_000.0
 MIN_TRIALS = 4
 SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
 """Shares of the first of two members that are tried; of equals the first is taken."""
+MIN_WHOLE, MIN_WHOLE_SHARE = 8, 0.25
+"""Trials, and share of all, that must have ended by themselves before logs alone open a gate: what comes of the others
+is believed and was never seen."""
 MIN_JUDGED = 10
 """Questions that a gate needs at least, to be judged apart from the others."""
 COMPARED_SHARE = 0.5
@@ -69,6 +72,8 @@ class Judged:
     rows: dict[Mode, NDArray[np.intp]]
     """The questions that are judged in each mode."""
     groups: NDArray[np.int64]
+    lacking: str = ""
+    """Why logs alone open no gate: too few trials ended by themselves."""
 
     @property
     def keeps_rule(self) -> bool:
@@ -106,7 +111,8 @@ class Judged:
         rows = rows[self.tried[rows].any(axis=1)]
         ran = self.tried[rows].argmax(axis=1)
         foreseen, believed = (PlanOutcomes(*(kind[rows] for kind in of)) for of in (self.foreseen[mode], self.came))
-        return judge_from_logs(reading, foreseen, believed, Logged(ran, self.rule[rows], self.groups[rows]))
+        gate = judge_from_logs(reading, foreseen, believed, Logged(ran, self.rule[rows], self.groups[rows]))
+        return replace(gate, lacking=gate.lacking or self.lacking)
 
     def fixed_scores(self, reading: Reading) -> Array:
         """The mean score of each plan, (plans,): what is known without looking at a question."""
@@ -166,8 +172,8 @@ def fit_trial_values(
     used = trials.take((trials.usable | trials.one_of_several) & (trials.job_type == "code"))
     if used.usable.sum() < MIN_TRIALS or not (used.timed & ~used.cut).any():
         raise DatasetError(
-            f"{used.usable.sum()} trials with pass and time: too few to learn from; let Cyntra run more issues, or "
-            "bench some"
+            f"{used.usable.sum()} trials, {int((used.timed & ~used.cut).sum())} of them with an end of their own and a "
+            "time: too few to learn from; let Cyntra run more issues, or bench some"
         )
     vocabulary = CaseVocabulary.fit(used.subjects, used.tool.tolist())
     case, places = cases_of(used)
@@ -194,6 +200,7 @@ def fit_trial_values(
         rule=known.rule,
         rows={mode: _judged_rows(fit, mode, own) for mode in MODES},
         groups=groups,
+        lacking=_lacking(used),
     )
     return TrialValues(fit.model, forest, tuple(members), tuple(plans), judged)
 
@@ -206,6 +213,13 @@ def cases_of(trials: Trials) -> tuple[NDArray[np.int64], dict[tuple[str, str], i
         for subject, tool in zip(trials.subjects, trials.tool.tolist(), strict=True)
     ]
     return np.array(case, dtype=np.int64), places
+
+
+def _lacking(trials: Trials) -> str:
+    whole = int((trials.timed & ~trials.cut).sum())
+    if whole >= max(MIN_WHOLE, MIN_WHOLE_SHARE * trials.usable.sum()):
+        return ""
+    return f"{whole} of {int(trials.usable.sum())} trials ended by themselves"
 
 
 def _several_tools(questions: Sequence[Question]) -> bool:

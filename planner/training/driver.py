@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,13 +145,26 @@ def _fit(run: Path, workers: int | tuple[int, int], gpu: bool, carried: Courier,
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    TorchTrainer(
+    trainer = TorchTrainer(
         _worker,
         train_loop_config={"run": run.resolve(), "gpu": gpu, "courier": carried, "track": list(track)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, elastic_resize_monitor_interval_s=GROWS_EVERY_S),
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         run_config=RunConfig(name=f"attempt-{_attempt(run)}", storage_path=str((run / RAY).resolve())),
-    ).fit()
+    )
+    with _own_sigint():
+        trainer.fit()
+
+
+@contextmanager
+def _own_sigint() -> Iterator[None]:
+    """Ray Train's handler of Ctrl-C outlives its training, and lets the first two pass unheard."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _certain(error: BaseException) -> PlannerError | None:

@@ -343,3 +343,5 @@ def test_a_gain_over_a_capped_choice_is_said_within_its_bounds() -> None:
     assert "wins +0.100 to +0.900 of utility" in sure.sentence and "whatever came of capped choices" in sure.sentence
     assert "decides (bench with --full)" in open_.sentence and "wins" not in open_.sentence
     assert "loses against single best" in lost.sentence
+    same = Gain("mlp", "heuristic", 0.0, 0.0, 0.0, 0.0)
+    assert same.sentence == "mlp comes to the same as heuristic on every case"

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from planner.cli import app
 from planner.dataset.storage import load_dataset
-from planner.evaluation.advise import FIXED, MODEL, RULE, Interval, PlanRow, advise, in_a_sentence
+from planner.dataset.trials import Trial, trials_of
+from planner.encoding.subject import Subject
+from planner.evaluation.advise import FIXED, MODEL, RULE, Interval, PlanRow, _failing, advise, in_a_sentence
 from planner.policies.readings import BEST_FIXED, Gate
 
 SURE = Interval(0.1, 0.05, 0.15)
@@ -55,6 +57,14 @@ def test_a_few_real_runs_are_too_little_to_leave_the_rule_and_the_command_says_s
     assert "Too little to tell" in shown.output and "--select informative" in shown.output
     assert len(shown.output.splitlines()) <= 40
     assert orjson.loads(numbers.read_bytes())["sentence"] == advice.sentence
+
+
+def test_a_tool_that_never_failed_is_not_said_to_fail_anywhere() -> None:
+    row = Trial("", "archive", "code", "claude", Subject("1", "jobs", 60.0, ""), 0, True, 60_000, False, 1, "train")
+    assert _failing(trials_of([row] * 5)) == []
+    others = [row._replace(tool="codex", passed=False)] * 9
+    (found,) = _failing(trials_of([*([row] * 9), *others]))
+    assert (found.tool, found.passes, found.low) == ("codex", 0, 0.0)
 
 
 def test_no_model_is_fitted_to_fewer_trials_than_say_anything(corpus_dataset: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -213,7 +214,7 @@ def test_a_few_groups_never_open_a_gate() -> None:
     came = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]] * 10)
     assert judge_gate(came, came, np.arange(30)).open
     few = judge_gate(came, came, np.arange(30) % 7)
-    assert not few.open and "nothing to compare" in describe_gate(few)
+    assert not few.open and "30 cases say too little: 7 issues, 8 are needed" in describe_gate(few)
     assert gate_of_logs(1.0, 0.5, n_groups=8).open
     assert not gate_of_logs(1.0, 0.5, n_groups=7).open
 
@@ -349,6 +350,29 @@ def test_too_few_trials_are_said_to_be_too_few() -> None:
     rows, _ = world(n_issues=1)
     with pytest.raises(DatasetError, match="too few to learn from"):
         fit(rows[:2], unknown_of(rows[:2]))
+
+
+def test_trials_that_all_took_the_same_time_are_learned_from_like_others() -> None:
+    rows, _ = world(n_issues=12)
+    same = [row._replace(duration_ms=60_000) for row in rows]
+    with np.errstate(all="raise", under="ignore"):
+        values = fit(same, known_of(same), forest=True).values(questions_of(same))
+    assert all(np.isfinite(kind).all() for kind in values)
+    assert values.wall[:, 0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_logs_of_runs_that_were_nearly_all_cut_open_no_gate() -> None:
+    rows, _ = world()
+    logged = [row for row in rows if row.attempt == 0]
+    cut = [
+        row._replace(passed=None, duration_ms=600_000, cut=True) if at % 10 else row for at, row in enumerate(logged)
+    ]
+    known = unknown_of(cut)
+    ran = PlanOutcomes(*(kind.copy() for kind in known.outcomes))
+    ran.passed[:, 0] = 0.0
+    for mode, gate in fit(cut, replace(known, outcomes=ran)).judged.gates(by_utility(LIMIT)).items():
+        assert not gate.open, mode
+        assert "12 of 120 trials ended by themselves; gate shut" in describe_gate(gate)
 
 
 def test_valuing_plans_takes_numpy_alone() -> None:

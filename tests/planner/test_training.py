@@ -54,7 +54,9 @@ def test_ray_train_with_two_workers_goes_the_same_way(
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     run = begin(tmp_path / "run", dataset, workers=2)
     reported: list[dict[str, Any]] = []
+    on_interrupt = signal.getsignal(signal.SIGINT)
     state = train_with_ray(run, workers=2, progress=reported.append, track=["tests.planner.recording_tracker:Recorder"])
+    assert signal.getsignal(signal.SIGINT) == on_interrupt, "else later Ctrl-C of the same command are not heard"
     assert state.finished and [line["epoch"] for line in reported] == [0, 1, 2]
     assert losses(run) == pytest.approx(losses(trained), abs=1e-6)
     calls = heard(run)
