@@ -285,9 +285,11 @@ def in_a_sentence(rows: Sequence[PlanRow], gates: dict[str, Gate], off: Interval
             f"Keep today's rule: of plans that were run the model foresees {wrong}, so what it says of others cannot "
             f"be trusted; {do}."
         )
+    followed = any(gate.open for gate in gates.values())
+    gate = " The gate of a trained policy is open already: it asks for one standard error, this advice for two."
     return (
         f"Too little to tell {what} from today's rule: keep the rule, and {do} ({numbers}; of plans that were run the "
-        f"model may be wrong by {may_be_off:.3f} passes)."
+        f"model may be wrong by {may_be_off:.3f} passes).{gate if followed else ''}"
     )
 
 

@@ -32,7 +32,9 @@ def test_the_model_is_advised_where_its_gate_is_open_and_the_best_fixed_plan_whe
 
 @pytest.mark.parametrize("is_open", [True, False])
 def test_the_rule_stays_while_nobody_can_tell_that_anything_is_better(is_open: bool) -> None:
-    assert sentence(is_open=is_open, won=Interval(0.1, -0.01, 0.2)).startswith("Too little to tell")
+    found = sentence(is_open=is_open, won=Interval(0.1, -0.01, 0.2))
+    assert found.startswith("Too little to tell")
+    assert ("asks for one standard error, this advice for two" in found) == is_open
 
 
 def test_a_gain_that_the_models_own_error_may_make_up_is_none() -> None:
