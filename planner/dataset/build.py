@@ -30,6 +30,7 @@ from planner.dataset.reading import read_runs
 from planner.dataset.split import time_split
 from planner.dataset.trials import Trial
 from planner.dataset.write import check_out, write_dataset
+from planner.errors import DatasetError
 from planner.gc_pause import collector_paused
 
 RAY_PAYS_FROM = 4096
@@ -138,6 +139,13 @@ def _joined(repo: Repo, profile: TokenProfile, kept: Kept, progress: Progress) -
     sources = Sources(runs, repo.issues, repo.universes, profile, repo.start_failures)
     blocks = join(sources, digests, kept, None, lambda done, total: progress("join with history", done, total))
     examples = [example for block in blocks for example in block.examples]
+    if not examples:
+        reasons = sorted(_total(block.unlabelled for block in blocks).items())
+        why = [f"{count} with {reason}" for reason, count in reasons]
+        raise DatasetError(
+            f"no labelled runs: {len(runs)} runs were read{''.join(f', {one}' for one in why)}, and "
+            f"{len(repo.quarantine.entries)} files could not be: let Cyntra run some issues first"
+        )
     splits = time_split([example.decided_ms for example in examples])
     firsts_ms = {name: examples[span.start].decided_ms if span else None for name, span in splits.items()}
     trials = logged_trials(runs, drafts, repo.events, repo.issues, firsts_ms, repo.start_failures)

@@ -16,7 +16,7 @@ def time_split(decided_ms: Sequence[int], fractions: Sequence[float] = FRACTIONS
     very few examples may therefore be empty. DatasetError when there is nothing to split.
     """
     if not decided_ms:
-        raise DatasetError("no labelled runs: let Cyntra run some issues first, or see the reasons in the summary")
+        raise DatasetError("no labelled runs: let Cyntra run some issues first")
     if any(later < earlier for earlier, later in itertools.pairwise(decided_ms)):
         raise ValueError("decision times must be in ascending order")
     n = len(decided_ms)
