@@ -34,6 +34,7 @@ LEFT_OUT = {
 SMALLER = {
     "planner sandbox create": "--issues 16 --runs 12",
     "planner train": "--set epochs=2 --workers 1",
+    "planner train --arch structural": "--workers 1",
     "planner train kernel-dataset": "--set epochs=1 --workers 1 --set model.layers=1 --set model.d_model=32",
     "planner bench sim": "--limit 30 --k 3",
     "planner bench": "--limit 2 --k 2",
