@@ -106,12 +106,17 @@ def test_a_node_that_dies_during_a_bench_takes_nothing_with_it(repo: KernelRepo,
     assert (found.finished, found.passed, found.faults, found.planned) == (8, 8, 0, 0)
 
 
-def test_a_node_that_dies_during_an_ablation_has_its_runs_trained_elsewhere_to_the_same_weights(
-    lasting_head: Head, tmp_path: Path
+ABLATION = ("ablate", "--arch", "mlp_planner", "--axes", "decoding")
+COMPARISON = ("compare", "--policies", "mlp_planner")
+
+
+@pytest.mark.parametrize(("name", "options"), [(one[0], one[1:]) for one in (ABLATION, COMPARISON)])
+def test_a_node_that_dies_has_its_runs_trained_elsewhere_to_the_same_weights(
+    lasting_head: Head, tmp_path: Path, name: str, options: tuple[str, ...]
 ) -> None:
-    dataset, out = FIXTURES / "frozen/dataset-v1", tmp_path / "ablation"
+    dataset, out = FIXTURES / "frozen/dataset-v1", tmp_path / "out"
     settings = [word for setting in SMALL for word in ("--set", setting)]
-    words = ("ablate", dataset, "--arch", "mlp_planner", "--axes", "decoding", "--seeds", 2, *settings, "--out", out)
+    words = (name, dataset, *options, "--seeds", 2, *settings, "--out", out)
     environment = {**lasting_head.environment, "PYTHONPATH": str(REPO)}
 
     def starts() -> list[list[int]]:

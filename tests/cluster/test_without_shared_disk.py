@@ -158,7 +158,7 @@ def test_a_dataset_is_built_and_trained_on_while_a_node_goes_and_comes_back(
     settings = (*SMALL, f"epochs={EPOCHS}", f"patience={EPOCHS}")
     first = trained(dataset, machines.disk / "first", *settings)
     words = [word for setting in settings for word in ("--set", setting)]
-    elastic = ("--min-workers", "1", "--workers", "2", "--init-from", first, *words, "--track", WAITS_ALONE)
+    elastic = ("--min-workers", "1", "--workers", "4", "--init-from", first, *words, "--track", WAITS_ALONE)
     environment = {**machines.head.environment, **QUICK_TRAIN, "PYTHONPATH": str(REPO)}
     process = start_planner(environment, "train", dataset, *cluster, "--out", run, *elastic, program=GROWS_QUICKLY)
 
