@@ -2,8 +2,8 @@
 
     python -m benchmarks.ddp
 
-The URM of benchmarks.training in the same global batches: of every six examples two workers take three each, as with
-`planner train --workers 2`. What is compared is the speed that a training gives to its trackers, of each epoch but the
+The URM of benchmarks.training in the same global batches of half the default size: of every 32 examples two workers take
+16 each, as with `planner train --workers 2`. What is compared is the speed that a training gives to its trackers, of each epoch but the
 first: one pass over train, without the start of Ray and its workers, validation and checkpoints. Before it, how many
 more matrix products two processes do that exchange nothing: cores share memory and clock, so that is the floor.
 """
@@ -28,8 +28,8 @@ from planner.training.driver import train_with_ray
 from planner.training.loop import start_run
 from planner.training.trackers import RunStart
 
-ARCHIVES, BATCH = 24, 6
-"""Such that train has three batches, all of them full."""
+ARCHIVES, BATCH = 43, 32
+"""Such that train is one batch, and full."""
 SPEEDS = "speeds.txt"
 PRODUCTS_S = 5.0
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ddp", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=6, help="of each training; the first is not counted")
+    parser.add_argument("--epochs", type=int, default=4, help="of each training; the first is not counted")
     epochs: int = parser.parse_args().epochs
     alone, beside = (products_per_second(processes) for processes in (1, 2))
     print(f"two processes that exchange nothing do {beside / alone:.2f} times as many matrix products as one")
