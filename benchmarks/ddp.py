@@ -5,8 +5,8 @@
 The URM of benchmarks.training in the same global batches of half the default size: of every 32 examples two workers
 take 16 each, as with `planner train --workers 2`. What is compared is the speed that a training gives to its trackers,
 of each epoch but the first: one pass over train, without the start of Ray and its workers, validation and checkpoints.
-Before it, how many more matrix products two processes do that exchange nothing: cores share memory and clock, so that is
-the floor.
+Before it, how many more matrix products two processes do that exchange nothing: cores share memory and clock, so that
+is the floor.
 """
 
 import argparse
