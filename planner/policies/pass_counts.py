@@ -50,7 +50,7 @@ class PassCounts:
         return PassCounts(passes, trials, unsure, self.odds)
 
     def log_likelihood(self, logits: Array) -> Array:
-        """Of logits (n, k) of passing, up to what does not depend on them: with p a trial's chance to pass,
+        """Of logits (n, k), or (1, k) for all, up to what does not depend on them: with p a trial's chance to pass,
         p^passes · (1 - p)^(trials - passes) · (1 - p + odds · p)^unsure."""
         passes, trials, unsure, odds = (a[:, None] for a in (self.passes, self.trials, self.unsure, self.odds))
         softplus = np.logaddexp(0, logits)

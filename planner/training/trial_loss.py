@@ -158,8 +158,7 @@ def logits_of_issues(trials: ExampleTrials) -> tuple[float, float]:
     best, found = -np.inf, (0.0, 1.0)
     for mean in np.linspace(-4, 4, 33):
         for deviation in np.exp(np.linspace(-2, 2, 33)):
-            logits = np.broadcast_to(mean + deviation * points, (len(trials), NODES))
-            terms = counts.log_likelihood(logits)
+            terms = counts.log_likelihood((mean + deviation * points)[None])
             likelihood = np.log(np.exp(terms) @ (weights / weights.sum())).sum()
             likelihood -= (np.log(deviation) ** 2 + (mean / 2) ** 2) / 2
             if likelihood > best:
